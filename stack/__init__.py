@@ -1,0 +1,1 @@
+"""The layered core of peerstack: identity, negotiation, security, muxing, swarm, host."""
