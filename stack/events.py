@@ -1,0 +1,118 @@
+"""Events sent to observers: what happened, as values; metrics and tests build on them, logs are separate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from multiaddr import Multiaddr
+
+    from .abc import ConnectionInfo, Direction
+    from .identity import PeerId
+    from .report import DialReport
+
+
+@dataclass(frozen=True, slots=True)
+class ListenStarted:
+    """A listener is bound."""
+
+    address: Multiaddr
+
+
+@dataclass(frozen=True, slots=True)
+class ListenStopped:
+    """A listener ended; `error` says why, None when it was asked to."""
+
+    address: Multiaddr
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DialFailed:
+    """No address of a peer could be dialed."""
+
+    report: DialReport
+
+
+@dataclass(frozen=True, slots=True)
+class InboundRefused:
+    """An arriving connection was refused or failed; `reason` says why and whose fault it was."""
+
+    remote_address: Multiaddr
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionOpened:
+    """A connection is authenticated and in the table."""
+
+    info: ConnectionInfo
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionClosed:
+    """A connection left the table; `reason` says why, None for an orderly close."""
+
+    info: ConnectionInfo
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOpened:
+    """A stream was opened and its protocol agreed."""
+
+    peer: PeerId
+    protocol: str
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class StreamClosed:
+    """A stream ended."""
+
+    peer: PeerId
+    protocol: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerFailed:
+    """A handler raised; its stream was reset and nothing else was harmed."""
+
+    peer: PeerId
+    protocol: str
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class PeerIdentified:
+    """Identify finished, or a push came in."""
+
+    peer: PeerId
+    agent: str
+    protocols: tuple[str, ...]
+    addresses: tuple[Multiaddr, ...]
+    observed_address: Multiaddr | None
+    signed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AddressesChanged:
+    """The addresses this host announces have changed."""
+
+    addresses: tuple[Multiaddr, ...]
+
+
+Event: TypeAlias = (
+    ListenStarted
+    | ListenStopped
+    | DialFailed
+    | InboundRefused
+    | ConnectionOpened
+    | ConnectionClosed
+    | StreamOpened
+    | StreamClosed
+    | HandlerFailed
+    | PeerIdentified
+    | AddressesChanged
+)

@@ -1,0 +1,208 @@
+"""The dial report: for every address and every stage, what was tried, what was found, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from .errors import DialError, LimitExceeded, PeerIdMismatch
+
+if TYPE_CHECKING:
+    from .identity import PeerId
+
+
+class StageName(StrEnum):
+    """The stages of a dial, in order."""
+
+    RESOLVE = "resolve"
+    CONNECT = "transport connect"
+    SECURITY_NEGOTIATION = "security negotiation"
+    SECURITY = "security handshake"
+    MUXER_NEGOTIATION = "muxer negotiation"
+    IDENTIFY = "identify"
+
+
+class Outcome(StrEnum):
+    """How a stage or an attempt ended."""
+
+    RUNNING = "running"
+    OK = "ok"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(slots=True)
+class Stage:
+    """One stage of one attempt; times are seconds since the dial began."""
+
+    name: StageName
+    started: float
+    ended: float | None = None
+    outcome: Outcome = Outcome.RUNNING
+    expected: str | None = None
+    found: str | None = None
+    error: str | None = None
+    limit: str | None = None
+    """Which limit refused, and whose it was."""
+    advice: str | None = None
+    """What a person can do next."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stage as plain JSON values, leaving out what is not known."""
+        values = {
+            "stage": str(self.name),
+            "outcome": str(self.outcome),
+            "started_ms": round(self.started * 1000, 3),
+            "ended_ms": None if self.ended is None else round(self.ended * 1000, 3),
+            "expected": self.expected,
+            "found": self.found,
+            "error": self.error,
+            "limit": self.limit,
+            "advice": self.advice,
+        }
+        return {key: value for key, value in values.items() if value is not None}
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What happened at one address."""
+
+    address: str
+    epoch: float
+    stages: list[Stage] = field(default_factory=list)
+    outcome: Outcome = Outcome.RUNNING
+
+    @contextmanager
+    def stage(self, name: StageName, *, expected: str | None = None) -> Iterator[Stage]:
+        """Record a stage round a block: its times, and how it ended."""
+        stage = Stage(name, trio.current_time() - self.epoch, expected=expected)
+        self.stages.append(stage)
+        try:
+            yield stage
+        except trio.Cancelled:
+            stage.outcome = self.outcome = Outcome.CANCELLED
+            raise
+        except Exception as error:  # noqa: BLE001 - noted and raised again, never answered here
+            stage.outcome = self.outcome = Outcome.FAILED
+            _explain(stage, error)
+            raise
+        else:
+            stage.outcome = Outcome.OK
+        finally:
+            stage.ended = trio.current_time() - self.epoch
+
+    def fail(self, name: StageName, error: Exception) -> None:
+        """Record a stage that failed before it could begin, such as a limit of ours that refused it."""
+        now = trio.current_time() - self.epoch
+        stage = Stage(name, now, now, Outcome.FAILED)
+        _explain(stage, error)
+        self.stages.append(stage)
+        self.outcome = Outcome.FAILED
+
+    @property
+    def failure(self) -> Stage | None:
+        """Return the stage that failed or was cut off, if one was."""
+        bad = (Outcome.FAILED, Outcome.CANCELLED)
+        return next((stage for stage in self.stages if stage.outcome in bad), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the attempt as plain JSON values."""
+        return {
+            "address": self.address,
+            "outcome": str(self.outcome),
+            "stages": [stage.to_json() for stage in self.stages],
+        }
+
+
+@dataclass(slots=True)
+class DialReport:
+    """Everything that happened while dialing one peer."""
+
+    peer: str | None
+    epoch: float = field(default_factory=trio.current_time)
+    resolutions: list[Attempt] = field(default_factory=list)
+    """One for each name that had to be resolved."""
+    attempts: list[Attempt] = field(default_factory=list)
+    """One for each address dialed, in the order in which they were started."""
+    notes: list[str] = field(default_factory=list)
+    """What was left out and why: addresses filtered, capped, or refused by the gater."""
+
+    def attempt(self, address: object) -> Attempt:
+        """Add and return the record of a new attempt."""
+        attempt = Attempt(str(address), self.epoch)
+        self.attempts.append(attempt)
+        return attempt
+
+    def resolution(self, address: object) -> Attempt:
+        """Add and return the record of resolving a name."""
+        attempt = Attempt(str(address), self.epoch)
+        self.resolutions.append(attempt)
+        return attempt
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain JSON values; the documented contract of `peerstack explain --json`."""
+        return {
+            "peer": self.peer,
+            "resolutions": [attempt.to_json() for attempt in self.resolutions],
+            "attempts": [attempt.to_json() for attempt in self.attempts],
+            "notes": list(self.notes),
+        }
+
+    def summary(self) -> str:
+        """Return one line: the most telling failure, with what to do next."""
+        tried = [*self.attempts, *self.resolutions]
+        failures = [(attempt, attempt.failure) for attempt in tried]
+        told = [(attempt, stage) for attempt, stage in failures if stage is not None]
+        if not told:
+            return "; ".join(self.notes) or "no address to dial"
+        # The attempt that came furthest says most about the peer.
+        attempt, stage = max(told, key=lambda item: (item[1].outcome == Outcome.FAILED, len(item[0].stages)))
+        line = f"{attempt.address}: {stage.name}: {stage.error or stage.outcome}"
+        others = len(tried) - 1
+        return line + (f" (and {others} more address{'es' * (others > 1)} tried)" if others else "")
+
+    def error(self) -> DialError:
+        """Build the error that carries this report."""
+        whom = f"peer {self.peer}" if self.peer else "the address"
+        return DialError(f"could not dial {whom}: {self.summary()}", self)
+
+
+def _explain(stage: Stage, error: Exception) -> None:
+    stage.error = str(error) or type(error).__name__
+    stage.advice = stage.advice or _advice(stage.name, error)
+    if isinstance(error, LimitExceeded):
+        stage.limit = f"ours: {error.limit} {error.resource} in scope {error.scope}"
+    elif isinstance(error, PeerIdMismatch):
+        stage.expected, stage.found = str(error.expected), str(error.actual)
+
+
+def _advice(name: StageName, error: Exception) -> str:
+    if isinstance(error, LimitExceeded):
+        return "raise the limit in Limits(...), or close connections that are not needed"
+    if isinstance(error, PeerIdMismatch):
+        return "check the /p2p/ part of the address: the peer there has changed its key, or is another peer"
+    match error:
+        case ConnectionRefusedError():
+            return "nothing listens on that port: is the peer running, and is the port right?"
+        case trio.TooSlowError() if name is StageName.CONNECT:
+            return "no answer at all: a firewall may drop the packets, or the host is down"
+        case trio.TooSlowError():
+            return "the port accepts but stays silent: is it a libp2p port?"
+        case OSError() if name is StageName.CONNECT:
+            return "check the address and the route to it"
+    return _STAGE_ADVICE[name]
+
+
+_STAGE_ADVICE = {
+    StageName.RESOLVE: "check the name, and that DNS works from here",
+    StageName.CONNECT: "check the address; `peerstack explain` with another address of the peer may help",
+    StageName.SECURITY_NEGOTIATION: "is it a libp2p port, and do both sides share a security protocol?",
+    StageName.SECURITY: "the peer gave up or broke the handshake: its own log says why",
+    StageName.MUXER_NEGOTIATION: "both sides need a stream muxer in common, such as yamux",
+    StageName.IDENTIFY: "the connection works, but the peer does not answer identify",
+}
