@@ -1,0 +1,39 @@
+"""Ed25519 (RFC 8032): 32 bytes of public key, 64 of private key and signature."""
+
+from __future__ import annotations
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from ...errors import InvalidKey
+from .key_pair import KeyPair, Verify
+
+PUBLIC_SIZE = 32
+_SEED_SIZE = 32
+
+
+def load_public(data: bytes) -> Verify:
+    """Return the verifier of 32 raw bytes; a point off the curve verifies nothing."""
+    if len(data) != PUBLIC_SIZE:
+        raise InvalidKey(f"an Ed25519 public key has {PUBLIC_SIZE} bytes, not {len(data)}")
+    return Ed25519PublicKey.from_public_bytes(data).verify
+
+
+def load_private(data: bytes) -> KeyPair:
+    """Return the pair of seed and public key (64 bytes), or of the old form that has the public key twice."""
+    if len(data) not in (_SEED_SIZE + PUBLIC_SIZE, _SEED_SIZE + 2 * PUBLIC_SIZE):
+        raise InvalidKey(f"an Ed25519 private key has 64 bytes, or 96 in its old form, not {len(data)}")
+    pair = _pair(Ed25519PrivateKey.from_private_bytes(data[:_SEED_SIZE]))
+    # Signing with a public half of somebody else's choice gives the seed away (RUSTSEC-2022-0093).
+    if any(data[i : i + PUBLIC_SIZE] != pair.public for i in range(_SEED_SIZE, len(data), PUBLIC_SIZE)):
+        raise InvalidKey("the public half of the Ed25519 key does not belong to its private half")
+    return pair
+
+
+def generate(bits: int) -> KeyPair:
+    """Return a new key pair; all have the same size."""
+    return _pair(Ed25519PrivateKey.generate())
+
+
+def _pair(key: Ed25519PrivateKey) -> KeyPair:
+    public = key.public_key().public_bytes_raw()
+    return KeyPair(public, key.private_bytes_raw() + public, key.sign)

@@ -1,0 +1,1 @@
+"""What every wire format shares: unsigned varints and length-prefixed messages."""

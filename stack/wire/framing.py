@@ -1,0 +1,113 @@
+"""Read and write length-prefixed messages: a varint of the length in bytes, then so many bytes."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import trio
+
+from ..errors import RemoteProtocolError
+from . import varint
+
+
+class EndOfMessages(RemoteProtocolError):
+    """The peer ended the stream where a message could have begun.
+
+    A reader of many messages catches it as the regular end; where one was due it is the peer's error.
+    """
+
+
+class Source(Protocol):
+    """Anything bytes can be received from: every `trio.abc.ReceiveStream`, and `BufferedReader`."""
+
+    async def receive_some(self, max_bytes: int | None = None, /) -> bytes | bytearray:
+        """Return up to `max_bytes` bytes, empty at the end."""
+
+
+class BufferedReader:
+    """Read exact amounts from a receive stream, taking whatever arrives together in one go.
+
+    It reads ahead: once wrapped, read the stream through the reader only, or begin with its `leftover()`.
+    """
+
+    def __init__(self, stream: trio.abc.ReceiveStream, *, buffered: bytes | bytearray = b"") -> None:
+        self._stream = stream
+        self._buffer = bytearray(buffered)
+
+    async def receive_some(self, max_bytes: int | None = None, /) -> bytes:
+        """Return what is buffered, else what arrives next; empty at the end."""
+        if not self._buffer:
+            self._buffer += await self._stream.receive_some()
+        return self._take(len(self._buffer) if max_bytes is None else min(max_bytes, len(self._buffer)))
+
+    async def receive_exactly(self, count: int) -> bytes:
+        """Return `count` bytes; EndOfMessages if none was left, RemoteProtocolError if some were."""
+        while len(self._buffer) < count:
+            chunk = await self._stream.receive_some()
+            if not chunk:
+                raise _ended(bool(self._buffer))
+            self._buffer += chunk
+        return self._take(count)
+
+    async def receive_to_end(self, *, limit: int) -> bytes:
+        """Return everything up to the end of the stream; RemoteProtocolError beyond `limit` bytes."""
+        while len(self._buffer) <= limit:
+            chunk = await self._stream.receive_some()
+            if not chunk:
+                return self.leftover()
+            self._buffer += chunk
+        raise RemoteProtocolError(f"the peer sent more than {limit} bytes")
+
+    def leftover(self) -> bytes:
+        """Take out the bytes that were received but not yet read."""
+        return self._take(len(self._buffer))
+
+    def _take(self, count: int) -> bytes:
+        taken = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return taken
+
+
+def encode_length_prefixed(data: bytes) -> bytes:
+    """Return `data` behind a varint of its length."""
+    return varint.encode(len(data)) + data
+
+
+async def read_length_prefixed(source: Source, *, limit: int) -> bytes:
+    """Return the next message, of at most `limit` bytes, and not read beyond it.
+
+    The length is checked before anything is allocated. Raises EndOfMessages when the stream ends before the
+    first byte, RemoteProtocolError when it ends inside a message, or the length is malformed or over the limit.
+    """
+    size = await _read_length(source)
+    if size > limit:
+        raise RemoteProtocolError(f"message of {size} bytes is over the limit of {limit}")
+    return await _read_body(source, size)
+
+
+async def _read_length(source: Source) -> int:
+    prefix = bytearray()
+    while True:
+        byte = await source.receive_some(1)
+        if not byte:
+            raise _ended(bool(prefix))
+        prefix += byte
+        if byte[0] < 0x80 or len(prefix) == varint.MAX_BYTES:
+            return varint.decode(prefix)[0]
+
+
+async def _read_body(source: Source, size: int) -> bytes:
+    # Grows with what arrives: a peer that only announces a size makes us allocate nothing.
+    body = bytearray()
+    while len(body) < size:
+        chunk = await source.receive_some(size - len(body))
+        if not chunk:
+            raise _ended(True)
+        body += chunk
+    return bytes(body)
+
+
+def _ended(inside: bool) -> RemoteProtocolError:
+    if inside:
+        return RemoteProtocolError("the stream ended inside a message")
+    return EndOfMessages("the stream ended where a message was due")
