@@ -1,0 +1,23 @@
+"""Agreement on a protocol over a stream: multistream-select 1.0."""
+
+from .replay import Replay
+from .select import (
+    MAX_PROPOSALS,
+    Unreadable,
+    negotiate_inbound,
+    negotiate_outbound,
+    optimistic_prefix,
+    read_answer,
+)
+from .wire import HEADER
+
+__all__ = [
+    "HEADER",
+    "MAX_PROPOSALS",
+    "Replay",
+    "Unreadable",
+    "negotiate_inbound",
+    "negotiate_outbound",
+    "optimistic_prefix",
+    "read_answer",
+]
