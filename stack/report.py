@@ -6,14 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 
 from .errors import DialError, LimitExceeded, PeerIdMismatch
-
-if TYPE_CHECKING:
-    from .identity import PeerId
 
 
 class StageName(StrEnum):
@@ -87,7 +84,7 @@ class Attempt:
         except trio.Cancelled:
             stage.outcome = self.outcome = Outcome.CANCELLED
             raise
-        except Exception as error:  # noqa: BLE001 - noted and raised again, never answered here
+        except Exception as error:
             stage.outcome = self.outcome = Outcome.FAILED
             _explain(stage, error)
             raise

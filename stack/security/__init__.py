@@ -1,0 +1,1 @@
+"""Security protocols: who is there, and nobody else listens."""

@@ -1,0 +1,1 @@
+"""What carries connections; transports do not know one another."""
