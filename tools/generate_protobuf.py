@@ -1,14 +1,22 @@
-"""Regenerate every `*_pb2.py` and `*_pb2.pyi` from the .proto files beside them; needs the `dev` extra."""
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["grpcio-tools==1.73.1", "mypy-protobuf==3.6.0"]
+# ///
+"""Regenerate every `*_pb2.py` and `*_pb2.pyi` from the .proto files beside them.
+
+Run it as `uv run tools/generate_protobuf.py`, or with the two packages above in an environment of their own: the
+output of a newer compiler refuses to load with the oldest protobuf we support.
+"""
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
-from importlib.resources import files
+import tomllib
 from pathlib import Path
-
-from grpc_tools import protoc
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "peerstack"
@@ -23,7 +31,7 @@ def proto_files() -> list[Path]:
 
 
 def compile_protos(paths: list[Path], *options: str) -> None:
-    """Run protoc on `paths`; RuntimeError if it fails.
+    """Run protoc on `paths`; CalledProcessError if it fails, the messages are on stderr.
 
     Files are compiled as peerstack/stack/…: the name is registered in a table of the whole process, and a bare
     records.proto would clash with that of any other package.
@@ -34,19 +42,36 @@ def compile_protos(paths: list[Path], *options: str) -> None:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / path, copy)
         names = [str(Path(PACKAGE, path)) for path in paths]
-        well_known = str(files("grpc_tools") / "_proto")
-        if protoc.main(["protoc", f"-I{folder}", f"-I{well_known}", *options, *names]):
-            raise RuntimeError("protoc failed; its messages are above")
+        subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{folder}", *options, *names], check=True)
+
+
+def generated_for(module: str) -> tuple[int, ...]:
+    """Return the oldest protobuf runtime that loads the text of a generated module."""
+    found = re.search(r"^# Protobuf Python Version: ([\d.]+)$", module, re.MULTILINE)
+    if found is None:
+        raise ValueError("the module does not say what runtime it was generated for")
+    return tuple(int(part) for part in found[1].split("."))
+
+
+def oldest_supported() -> tuple[int, ...]:
+    """Return the protobuf version that pyproject.toml asks for at least."""
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    (version,) = (entry.removeprefix("protobuf>=") for entry in dependencies if entry.startswith("protobuf>="))
+    return tuple(int(part) for part in version.split(",")[0].split("."))
 
 
 def main() -> int:
     """Write the generated modules into the tree."""
+    plugin = shutil.which("protoc-gen-mypy", path=str(Path(sys.executable).parent)) or "protoc-gen-mypy"
     with tempfile.TemporaryDirectory() as out:
-        compile_protos(proto_files(), f"--python_out={out}", f"--mypy_out={out}")
-        for generated in Path(out, PACKAGE).rglob("*_pb2.py*"):
-            target = ROOT / generated.relative_to(Path(out, PACKAGE))
-            shutil.copyfile(generated, target)
-            sys.stdout.write(f"{target.relative_to(ROOT)}\n")
+        options = (f"--python_out={out}", f"--mypy_out={out}", f"--plugin=protoc-gen-mypy={plugin}")
+        compile_protos(proto_files(), *options)
+        generated = sorted(Path(out, PACKAGE).rglob("*_pb2.py*"))
+        newest = max(generated_for(path.read_text()) for path in generated if path.suffix == ".py")
+        if newest[:2] > oldest_supported()[:2]:
+            sys.exit(f"this protoc is for protobuf {newest}, too new; see the first lines of {Path(__file__).name}")
+        for path in generated:
+            shutil.copyfile(path, ROOT / path.relative_to(Path(out, PACKAGE)))
     return 0
 
 

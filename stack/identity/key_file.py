@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import os
 import stat
 from collections.abc import Callable
@@ -33,13 +32,13 @@ def read(path: Path, decode: Callable[[bytes], T]) -> T:
 
 def write(path: Path, content: bytes, *, overwrite: bool) -> None:
     """Create the file with mode 0600 and `content`; replace an old one as a whole if `overwrite`."""
-    target = path.with_name(f".{path.name}.{os.getpid()}.new") if overwrite else path
     try:
-        _create(target, content)
         if overwrite:
-            os.replace(target, path)
+            _replace(path, content)
+        else:
+            _create(path, content)
     except FileExistsError as error:
-        raise KeyFileError(f"{target} exists already; choose another path, or pass overwrite=True") from error
+        raise KeyFileError(f"{error.filename} exists already; choose another path, or pass overwrite=True") from error
     except OSError as error:
         raise KeyFileError(
             f"{path} can not be written: {error.strerror}; check the folder and its permissions"
@@ -71,14 +70,27 @@ def _unwrap(content: bytes) -> bytes:
     return base64.b64decode(content.strip(), validate=True)
 
 
-def _create(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def _replace(path: Path, content: bytes) -> None:
+    # Whoever reads meanwhile, or after a power failure, finds the old key or the new one and never half of it.
+    fresh = path.parent / f".{path.name}.{os.getpid()}.new"
+    _create(fresh, content)
     try:
-        with open(descriptor, "wb") as file:
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink()
+        raise
+
+
+def _create(path: Path, content: bytes) -> None:
+    with open(path, "xb", opener=_open_private) as file:
+        try:
             file.write(content)
             file.flush()
-            os.fsync(descriptor)
-    except OSError:
-        with contextlib.suppress(OSError):
+            os.fsync(file.fileno())
+        except OSError:
             path.unlink()
-        raise
+            raise
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

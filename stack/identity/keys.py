@@ -15,15 +15,15 @@ __all__ = ["KeyType", "PublicKey"]
 _ED25519_SIZE = 32
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class PublicKey:
     """A public key that is known to be well-formed; InvalidKey from the constructor otherwise."""
 
     key_type: KeyType
     data: bytes
     """Raw bytes or DER, as the key type has it (peer-ids.md)."""
-    _verify: Verify | None = field(default=None, init=False, repr=False, compare=False)
-    _peer_id: PeerId | None = field(default=None, init=False, repr=False, compare=False)
+    _verify: Verify | None = field(default=None, init=False, compare=False)
+    _peer_id: PeerId | None = field(default=None, init=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.key_type is not KeyType.ED25519:
@@ -54,8 +54,11 @@ class PublicKey:
 
         try:
             (self._verify or self._load())(signature, message)
-        except (exceptions.InvalidSignature, ValueError) as error:
-            raise InvalidSignature(f"the signature is not one by {self.key_type.name} key of {self.peer_id}") from error
+        except exceptions.InvalidSignature as error:
+            raise InvalidSignature(f"the signature is not one of {self.peer_id} ({self.key_type.name})") from error
+
+    def __repr__(self) -> str:
+        return f"<PublicKey {self.key_type.name} of {self.peer_id}>"
 
     def _load(self) -> Verify:
         verify = scheme(self.key_type).load_public(self.data)

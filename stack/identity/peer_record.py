@@ -36,13 +36,9 @@ class PeerRecord:
 
     def seal(self, identity: Identity) -> Envelope:
         """Return the record signed by its own peer; InvalidInput for the identity of another."""
-        from .records_pb2 import PeerRecord as Message
-
         if identity.peer_id != self.peer_id:
             raise InvalidInput(f"the record of {self.peer_id} can not be signed by {identity.peer_id}")
-        infos = [Message.AddressInfo(multiaddr=address) for address in self.addresses]
-        message = Message(peer_id=self.peer_id.to_bytes(), seq=self.seq, addresses=infos)
-        return Envelope.seal(identity, DOMAIN, PAYLOAD_TYPE, message.SerializeToString())
+        return Envelope.seal(identity, DOMAIN, PAYLOAD_TYPE, self.encode_payload())
 
     @classmethod
     def open(cls, envelope: Envelope | bytes, *, expected: PeerId | None = None) -> Self:
@@ -58,15 +54,23 @@ class PeerRecord:
             payload = envelope.open(RFC_DOMAIN, RFC_PAYLOAD_TYPE)
         else:
             payload = envelope.open(DOMAIN, PAYLOAD_TYPE)
-        record = cls._decode(payload)
+        record = cls.decode_payload(payload)
         if record.peer_id != envelope.signer:
             raise InvalidSignature(f"the record of {record.peer_id} is signed by {envelope.signer}")
         if expected is not None and record.peer_id != expected:
             raise PeerIdMismatch(expected, record.peer_id)
         return record
 
+    def encode_payload(self) -> bytes:
+        """Return the protobuf of the record alone, which is nothing without the envelope round it."""
+        from .records_pb2 import PeerRecord as Message
+
+        infos = [Message.AddressInfo(multiaddr=address) for address in self.addresses]
+        return Message(peer_id=self.peer_id.to_bytes(), seq=self.seq, addresses=infos).SerializeToString()
+
     @classmethod
-    def _decode(cls, payload: bytes) -> Self:
+    def decode_payload(cls, payload: bytes) -> Self:
+        """Return the record in a protobuf that nobody has vouched for yet; InvalidInput if it is none."""
         from google.protobuf.message import DecodeError
 
         from .records_pb2 import PeerRecord as Message

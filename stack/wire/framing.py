@@ -37,7 +37,8 @@ class BufferedReader:
     async def receive_some(self, max_bytes: int | None = None, /) -> bytes:
         """Return what is buffered, else what arrives next; empty at the end."""
         if not self._buffer:
-            self._buffer += await self._stream.receive_some()
+            chunk = await self._stream.receive_some()
+            self._buffer += chunk
         return self._take(len(self._buffer) if max_bytes is None else min(max_bytes, len(self._buffer)))
 
     async def receive_exactly(self, count: int) -> bytes:
