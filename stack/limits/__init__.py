@@ -1,0 +1,21 @@
+"""Limits: how much work the world may cause, as numbers, counting scopes, rates and a memory budget."""
+
+from .budget import WindowBudget
+from .config import Limits
+from .ip import format_ip_key, ip_key
+from .rate import RateLimiter
+from .scope import Reservation, Resource, Scope
+from .scopes import ConnectionScope, Scopes
+
+__all__ = [
+    "ConnectionScope",
+    "Limits",
+    "RateLimiter",
+    "Reservation",
+    "Resource",
+    "Scope",
+    "Scopes",
+    "WindowBudget",
+    "format_ip_key",
+    "ip_key",
+]

@@ -1,0 +1,147 @@
+"""The scopes of one host, and how connections and streams move through them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from ..errors import LimitExceeded
+from .budget import WindowBudget
+from .config import Limits
+from .ip import format_ip_key, ip_key
+from .rate import RateLimiter
+from .scope import Reservation, Resource, Scope
+
+if TYPE_CHECKING:
+    from multiaddr import Multiaddr
+
+    from ..identity import PeerId
+
+
+class ConnectionScope(Scope):
+    """The scope of one connection: what it counts as, its streams, and its share of the receive windows."""
+
+    __slots__ = ("_connection", "_transient", "peer", "windows")
+
+    def __init__(self, scopes: Scopes, peer: PeerId, connection: Reservation, *parents: Scope) -> None:
+        super().__init__("connection to", scopes.connection_limits, *parents, of=peer)
+        self.peer = peer
+        self.windows = WindowBudget(scopes.limits.receive_windows_per_connection, scopes.windows)
+        self._transient = scopes.transient
+        self._connection = connection
+        connection.move(*parents)
+
+    def open_stream(self, *, inbound: bool) -> Reservation:
+        """Count a stream that has no protocol yet; `Scopes.negotiated` and `release` come next."""
+        resource = Resource.INBOUND_STREAMS if inbound else Resource.OUTBOUND_STREAMS
+        return Reservation(resource, 1, self, self._transient)
+
+    def close(self) -> None:
+        """Count the connection no longer, and give its windows back; idempotent. Streams are released one by one."""
+        self._connection.release()
+        self.windows.close()
+
+
+class Scopes:
+    """All scopes of one host: system > transient, IP, peer > connection > stream, and (peer, protocol).
+
+    Those of peers, addresses and protocols exist while something is reserved in them, and vanish by themselves.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.system = Scope("system", _system_limits(limits))
+        self.transient = Scope("transient", _transient_limits(limits), self.system)
+        self.windows = WindowBudget(limits.receive_windows)
+        self._keyed: WeakValueDictionary[tuple[str, Hashable], Scope] = WeakValueDictionary()
+        # Shared by all scopes of a kind: a dict each would double what an idle peer costs.
+        self.connection_limits = {Resource.INBOUND_STREAMS: limits.inbound_streams_per_connection}
+        self._peer_limits = _peer_limits(limits)
+        self._ip_limits = {Resource.INBOUND_CONNECTIONS: limits.inbound_connections_per_ip}
+        self._pending_ip_limits = {Resource.INBOUND_CONNECTIONS: limits.pending_inbound_per_ip}
+        self._rates = RateLimiter(limits.inbound_rate_per_ip, limits.inbound_burst_per_ip)
+
+    def accept(self, remote_address: Multiaddr, now: float) -> Reservation:
+        """Count a connection that arrived and is not authenticated yet. Raises LimitExceeded."""
+        key = ip_key(remote_address)
+        if key is None:
+            return Reservation(Resource.INBOUND_CONNECTIONS, 1, self.transient)
+        pending = self._scope("pending IP", key, self._pending_ip_limits, of=format_ip_key(key))
+        reservation = Reservation(Resource.INBOUND_CONNECTIONS, 1, self.transient, self._ip(key), pending)
+        if not self._rates.allow(key, now):
+            reservation.release()
+            raise LimitExceeded(
+                f"IP {format_ip_key(key)}", "connections in a short time", self.limits.inbound_burst_per_ip
+            )
+        return reservation
+
+    def dial(self) -> Reservation:
+        """Count a dial under way. Raises LimitExceeded."""
+        return Reservation(Resource.OUTBOUND_CONNECTIONS, 1, self.transient)
+
+    def connected(self, reservation: Reservation, peer: PeerId, remote_address: Multiaddr) -> ConnectionScope:
+        """Turn what `accept` or `dial` returned into an authenticated connection; LimitExceeded leaves it as it was."""
+        parents = [self.peer(peer)]
+        key = ip_key(remote_address)
+        if key is not None and reservation.resource is Resource.INBOUND_CONNECTIONS:
+            parents.append(self._ip(key))
+        return ConnectionScope(self, peer, reservation, *parents)
+
+    def negotiated(self, stream: Reservation, connection: ConnectionScope, protocol: str) -> None:
+        """Count the stream as one of `protocol` instead of one that negotiates; LimitExceeded leaves it as it was."""
+        stream.move(connection, self.protocol(connection.peer, protocol))
+
+    def peer(self, peer: PeerId) -> Scope:
+        """Return the scope of everything done with one peer."""
+        return self._scope("peer", peer, self._peer_limits, of=peer)
+
+    def protocol(self, peer: PeerId, protocol: str) -> Scope:
+        """Return the scope of one protocol with one peer."""
+        bounds = {Resource.INBOUND_STREAMS: self.limits.inbound_streams_of(protocol)}
+        return self._scope(f"protocol {protocol} of peer", (peer, protocol), bounds, of=peer)
+
+    def statistics(self) -> dict[str, dict[str, int]]:
+        """Return what is reserved in the system and in transit, and how many smaller scopes there are."""
+        return {
+            "system": self.system.statistics(),
+            "transient": self.transient.statistics(),
+            "receive windows": {"used": self.windows.used, "limit": self.windows.limit},
+            "scopes": {"keyed": len(self._keyed)},
+        }
+
+    def _ip(self, key: bytes) -> Scope:
+        return self._scope("IP", key, self._ip_limits, of=format_ip_key(key))
+
+    def _scope(self, kind: str, key: Hashable, limits: Mapping[Resource, int], of: object) -> Scope:
+        scope = self._keyed.get((kind, key))
+        if scope is None:
+            scope = Scope(kind, limits, self.system, of=of)
+            self._keyed[kind, key] = scope
+        return scope
+
+
+def _system_limits(limits: Limits) -> dict[Resource, int]:
+    return {
+        Resource.CONNECTIONS: limits.connections,
+        Resource.INBOUND_CONNECTIONS: limits.inbound_connections,
+        Resource.STREAMS: limits.streams,
+        Resource.MEMORY: limits.memory,
+    }
+
+
+def _transient_limits(limits: Limits) -> dict[Resource, int]:
+    return {
+        Resource.INBOUND_CONNECTIONS: limits.pending_inbound,
+        Resource.OUTBOUND_CONNECTIONS: limits.pending_outbound,
+        Resource.STREAMS: limits.pending_streams,
+    }
+
+
+def _peer_limits(limits: Limits) -> dict[Resource, int]:
+    return {
+        Resource.CONNECTIONS: limits.connections_per_peer,
+        Resource.INBOUND_STREAMS: limits.inbound_streams_per_peer,
+        Resource.STREAMS: limits.streams_per_peer,
+        Resource.MEMORY: limits.memory_per_peer,
+    }
