@@ -1,0 +1,88 @@
+"""Parse, split and build multiaddrs; of bad input only InvalidAddress comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from multiaddr import Multiaddr
+from multiaddr.exceptions import ParseError
+
+from ..errors import InvalidAddress
+from ..identity import PeerId
+from . import codec
+from .codec import Component
+
+MAX_ADDRESSES = 500
+"""Addresses taken from one list of a peer; go-libp2p keeps as many."""
+
+
+def parse_address(address: str | bytes | Multiaddr) -> Multiaddr:
+    """Return the multiaddr in text or bytes, or a checked copy of `address`.
+
+    The result is canonical: equal addresses have equal bytes, `/ipfs/ID` became `/p2p/ID`, and str() works.
+    Raises InvalidAddress with one line on what is wrong and how it should look.
+    """
+    match address:
+        case str():
+            return Multiaddr(codec.encode(address))
+        case Multiaddr():
+            return _from_multiaddr(address)
+        case _:
+            codec.decode(address)
+            return Multiaddr(address)
+
+
+def _from_multiaddr(address: Multiaddr) -> Multiaddr:
+    try:
+        codec.decode(address.to_bytes())
+    except InvalidAddress as error:
+        # The library writes /p2p/<CID> and /unix in its own bytes, but prints them well.
+        try:
+            return Multiaddr(codec.encode(str(address)))
+        except ParseError:
+            raise error from None
+    return address
+
+
+def parse_addresses_lossy(encoded: Iterable[bytes], *, limit: int = MAX_ADDRESSES) -> list[Multiaddr]:
+    """Return the valid ones of the first `limit` addresses in order; a peer may know protocols that we do not."""
+    addresses: list[Multiaddr] = []
+    for _, data in zip(range(limit), encoded, strict=False):
+        try:
+            addresses.append(parse_address(data))
+        except InvalidAddress:
+            continue
+    return addresses
+
+
+def components(address: Multiaddr) -> tuple[Component, ...]:
+    """Return the (name, value) pairs of `address`, none for the empty multiaddr; raises InvalidAddress."""
+    data = address.to_bytes()
+    return codec.decode(data) if data else ()
+
+
+def split_peer(address: Multiaddr) -> tuple[Multiaddr, PeerId | None]:
+    """Split off the peer id at the end: `/ip4/…/tcp/1/p2p/ID` is `/ip4/…/tcp/1` and ID.
+
+    The rest of `/p2p/ID` alone is the empty multiaddr. The relay's id inside a relayed address stays.
+    """
+    parts = components(address)
+    if not parts or parts[-1].name != "p2p" or parts[-1].value is None:
+        return address, None
+    peer = PeerId.parse(parts[-1].value)
+    size = len(_peer_suffix(peer))
+    return Multiaddr(address.to_bytes()[:-size]), peer
+
+
+def with_peer(address: Multiaddr, peer: PeerId) -> Multiaddr:
+    """Return `address` with `/p2p/peer` at its end, once; InvalidAddress if it ends in another peer's id."""
+    _, present = split_peer(address)
+    if present == peer:
+        return address
+    if present is not None:
+        raise InvalidAddress(f"{address} already names peer {present}, not {peer}")
+    return parse_address(address.to_bytes() + _peer_suffix(peer))
+
+
+def _peer_suffix(peer: PeerId) -> bytes:
+    return codec.encode(f"/p2p/{peer}")
