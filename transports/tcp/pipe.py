@@ -11,7 +11,7 @@ import trio
 from peerstack.stack.abc import Buffer, Pipe
 from peerstack.stack.background import Guard
 
-_SocketWait: TypeAlias = Callable[[socket.socket], Awaitable[None]]
+_Wait: TypeAlias = Callable[[int], Awaitable[None]]
 
 RECEIVE_SIZE = 64 * 1024  # what `receive_some` asks for by default; trio's own choice for sockets
 
@@ -126,7 +126,7 @@ class TcpPipe(Pipe):
     async def aclose(self) -> None:
         """Close the socket."""
         if self._socket.fileno() != -1:
-            trio.lowlevel.notify_closing(self._socket)
+            trio.lowlevel.notify_closing(self._socket.fileno())
             self._socket.close()
         await trio.lowlevel.checkpoint()
 
@@ -134,9 +134,9 @@ class TcpPipe(Pipe):
         if self._socket.fileno() == -1:
             raise trio.ClosedResourceError("this connection was closed")
 
-    async def _wait(self, wait: _SocketWait) -> None:
+    async def _wait(self, wait: _Wait) -> None:
         self._check_open()
-        await wait(self._socket)
+        await wait(self._socket.fileno())
 
     def _translate(self, error: OSError) -> Exception:
         if self._socket.fileno() == -1:

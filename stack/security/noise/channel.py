@@ -159,13 +159,13 @@ class NoiseChannel(Channel):
         with self._receiving:
             while True:
                 await self._pipe.wait_receive_might_not_block()
-                chunks = self._read_nowait()
-                if chunks is None:
+                opened = self._read_nowait()
+                if opened is None:
                     if self._partial:
                         raise ConnectionLost("the connection ended inside a Noise frame")
                     return []
-                if chunks:
-                    return chunks
+                if opened:
+                    return opened
 
     def _read_nowait(self) -> list[bytes] | None:
         """Receive once and open what is whole; None at the end of the wire."""

@@ -1,0 +1,17 @@
+"""Yamux (`/yamux/1.0.0`)."""
+
+from .config import Config
+from .connection import Statistics, Yamux, YamuxConnection
+from .stream import YamuxStream
+from .wire import PROTOCOL_ID, GoAwayCode, StreamCode
+
+__all__ = [
+    "PROTOCOL_ID",
+    "Config",
+    "GoAwayCode",
+    "Statistics",
+    "StreamCode",
+    "Yamux",
+    "YamuxConnection",
+    "YamuxStream",
+]

@@ -1,0 +1,346 @@
+"""The trio driver of yamux: one task reads, one flushes, one keeps time; callers change the core and go on."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import assert_never
+
+import trio
+
+from ...abc import Channel, ConnectionInfo, Direction, MuxedConnection
+from ...budget import Budget
+from ...errors import ConnectionLost, ProtocolError, RemoteProtocolError, StackError, StreamReset
+from .config import Config
+from .core import MAX_DATA_FRAME, YamuxCore
+from .events import (
+    DataReceived,
+    Event,
+    GoAwayReceived,
+    StreamAcknowledged,
+    StreamClosed,
+    StreamFinished,
+    StreamOpened,
+    StreamWasReset,
+    WindowOpened,
+)
+from .stream import YamuxStream
+from .wire import PROTOCOL_ID, GoAwayCode, StreamCode, describe_reset
+
+HIGH_WATER = 512 * 1024
+"""Sealed bytes waiting for the wire beyond which senders wait."""
+MAX_QUEUED = HIGH_WATER + 2 * MAX_DATA_FRAME
+"""Senders stop at HIGH_WATER and add at most one frame each turn; what lies beyond is answers to the peer's pings,
+opens and reads. A peer that asks for that much and reads nothing is attacking (CVE-2024-32984)."""
+CLOSE_LINGER = 0.25
+"""Seconds given to the peer to hang up after our goodbye: closing first could reset bytes still under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """A snapshot of one connection."""
+
+    streams: int
+    buffered_bytes: int
+    queued_bytes: int
+    rtt: float | None
+
+
+class Yamux:
+    """The yamux muxer with our settings."""
+
+    protocol_id = PROTOCOL_ID
+
+    def __init__(self, config: Config | None = None, *, memory: Budget | None = None) -> None:
+        """`memory` bounds the growth of windows over all connections of a host; 256 MiB by default."""
+        self._config = config or Config()
+        self._memory = memory or Budget(256 * 1024 * 1024)
+
+    def mux(self, channel: Channel, info: ConnectionInfo) -> YamuxConnection:
+        """Wrap the channel; see `abc.Muxer.mux`."""
+        return YamuxConnection(channel, info, self._config, Budget(self._config.max_window_growth, self._memory))
+
+
+class YamuxConnection(MuxedConnection):
+    """Many streams over one channel."""
+
+    def __init__(self, channel: Channel, info: ConnectionInfo, config: Config, budget: Budget) -> None:
+        self.info = info
+        self.on_stream_closed = None
+        self._channel = channel
+        self._config = config
+        now = trio.current_time()
+        client = info.direction is Direction.OUTBOUND
+        self._core = YamuxCore(client=client, config=config, budget=budget, now=now)
+        self._streams: dict[int, YamuxStream] = {}
+        self._accepted: deque[YamuxStream] = deque()
+        self._acceptable = trio.lowlevel.ParkingLot()
+        self._openable = trio.lowlevel.ParkingLot()
+        self._room = trio.lowlevel.ParkingLot()
+        self._flush_wanted = trio.Event()
+        self._scope: trio.CancelScope | None = None
+        self._closed = trio.Event()
+        self._failure: StackError | None = None
+
+    # ---- MuxedConnection
+
+    async def run(self) -> None:
+        """Move bytes until the connection ends; see `abc.MuxedConnection.run`."""
+        if self._scope is not None or self._failure is not None:
+            raise trio.ClosedResourceError("this connection has run already")
+        try:
+            async with trio.open_nursery() as nursery:
+                self._scope = nursery.cancel_scope
+                nursery.start_soon(self._flush_when_wanted)
+                nursery.start_soon(self._keep_time)
+                await self._read()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._break(ConnectionLost("the connection was closed"))
+            self._closed.set()
+            await trio.aclose_forcefully(self._channel)
+        failure = self._failure
+        if failure is not None and not isinstance(failure, _Goodbye):
+            raise failure
+
+    async def open_stream(self) -> YamuxStream:
+        """Open a stream; it reaches the peer with the first bytes sent on it."""
+        await trio.lowlevel.checkpoint()
+        while self._failure is None and not self._core.can_open:
+            await self._openable.park()
+        if self._failure is not None:
+            raise self._lost()
+        stream_id = self._core.open_stream(trio.current_time())
+        stream = self._streams[stream_id] = YamuxStream(self, stream_id)
+        return stream
+
+    async def accept_stream(self) -> YamuxStream:
+        """Wait for the next stream the peer opens."""
+        await trio.lowlevel.checkpoint()
+        while not self._accepted:
+            if self._failure is not None:
+                raise self._lost()
+            await self._acceptable.park()
+        return self._accepted.popleft()
+
+    async def aclose(self) -> None:
+        """Say goodbye, give the peer a moment to hang up, and close."""
+        if self._failure is None:
+            self._core.go_away(GoAwayCode.NORMAL)
+            try:
+                self._pump()
+                with trio.move_on_after(CLOSE_LINGER):
+                    await self._closed.wait()
+            finally:
+                self._end(_Goodbye("this side closed the connection"))
+        if self._scope is None:
+            await self._channel.aclose()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    @property
+    def rtt(self) -> float | None:
+        """The latest round-trip time in seconds."""
+        return self._core.rtt
+
+    @property
+    def stream_count(self) -> int:
+        """Streams open in either direction."""
+        return self._core.stream_count
+
+    def statistics(self) -> Statistics:
+        """Return a snapshot."""
+        return Statistics(self._core.stream_count, self._core.buffered, self._channel.queued, self._core.rtt)
+
+    # ---- called by streams
+
+    @property
+    def congested(self) -> bool:
+        """Whether so much waits for the wire that senders should wait too."""
+        return self._channel.queued >= HIGH_WATER
+
+    async def wait_for_room(self) -> None:
+        """Wait until the wire has taken what was queued."""
+        await self._room.park()
+
+    def send_credit(self, stream_id: int) -> int:
+        """Return how many bytes the stream may send now."""
+        return self._core.send_credit(stream_id)
+
+    def send_data(self, stream_id: int, data: memoryview) -> int:
+        """Send the first part of `data` and return its size."""
+        size = self._core.send_data(stream_id, data, trio.current_time())
+        self._pump()
+        return size
+
+    def send_eof(self, stream_id: int) -> None:
+        """End our half of a stream."""
+        self._apply(self._core.send_eof(stream_id))
+
+    def close_stream(self, stream_id: int) -> None:
+        """End our half of a stream and stop listening."""
+        self._apply(self._core.close(stream_id, trio.current_time()))
+
+    def reset_stream(self, stream_id: int, code: int) -> None:
+        """Abort a stream."""
+        self._apply(self._core.reset(stream_id, code))
+
+    def consumed(self, stream_id: int, size: int) -> None:
+        """Note that the application took bytes."""
+        self._core.consumed(stream_id, size, trio.current_time())
+        self._pump()
+
+    # ---- the tasks
+
+    async def _read(self) -> None:
+        """Read until the end, whichever side brings it."""
+        try:
+            while self._failure is None:
+                chunks = await self._channel.read()
+                if not chunks:
+                    self._end(self._end_of_input())
+                    return
+                now = trio.current_time()
+                for chunk in chunks:
+                    self._dispatch(self._core.receive_data(chunk, now))
+                self._pump()
+        except (ProtocolError, ConnectionLost) as error:
+            if isinstance(error, RemoteProtocolError):
+                self._core.go_away(GoAwayCode(error.code or GoAwayCode.PROTOCOL_ERROR))
+                self._pump()
+            self._end(error)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self._end(ConnectionLost(f"the connection broke: {error}"))
+
+    def _end_of_input(self) -> StackError:
+        if self._core.stream_count:
+            return ConnectionLost("the peer closed the connection without a goodbye")
+        return _Goodbye("the peer closed the connection")
+
+    async def _flush_when_wanted(self) -> None:
+        try:
+            while True:
+                await self._flush_wanted.wait()
+                await self._channel.flush()
+                self._flush_wanted = trio.Event()
+                self._room.unpark_all()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self._end(ConnectionLost(f"the connection broke: {error}"))
+
+    async def _keep_time(self) -> None:
+        try:
+            while True:
+                await trio.sleep_until(self._core.next_deadline())
+                self._apply(self._core.handle_deadline(trio.current_time()))
+        except ConnectionLost as error:
+            self._end(error)
+
+    # ---- helpers
+
+    def _pump(self) -> None:
+        """Seal what the core wants sent and give it to the wire as far as it goes."""
+        out = self._core.data_to_send()
+        if not out or self._closed.is_set():
+            return
+        channel = self._channel
+        try:
+            channel.write(out)
+            if self._flush_wanted.is_set():
+                # The flusher is at it, in order; what it can not get rid of is bounded.
+                if channel.queued > MAX_QUEUED:
+                    self._end(RemoteProtocolError("the peer asks for answers and does not read them"))
+                return
+            channel.flush_nowait()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self._end(ConnectionLost(f"the connection broke: {error}"))
+            return
+        if channel.queued:
+            self._flush_wanted.set()
+
+    def _apply(self, events: list[Event]) -> None:
+        self._dispatch(events)
+        self._pump()
+
+    def _dispatch(self, events: list[Event]) -> None:
+        for event in events:
+            match event:
+                case DataReceived(stream_id, data):
+                    if (stream := self._streams.get(stream_id)) is not None:
+                        stream.feed(data)
+                case StreamOpened(stream_id):
+                    self._accept(stream_id)
+                case WindowOpened(stream_id):
+                    if (stream := self._streams.get(stream_id)) is not None:
+                        stream.window_opened()
+                case StreamFinished(stream_id):
+                    if (stream := self._streams.get(stream_id)) is not None:
+                        stream.finish()
+                case StreamAcknowledged():
+                    self._openable.unpark()
+                case StreamWasReset(stream_id, code, remote):
+                    self._was_reset(stream_id, code, remote)
+                case StreamClosed(stream_id):
+                    self._forget(stream_id)
+                case GoAwayReceived(code):
+                    self._end(_goodbye(code))
+                case _:
+                    assert_never(event)
+
+    def _accept(self, stream_id: int) -> None:
+        if len(self._accepted) >= self._config.accept_backlog:
+            self._core.reset(stream_id, StreamCode.RESOURCE_LIMIT)
+            return
+        stream = self._streams[stream_id] = YamuxStream(self, stream_id)
+        self._accepted.append(stream)
+        self._acceptable.unpark()
+
+    def _forget(self, stream_id: int) -> None:
+        stream = self._streams.pop(stream_id, None)
+        self._openable.unpark()
+        if stream is not None and self.on_stream_closed is not None:
+            self.on_stream_closed(stream)
+
+    def _was_reset(self, stream_id: int, code: int, remote: bool) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            whom = "the peer" if remote else "a limit of ours"
+            why = f" ({describe_reset(code)})" if code else ""
+            stream.was_reset(StreamReset(f"this stream was reset by {whom}{why}", remote=remote, code=code))
+
+    def _lost(self) -> ConnectionLost:
+        return ConnectionLost(str(self._failure))
+
+    def _end(self, failure: StackError) -> None:
+        """End the connection for the reason given; the first reason stays."""
+        self._break(failure)
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def _break(self, failure: StackError) -> None:
+        if self._failure is not None:
+            return
+        self._failure = failure
+        streams = list(self._streams.values())
+        self._streams.clear()
+        self._core.release()
+        for stream in streams:
+            stream.break_off(self._lost())
+            if self.on_stream_closed is not None:
+                self.on_stream_closed(stream)
+        self._openable.unpark_all()
+        self._acceptable.unpark_all()
+        self._room.unpark_all()
+
+
+class _Goodbye(ConnectionLost):
+    """An orderly end."""
+
+
+def _goodbye(code: int) -> StackError:
+    if code == GoAwayCode.NORMAL:
+        return _Goodbye("the peer closed the connection")
+    try:
+        reason = GoAwayCode(code).name.lower().replace("_", " ")
+    except ValueError:
+        reason = describe_reset(code)
+    return ConnectionLost(f"the peer closed the connection with: {reason}")

@@ -1,0 +1,436 @@
+"""The yamux session as a machine without I/O: bytes and commands in, events and bytes out, and one deadline.
+
+The driver feeds `receive_data`, and after every call sends what `data_to_send` returns. Time is an argument.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+
+from ...abc import Buffer
+from ...budget import Budget
+from ...errors import ConnectionLost, LocalProtocolError, RemoteProtocolError
+from .config import Config
+from .events import (
+    DataReceived,
+    Event,
+    GoAwayReceived,
+    StreamAcknowledged,
+    StreamClosed,
+    StreamFinished,
+    StreamOpened,
+    StreamWasReset,
+    WindowOpened,
+)
+from .state import Half, StreamState, TokenBucket
+from .wire import (
+    ACK,
+    DATA,
+    FIN,
+    GO_AWAY,
+    HEADER_SIZE,
+    INITIAL_WINDOW,
+    MAX_CREDIT,
+    MAX_STREAM_ID,
+    PING,
+    RST,
+    SYN,
+    WINDOW_UPDATE,
+    GoAwayCode,
+    StreamCode,
+    decode_header,
+    encode_header,
+)
+
+MAX_DATA_FRAME = 4 * 65519
+"""Ours: four full Noise frames behind one header. Larger sends are split, so that streams take turns."""
+
+
+class Session(Enum):
+    """The session as a whole."""
+
+    ACTIVE = "active"
+    LEAVING = "leaving"
+    """We said goodbye; nothing new begins."""
+    ENDED = "ended"
+    """The peer said goodbye, or broke the protocol: input is ignored."""
+
+
+class YamuxCore:
+    """One side of a yamux session."""
+
+    def __init__(self, *, client: bool, config: Config, budget: Budget, now: float) -> None:
+        self._config = config
+        self._budget = budget
+        """Memory for windows beyond their initial size; shared with the host's other connections."""
+        self._session = Session.ACTIVE
+        self._client = client
+        self._next_id = 1 if client else 2
+        self._streams: dict[int, StreamState] = {}
+        self._inbound = self._outbound = self._unacknowledged = 0
+        self._heard_stream = False
+        self._buffered = 0
+        # Bytes the peer may honestly still have under way for streams that are gone, plus one window of slack.
+        self._discardable = INITIAL_WINDOW
+        self._opens = TokenBucket(config.opens_per_second, now)
+        self._idle_frames = TokenBucket(config.idle_frames_per_second, now)
+        self._out: list[Buffer] = []
+        # Parser: the beginning of a header, or the stream and bytes left of a body (no stream: discard them).
+        self._header = b""
+        self._body: StreamState | None = None
+        self._body_left = 0
+        self._body_ends_stream = False
+        # Round trips and keepalive.
+        self._rtt: float | None = None
+        self._ping_value = 0
+        self._ping_sent: float | None = None
+        self._next_ping = now + config.keepalive_interval
+        self._last_heard = now
+        self._lingering: deque[tuple[float, int]] = deque()
+
+    # ---- what there is
+
+    @property
+    def rtt(self) -> float | None:
+        """The latest round-trip time in seconds."""
+        return self._rtt
+
+    @property
+    def stream_count(self) -> int:
+        """Streams in either direction that are not done."""
+        return len(self._streams)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes received that the application has not consumed."""
+        return self._buffered
+
+    @property
+    def can_open(self) -> bool:
+        """Whether `open_stream` may be called now; if not, wait for `StreamAcknowledged` or `StreamClosed`."""
+        early = not self._heard_stream and self._outbound >= self._config.early_streams
+        full = self._outbound >= self._config.max_outbound_streams
+        return not early and not full and self._unacknowledged < self._config.ack_backlog
+
+    def send_credit(self, stream_id: int) -> int:
+        """Return how many bytes the stream may send now; 0 for a stream that is gone."""
+        stream = self._streams.get(stream_id)
+        return 0 if stream is None else stream.send_credit
+
+    def data_to_send(self) -> list[Buffer]:
+        """Return the buffers to be sent, as one run of bytes, and forget them."""
+        out, self._out = self._out, []
+        return out
+
+    # ---- commands
+
+    def open_stream(self, now: float) -> int:
+        """Begin a stream and return its id; the peer learns of it with the first frame."""
+        if self._session is not Session.ACTIVE:
+            raise LocalProtocolError("the session is closing")
+        if not self.can_open:
+            raise LocalProtocolError("no more streams may be opened now")
+        stream_id = self._next_id
+        if stream_id > MAX_STREAM_ID:
+            raise ConnectionLost("all stream ids of this connection are used up")
+        self._next_id += 2
+        self._streams[stream_id] = StreamState(stream_id, outbound=True, now=now)
+        self._outbound += 1
+        self._unacknowledged += 1
+        return stream_id
+
+    def send_data(self, stream_id: int, data: memoryview, now: float) -> int:
+        """Frame the first part of `data` and return its size; 0 when the window is empty."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.send is not Half.OPEN:
+            raise LocalProtocolError(f"stream {stream_id} is closed for sending")
+        size = min(len(data), stream.send_credit, MAX_DATA_FRAME)
+        if size:
+            if self._ping_sent is None and self._rtt is None:
+                self._ping(now)
+            stream.send_credit -= size
+            self._frame(DATA, stream, size)
+            self._out.append(data if size == len(data) else data[:size])
+        return size
+
+    def send_eof(self, stream_id: int) -> list[Event]:
+        """End our half of the stream."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.send is not Half.OPEN:
+            return []
+        stream.send = Half.DONE
+        self._frame(DATA, stream, 0, FIN)
+        return self._forget_if_done(stream)
+
+    def close(self, stream_id: int, now: float) -> list[Event]:
+        """End our half and stop listening; the peer has a while to end its half."""
+        events = self.send_eof(stream_id)
+        stream = self._streams.get(stream_id)
+        if stream is not None and stream.receive is Half.OPEN:
+            stream.receive = Half.IGNORED
+            self._lingering.append((now + self._config.close_timeout, stream_id))
+        return events
+
+    def reset(self, stream_id: int, code: int = StreamCode.NONE) -> list[Event]:
+        """Abort the stream; nothing happens if it is gone already."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return []
+        if not stream.flags_due & SYN:  # the peer has heard of it
+            stream.flags_due = 0
+            self._frame(WINDOW_UPDATE, stream, code, RST)
+        return self._forget(stream)
+
+    def consumed(self, stream_id: int, size: int, now: float) -> None:
+        """Note that the application took `size` received bytes; grants the peer new credit when it is due."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        stream.buffered -= size
+        self._buffered -= size
+        stream.consumed += size
+        if stream.credit_due():
+            growth = stream.growth_wanted(now, self._rtt, self._config.max_window)
+            if growth > 0 and self._budget.reserve(growth):
+                stream.window += growth
+            else:
+                growth = 0
+            credit = stream.consumed + growth
+            stream.consumed = 0
+            stream.receive_credit += credit
+            stream.last_update = now
+            self._frame(WINDOW_UPDATE, stream, credit)
+
+    def go_away(self, code: GoAwayCode) -> None:
+        """Say goodbye, once."""
+        if self._session is Session.ACTIVE:
+            self._session = Session.LEAVING
+            self._out.append(encode_header(GO_AWAY, 0, 0, code))
+
+    def release(self) -> None:
+        """Give back what all streams have reserved; the session is over."""
+        self._session = Session.ENDED
+        for stream in list(self._streams.values()):
+            self._forget(stream)
+
+    # ---- time
+
+    def next_deadline(self) -> float:
+        """Return when `handle_deadline` should be called next."""
+        deadline = self._next_ping
+        if self._ping_sent is not None:
+            deadline = min(deadline, self._ping_sent + self._config.keepalive_timeout)
+        if self._lingering:
+            deadline = min(deadline, self._lingering[0][0])
+        return deadline
+
+    def handle_deadline(self, now: float) -> list[Event]:
+        """Run what is due at `now`. Raises ConnectionLost when the peer is silent for too long."""
+        events: list[Event] = []
+        if self._ping_sent is not None and now >= self._ping_sent + self._config.keepalive_timeout:
+            if self._last_heard < self._ping_sent:
+                silence = now - self._last_heard
+                raise ConnectionLost(f"the peer did not answer a ping and has been silent for {silence:.0f} s")
+            self._ping_sent = None
+        if now >= self._next_ping:
+            self._ping(now)
+        while self._lingering and self._lingering[0][0] <= now:
+            stream = self._streams.get(self._lingering.popleft()[1])
+            if stream is not None and stream.receive is Half.IGNORED:
+                events += self.reset(stream.stream_id, StreamCode.GARBAGE_COLLECTED)
+        return events
+
+    # ---- input
+
+    def receive_data(self, data: bytes, now: float) -> list[Event]:
+        """Take bytes from the peer and return what they mean. Raises RemoteProtocolError."""
+        events: list[Event] = []
+        self._last_heard = now
+        position, end = 0, len(data)
+        while position < end and self._session is not Session.ENDED:
+            if self._body_left:
+                size = min(self._body_left, end - position)
+                # A whole piece is handed on as it is; only a piece that shares its bytes with others is copied.
+                piece = data if size == end else data[position : position + size]
+                self._receive_body(piece, size, events)
+                position += size
+                continue
+            if self._header or end - position < HEADER_SIZE:
+                missing = HEADER_SIZE - len(self._header)
+                self._header += data[position : position + missing]
+                position += missing
+                if len(self._header) == HEADER_SIZE:
+                    header, self._header = self._header, b""
+                    self._receive_header(header, 0, now, events)
+                continue
+            self._receive_header(data, position, now, events)
+            position += HEADER_SIZE
+        return events
+
+    def _receive_header(self, data: bytes, offset: int, now: float, events: list[Event]) -> None:
+        kind, flags, stream_id, length = decode_header(data, offset)
+        if kind == DATA:
+            self._receive_data(flags, stream_id, length, now, events)
+        elif kind == WINDOW_UPDATE:
+            self._receive_window_update(flags, stream_id, length, now, events)
+        elif stream_id != 0:
+            raise _violation(f"frame of type {kind} for stream {stream_id}, not for the session")
+        elif kind == PING:
+            self._receive_ping(flags, length, now)
+        else:
+            self._session = Session.ENDED
+            events.append(GoAwayReceived(length))
+
+    def _receive_body(self, piece: bytes, size: int, events: list[Event]) -> None:
+        self._body_left -= size
+        stream = self._body
+        if stream is None:
+            return
+        # A local reset may have come between two pieces of one frame.
+        if self._streams.get(stream.stream_id) is stream and stream.receive is Half.OPEN:
+            stream.buffered += size
+            self._buffered += size
+            events.append(DataReceived(stream.stream_id, piece))
+        if not self._body_left:
+            self._body = None
+            if self._body_ends_stream:
+                self._receive_fin(stream, events)
+
+    def _receive_data(self, flags: int, stream_id: int, length: int, now: float, events: list[Event]) -> None:
+        if flags & SYN and length > INITIAL_WINDOW:
+            # Checked before the stream exists (CVE-2026-32314).
+            raise _violation(f"first frame of stream {stream_id} has {length} bytes, over its window")
+        stream = self._receive_flags(flags, stream_id, now, events)
+        self._body_left = length
+        self._body = None
+        if stream is None:
+            self._discard(length)
+            return
+        if length > stream.receive_credit:
+            raise _violation(f"{length} bytes for stream {stream_id}, whose window is {stream.receive_credit}")
+        stream.receive_credit -= length
+        if length == 0:
+            if flags & FIN:
+                self._receive_fin(stream, events)
+            elif not flags:
+                self._count_idle(now)
+        elif stream.receive is not Half.OPEN:
+            # Nobody reads any more; silence would block the sender for ever.
+            events += self.reset(stream_id)
+        elif self._buffered + length > self._config.max_buffered:
+            events.append(StreamWasReset(stream_id, StreamCode.RESOURCE_LIMIT, remote=False))
+            events += self.reset(stream_id, StreamCode.RESOURCE_LIMIT)
+        else:
+            self._body = stream
+            self._body_ends_stream = bool(flags & FIN)
+
+    def _receive_window_update(self, flags: int, stream_id: int, length: int, now: float, events: list[Event]) -> None:
+        stream = self._receive_flags(flags, stream_id, now, events, code=length)
+        if not flags and not length:
+            self._count_idle(now)
+        if stream is None:
+            return
+        if stream.send_credit + length > MAX_CREDIT:
+            raise _violation(f"window of stream {stream_id} grows beyond {MAX_CREDIT}")
+        if length and not stream.send_credit:
+            events.append(WindowOpened(stream_id))
+        stream.send_credit += length
+        if flags & FIN:
+            self._receive_fin(stream, events)
+
+    def _receive_flags(
+        self, flags: int, stream_id: int, now: float, events: list[Event], *, code: int = 0
+    ) -> StreamState | None:
+        """Handle SYN, ACK and RST; return the stream if it is alive afterwards."""
+        if flags & SYN:
+            self._receive_syn(stream_id, now, events)
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return None
+        self._heard_stream = True
+        if flags & ACK and not stream.acknowledged:
+            stream.acknowledged = True
+            self._unacknowledged -= 1
+            events.append(StreamAcknowledged(stream_id))
+        if flags & RST:
+            events.append(StreamWasReset(stream_id, code, remote=True))
+            events += self._forget(stream)
+            return None
+        return stream
+
+    def _receive_syn(self, stream_id: int, now: float, events: list[Event]) -> None:
+        if stream_id == 0 or (stream_id % 2 == 1) is self._client:
+            raise _violation(f"stream {stream_id} is not the peer's to open")
+        if stream_id in self._streams:
+            raise _violation(f"stream {stream_id} is open already")
+        if not self._opens.take(now):
+            raise _violation(f"more than {self._config.opens_per_second} streams opened in a second")
+        stream = StreamState(stream_id, outbound=False, now=now)
+        self._streams[stream_id] = stream
+        self._inbound += 1
+        if self._inbound > self._config.max_inbound_streams or self._session is not Session.ACTIVE:
+            self.reset(stream_id, StreamCode.RESOURCE_LIMIT)
+        else:
+            events.append(StreamOpened(stream_id))
+
+    def _receive_fin(self, stream: StreamState, events: list[Event]) -> None:
+        if self._streams.get(stream.stream_id) is not stream or stream.receive is Half.DONE:
+            return
+        if stream.receive is Half.OPEN:
+            events.append(StreamFinished(stream.stream_id))
+        stream.receive = Half.DONE
+        events += self._forget_if_done(stream)
+
+    def _receive_ping(self, flags: int, value: int, now: float) -> None:
+        self._count_idle(now)
+        if flags & SYN:
+            self._out.append(encode_header(PING, ACK, 0, value))
+        elif flags & ACK and self._ping_sent is not None and value == self._ping_value:
+            self._rtt = now - self._ping_sent
+            self._ping_sent = None
+
+    # ---- helpers
+
+    def _frame(self, kind: int, stream: StreamState, length: int, flags: int = 0) -> None:
+        flags |= stream.flags_due
+        stream.flags_due = 0
+        self._out.append(encode_header(kind, flags, stream.stream_id, length))
+
+    def _ping(self, now: float) -> None:
+        self._ping_value = (self._ping_value + 1) % 2**32
+        self._ping_sent = now
+        self._next_ping = now + self._config.keepalive_interval
+        self._out.append(encode_header(PING, SYN, 0, self._ping_value))
+
+    def _count_idle(self, now: float) -> None:
+        if not self._idle_frames.take(now):
+            raise _violation(f"more than {self._config.idle_frames_per_second} frames without content in a second")
+
+    def _discard(self, size: int) -> None:
+        self._discardable -= size
+        if self._discardable < 0:
+            raise _violation("more data for streams that do not exist than any window allowed")
+
+    def _forget_if_done(self, stream: StreamState) -> list[Event]:
+        if stream.send is Half.DONE and stream.receive is Half.DONE:
+            return self._forget(stream)
+        return []
+
+    def _forget(self, stream: StreamState) -> list[Event]:
+        del self._streams[stream.stream_id]
+        if (stream.stream_id % 2 == 1) is self._client:
+            self._outbound -= 1
+        else:
+            self._inbound -= 1
+        if not stream.acknowledged:
+            self._unacknowledged -= 1
+        if stream.receive is not Half.DONE:
+            self._discardable += stream.receive_credit
+        self._buffered -= stream.buffered
+        self._budget.release(stream.window - INITIAL_WINDOW)
+        return [StreamClosed(stream.stream_id)]
+
+
+def _violation(message: str) -> RemoteProtocolError:
+    return RemoteProtocolError(f"yamux: {message}", code=GoAwayCode.PROTOCOL_ERROR)
