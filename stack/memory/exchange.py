@@ -79,7 +79,7 @@ class Exchange:
 
     def bind(self, address: Multiaddr) -> MemoryListener:
         """Bind `/memory/N`, or a free number for `/memory/0`. Raises `OSError` (`EADDRINUSE`), `InvalidAddress`."""
-        number = self._number(address) or self.free_number()
+        number = self.number_of(address) or self.free_number()
         if number in self._listeners:
             raise OSError(errno.EADDRINUSE, f"{memory_address(number)} is in use already")
         listener = self._listeners[number] = MemoryListener(self, number)
@@ -87,7 +87,7 @@ class Exchange:
 
     def find(self, address: Multiaddr) -> MemoryListener:
         """Return who listens there. Raises `ConnectionRefusedError`, `InvalidAddress`."""
-        number = self._number(address)
+        number = self.number_of(address)
         if number not in self._listeners:
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"nothing listens on {memory_address(number)}")
         return self._listeners[number]
@@ -104,7 +104,8 @@ class Exchange:
         if self._listeners.get(number) is listener:
             del self._listeners[number]
 
-    def _number(self, address: Multiaddr) -> int:
+    def number_of(self, address: Multiaddr) -> int:
+        """Return N of `/memory/N`. Raises `InvalidAddress` for any other address."""
         number = memory_number(address)
         if number is None:
             raise InvalidAddress(f"{address} is not of the form /memory/N")

@@ -1,13 +1,25 @@
 """The test kit: conformance suites, a simulated network, and small things in memory to test on."""
 
 from ..memory import MemoryPipe, memory_pipe_pair
+from .deterministic import run_deterministic, seed_scheduler
+from .link import LinkConditions, OnLoss
+from .network import SimulatedNetwork, SimulatedNode
 from .observers import RecordingObserver
 from .plain import PlainChannel, plain_channel_pair
+from .trace import TraceEvent, TraceKind
 
 __all__ = [
+    "LinkConditions",
     "MemoryPipe",
+    "OnLoss",
     "PlainChannel",
     "RecordingObserver",
+    "SimulatedNetwork",
+    "SimulatedNode",
+    "TraceEvent",
+    "TraceKind",
     "memory_pipe_pair",
     "plain_channel_pair",
+    "run_deterministic",
+    "seed_scheduler",
 ]
