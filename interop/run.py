@@ -1,0 +1,114 @@
+"""Runs the interop matrix: python interop/run.py --with go,rust,js,py --json out.json --markdown out.md."""
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+
+import trio
+
+if __package__ in (None, ""):  # started as a script: make `interop` importable, behind everything installed
+    sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from interop.build import INTEROP, RECIPES, BuildFailed, ToolchainMissing, start_command
+from interop.matrix import KEY_TYPES, Cell, Outcome, Program, run_pair
+from interop.report import Report, to_json, to_markdown
+
+OURS = "peerstack"
+REQUIRE_VARIABLE = "INTEROP_REQUIRE"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for; return 1 if a cell failed or a required peer is missing."""
+    options = _parse(arguments)
+    ours = program(options.ours)
+    programs, left_out = available(options.names)
+    report = trio.run(_run, ours, programs, options.key_types, left_out)
+    if options.json:
+        options.json.write_text(to_json(report) + "\n")
+    if options.markdown:
+        options.markdown.write_text(to_markdown(report))
+    for cell in report.cells:
+        if cell.outcome is Outcome.FAILED:
+            place = cell.place
+            print(f"FAILED {place.peer}, {place.direction}, {place.key_type}, {place.row}: {cell.reason}")
+    print(report.summary())
+    return 1 if report.count(Outcome.FAILED) or required() & left_out.keys() else 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--with", dest="names", type=_names([*RECIPES, OURS]), default=[*RECIPES])
+    parser.add_argument("--key-types", type=_names(KEY_TYPES), default=[*KEY_TYPES])
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--ours", choices=[*RECIPES, OURS], default=OURS, help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+class _names:
+    def __init__(self, known: Sequence[str]) -> None:
+        self.known = known
+
+    def __call__(self, text: str) -> list[str]:
+        chosen = [name.strip() for name in text.split(",") if name.strip()]
+        if unknown := [name for name in chosen if name not in self.known]:
+            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: choose from {', '.join(self.known)}")
+        return chosen
+
+
+def program(name: str) -> Program:
+    """Return how peer `name` is started, built if need be; raises ToolchainMissing or BuildFailed."""
+    if name == OURS:
+        return Program(name=name, argv=[sys.executable, str(INTEROP / "peerstack" / "peer.py")])
+    return Program(name=name, argv=start_command(name))
+
+
+def available(names: Sequence[str]) -> tuple[list[Program], dict[str, str]]:
+    """Return the peers that can be had, and why the others can not."""
+    programs: list[Program] = []
+    left_out: dict[str, str] = {}
+    for name in names:
+        try:
+            programs.append(program(name))
+        except ToolchainMissing as missing:
+            left_out[name] = str(missing)
+            print(f"{name} is left out: {missing}", file=sys.stderr)
+    return programs, left_out
+
+
+def required() -> set[str]:
+    """Return the names of the peers that must not be left out."""
+    return {name.strip() for name in os.environ.get(REQUIRE_VARIABLE, "").split(",") if name.strip()}
+
+
+async def _run(
+    ours: Program, programs: Sequence[Program], key_types: Sequence[str], left_out: dict[str, str]
+) -> Report:
+    begun = perf_counter()
+    cells: list[Cell] = []
+    versions: dict[str, str] = {}
+    for theirs in programs:
+        found, named = await run_pair(ours, theirs, key_types)
+        cells += found
+        versions |= named
+        bad = sum(cell.outcome is Outcome.FAILED for cell in found)
+        print(f"{ours.name} and {theirs.name}: {len(found)} cells, {bad} failed", file=sys.stderr, flush=True)
+    return Report(
+        ours=ours.name,
+        machine=f"{os.cpu_count()} x {platform.machine()}, {platform.system()}, Python {platform.python_version()}",
+        seconds=perf_counter() - begun,
+        cells=cells,
+        versions=versions,
+        left_out=left_out,
+    )
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BuildFailed as failure:
+        sys.exit(f"{failure}")
