@@ -9,8 +9,8 @@ from typing import assert_never
 import trio
 
 from ...abc import Channel, ConnectionInfo, Direction, MuxedConnection
-from ...budget import Budget
 from ...errors import ConnectionLost, ProtocolError, RemoteProtocolError, StackError, StreamReset
+from ...limits import WindowBudget
 from .config import Config
 from .core import MAX_DATA_FRAME, YamuxCore
 from .events import (
@@ -51,20 +51,20 @@ class Yamux:
 
     protocol_id = PROTOCOL_ID
 
-    def __init__(self, config: Config | None = None, *, memory: Budget | None = None) -> None:
+    def __init__(self, config: Config | None = None, *, memory: WindowBudget | None = None) -> None:
         """`memory` bounds the growth of windows over all connections of a host; 256 MiB by default."""
         self._config = config or Config()
-        self._memory = memory or Budget(256 * 1024 * 1024)
+        self._memory = memory or WindowBudget(256 * 1024 * 1024)
 
     def mux(self, channel: Channel, info: ConnectionInfo) -> YamuxConnection:
         """Wrap the channel; see `abc.Muxer.mux`."""
-        return YamuxConnection(channel, info, self._config, Budget(self._config.max_window_growth, self._memory))
+        return YamuxConnection(channel, info, self._config, WindowBudget(self._config.max_window_growth, self._memory))
 
 
 class YamuxConnection(MuxedConnection):
     """Many streams over one channel."""
 
-    def __init__(self, channel: Channel, info: ConnectionInfo, config: Config, budget: Budget) -> None:
+    def __init__(self, channel: Channel, info: ConnectionInfo, config: Config, budget: WindowBudget) -> None:
         self.info = info
         self.on_stream_closed = None
         self._channel = channel

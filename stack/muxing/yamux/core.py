@@ -9,8 +9,8 @@ from collections import deque
 from enum import Enum
 
 from ...abc import Buffer
-from ...budget import Budget
 from ...errors import ConnectionLost, LocalProtocolError, RemoteProtocolError
+from ...limits import WindowBudget
 from .config import Config
 from .events import (
     DataReceived,
@@ -60,7 +60,7 @@ class Session(Enum):
 class YamuxCore:
     """One side of a yamux session."""
 
-    def __init__(self, *, client: bool, config: Config, budget: Budget, now: float) -> None:
+    def __init__(self, *, client: bool, config: Config, budget: WindowBudget, now: float) -> None:
         self._config = config
         self._budget = budget
         """Memory for windows beyond their initial size; shared with the host's other connections."""
