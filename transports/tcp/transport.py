@@ -1,0 +1,153 @@
+"""TCP: `/ip4|ip6/ADDRESS/tcp/PORT`, names resolved before it is asked."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+
+import trio
+from multiaddr import Multiaddr
+
+from peerstack.stack.abc import StreamListener, Wire
+from peerstack.stack.addressing import TcpEndpoint, tcp_address, tcp_endpoint
+from peerstack.stack.errors import InvalidAddress
+
+from .pipe import TcpPipe
+
+_log = logging.getLogger(__name__)
+
+BACKLOG = 1024
+"""Connections the kernel holds until we accept them; it cuts the number to its own limit."""
+RETRY_DELAY = 0.1
+"""Seconds to wait when the process is out of file descriptors, as trio's own `serve_listeners` does."""
+# Errors of one arriving connection, not of the listener (accept(2), "Error handling").
+_THEIRS = {errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT}
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class TcpTransport:
+    """Dials and listens on TCP; implements `abc.StreamTransport`."""
+
+    def can_dial(self, address: Multiaddr) -> bool:
+        """Say whether the address is a TCP socket with its IP address known."""
+        endpoint = tcp_endpoint(address)
+        return endpoint is not None and endpoint.family in ("ip4", "ip6") and endpoint.port != 0
+
+    def can_listen(self, address: Multiaddr) -> bool:
+        """Say whether the address is a local TCP socket; port 0 takes a free one."""
+        endpoint = tcp_endpoint(address)
+        return endpoint is not None and endpoint.family in ("ip4", "ip6")
+
+    async def dial(self, address: Multiaddr) -> Wire:
+        """Connect. Raises `OSError` with the cause, `InvalidAddress` for other addresses."""
+        family, target = _socket_address(address)
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            await _connect(sock, target)
+            pipe = TcpPipe(sock)
+            return Wire(pipe, _multiaddr(sock.getsockname()), address)
+        except BaseException:
+            sock.close()
+            raise
+
+    async def listen(self, address: Multiaddr) -> TcpListener:
+        """Bind. Raises `OSError` with the cause, `InvalidAddress` for other addresses."""
+        family, target = _socket_address(address)
+        await trio.lowlevel.checkpoint()
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                # /ip6/:: means IPv6; who wants both listens on both.
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(target)
+            sock.listen(BACKLOG)
+            return TcpListener(sock)
+        except OSError as error:
+            sock.close()
+            raise OSError(error.errno, f"can not listen on {address}: {error.strerror}") from error
+
+
+class TcpListener(StreamListener):
+    """A bound TCP socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self.address = _multiaddr(sock.getsockname())
+
+    async def accept(self) -> Wire:
+        """Wait for the next connection; what goes wrong with one that arrives is its own affair."""
+        while True:
+            await self._wait()
+            try:
+                sock, remote = self._socket.accept()
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                await self._survive(error)
+                continue
+            try:
+                return Wire(TcpPipe(sock), _multiaddr(sock.getsockname()), _multiaddr(remote))
+            except OSError as error:
+                sock.close()
+                _log.debug("a connection from %s was gone before it was accepted: %s", remote, error)
+
+    async def aclose(self) -> None:
+        """Stop listening; connections accepted before live on."""
+        if self._socket.fileno() != -1:
+            trio.lowlevel.notify_closing(self._socket.fileno())
+            self._socket.close()
+        await trio.lowlevel.checkpoint()
+
+    async def _wait(self) -> None:
+        if self._socket.fileno() == -1:
+            raise trio.ClosedResourceError("this listener was closed")
+        await trio.lowlevel.wait_readable(self._socket.fileno())
+
+    async def _survive(self, error: OSError) -> None:
+        if error.errno in _EXHAUSTED:
+            _log.error(
+                "can not accept on %s: %s; waiting for files to be closed", self.address, os.strerror(error.errno)
+            )
+            await trio.sleep(RETRY_DELAY)
+        elif error.errno not in _THEIRS:
+            raise error
+
+
+async def _connect(sock: socket.socket, target: tuple[str, int] | tuple[str, int, int, int]) -> None:
+    await trio.lowlevel.checkpoint_if_cancelled()
+    result = sock.connect_ex(target)
+    if result in (errno.EINPROGRESS, errno.EAGAIN):
+        await trio.lowlevel.wait_writable(sock.fileno())
+        result = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    else:
+        await trio.lowlevel.cancel_shielded_checkpoint()
+    if result:
+        # OSError picks the subclass by the number: ConnectionRefusedError and so on.
+        raise OSError(result, os.strerror(result))
+
+
+def _socket_address(address: Multiaddr) -> tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]:
+    endpoint = tcp_endpoint(address)
+    if endpoint is None or endpoint.family not in ("ip4", "ip6"):
+        raise InvalidAddress(f"{address} is not a TCP address such as /ip4/127.0.0.1/tcp/4001")
+    if endpoint.family == "ip4":
+        return socket.AF_INET, (endpoint.host, endpoint.port)
+    return socket.AF_INET6, (endpoint.host, endpoint.port, 0, _scope_id(endpoint))
+
+
+def _scope_id(endpoint: TcpEndpoint) -> int:
+    if endpoint.zone is None:
+        return 0
+    if endpoint.zone.isdecimal():
+        return int(endpoint.zone)
+    try:
+        return socket.if_nametoindex(endpoint.zone)
+    except OSError:
+        raise InvalidAddress(f"there is no network interface {endpoint.zone!r}") from None
+
+
+def _multiaddr(name: tuple[str, int] | tuple[str, int, int, int]) -> Multiaddr:
+    return tcp_address(name[0], name[1])
