@@ -22,6 +22,7 @@ class Source(Protocol):
 
     async def receive_some(self, max_bytes: int | None = None, /) -> bytes | bytearray:
         """Return up to `max_bytes` bytes, empty at the end."""
+        ...
 
 
 class BufferedReader:

@@ -15,12 +15,15 @@ class Scheme(Protocol):
 
     def load_public(self, data: bytes) -> Verify:
         """Check the public key in `data` and return what verifies with it; InvalidKey if it is not one."""
+        ...
 
     def load_private(self, data: bytes) -> KeyPair:
         """Return the key pair of the private key in `data`; InvalidKey if it is not one."""
+        ...
 
     def generate(self, bits: int) -> KeyPair:
         """Return a new key pair; `bits` is the modulus of RSA keys, the others have one size."""
+        ...
 
 
 def scheme(key_type: KeyType) -> Scheme:

@@ -14,6 +14,12 @@ def identity(request: pytest.FixtureRequest) -> Identity:
 
 
 @pytest.fixture
+def identities() -> dict[KeyType, Identity]:
+    """One identity of each key type."""
+    return IDENTITIES
+
+
+@pytest.fixture
 def ed25519() -> Identity:
     """An Ed25519 identity."""
     return IDENTITIES[KeyType.ED25519]

@@ -10,20 +10,23 @@ from peerstack.stack.errors import InvalidSignature
 from peerstack.stack.identity import Envelope, Identity, KeyType, PeerId, PeerRecord, PublicKey
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors/identity.json").read_text())
-KEYS = [pytest.param(vector, id=vector["name"]) for vector in VECTORS["keys"]]
-SIGNED = [pytest.param(vector, id=vector["name"]) for vector in VECTORS["keys"] if "signature" in vector]
-WITH_ID = [pytest.param(vector, id=vector["name"]) for vector in VECTORS["keys"] if "peer_id" in vector]
-TEXTS = [pytest.param(vector, id=vector["base58"]) for vector in VECTORS["peer_ids"]]
+SIGNED = [vector for vector in VECTORS["keys"] if "signature" in vector]
+DETERMINISTIC = [vector for vector in SIGNED if vector["key_type"] in ("ed25519", "rsa")]
+WITH_ID = [vector for vector in VECTORS["keys"] if "peer_id" in vector]
 
 
-@pytest.mark.parametrize("vector", KEYS)
+def name(vector: dict[str, str]) -> str:
+    return vector.get("name", vector.get("base58", ""))
+
+
+@pytest.mark.parametrize("vector", VECTORS["keys"], ids=name)
 def test_private_key_gives_the_public_key(vector: dict[str, str]) -> None:
     identity = Identity.decode(bytes.fromhex(vector["private"]))
     assert identity.public_key.encode().hex() == vector["public"]
     assert identity.public_key.key_type is KeyType[vector["key_type"].upper()]
 
 
-@pytest.mark.parametrize("vector", KEYS)
+@pytest.mark.parametrize("vector", VECTORS["keys"], ids=name)
 def test_keys_are_written_as_they_were_read(vector: dict[str, str]) -> None:
     public = bytes.fromhex(vector["public"])
     private = bytes.fromhex(vector["private"])
@@ -33,12 +36,12 @@ def test_keys_are_written_as_they_were_read(vector: dict[str, str]) -> None:
     assert Identity.decode(private).encode() == private
 
 
-@pytest.mark.parametrize("vector", WITH_ID)
+@pytest.mark.parametrize("vector", WITH_ID, ids=name)
 def test_peer_id_of_a_key(vector: dict[str, str]) -> None:
     assert str(PublicKey.decode(bytes.fromhex(vector["public"])).peer_id) == vector["peer_id"]
 
 
-@pytest.mark.parametrize("vector", SIGNED)
+@pytest.mark.parametrize("vector", SIGNED, ids=name)
 def test_signature_of_another_implementation(vector: dict[str, str]) -> None:
     key = PublicKey.decode(bytes.fromhex(vector["public"]))
     message, signature = bytes.fromhex(vector["message"]), bytes.fromhex(vector["signature"])
@@ -47,13 +50,13 @@ def test_signature_of_another_implementation(vector: dict[str, str]) -> None:
         key.verify(message + b"!", signature)
 
 
-@pytest.mark.parametrize("vector", [param for param in SIGNED if param.values[0]["key_type"] in ("ed25519", "rsa")])
+@pytest.mark.parametrize("vector", DETERMINISTIC, ids=name)
 def test_deterministic_signatures_are_the_same(vector: dict[str, str]) -> None:
     identity = Identity.decode(bytes.fromhex(vector["private"]))
     assert identity.sign(bytes.fromhex(vector["message"])).hex() == vector["signature"]
 
 
-@pytest.mark.parametrize("vector", TEXTS)
+@pytest.mark.parametrize("vector", VECTORS["peer_ids"], ids=name)
 def test_texts_of_a_peer_id(vector: dict[str, str]) -> None:
     peer = PeerId.parse(vector["base58"])
     assert str(peer) == vector["base58"]

@@ -150,10 +150,9 @@ async def test_cancelled_read_loses_nothing() -> None:
     send, receive = trio.testing.memory_stream_one_way_pair()
     reader = BufferedReader(receive)
     await send.send_all(b"ab")
-    with trio.CancelScope() as scope:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(reader.receive_exactly, 4)
-            await trio.testing.wait_all_tasks_blocked()
-            scope.cancel()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reader.receive_exactly, 4)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
     await send.send_all(b"cd")
     assert await reader.receive_exactly(4) == b"abcd"
