@@ -23,6 +23,7 @@ from .reach import (
     is_public,
     is_unspecified,
 )
+from .resolve import LookupHost, LookupTxt, Resolution, Resolver, ResolverConfig
 
 __all__ = [
     "MAX_ADDRESSES",
@@ -30,6 +31,11 @@ __all__ = [
     "MAX_SIZE",
     "Component",
     "Family",
+    "LookupHost",
+    "LookupTxt",
+    "Resolution",
+    "Resolver",
+    "ResolverConfig",
     "TcpEndpoint",
     "components",
     "expand_unspecified",
