@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
 
-_IP4, _IP6 = 0x04, 0x29  # multiaddr codes
+_IP4, _IP6 = b"\x04", b"\x29"  # multiaddr codes
 _MAPPED_IP4 = bytes(10) + b"\xff\xff"
 _LOOPBACK_IP6 = bytes(15) + b"\x01"
 _IP6_KEY = 7  # bytes: a /56, what one customer is commonly given (RFC 6177)
@@ -19,11 +19,11 @@ def ip_key(address: Multiaddr) -> bytes | None:
     For a relayed address it is the relay's, so that all clients of one relay share its limits.
     """
     data = address.to_bytes()
-    if data[0] == _IP4:
+    if data[:1] == _IP4:
         ip = data[1:5]
-    elif data[0] == _IP6 and data[1:13] == _MAPPED_IP4:
+    elif data[:1] == _IP6 and data[1:13] == _MAPPED_IP4:
         ip = data[13:17]
-    elif data[0] == _IP6 and data[1:17] != _LOOPBACK_IP6:
+    elif data[:1] == _IP6 and data[1:17] != _LOOPBACK_IP6:
         return data[1 : 1 + _IP6_KEY]
     else:
         return None

@@ -1,0 +1,122 @@
+"""Our own address as others see it, believed only when enough of them agree (identify, go-libp2p's observedaddrs).
+
+An observation is `(local listen address, address the peer sees, who says so)`, one for each connection. Whoever
+holds one IPv4 address or IPv6 /56 has one voice, however many identities it has.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
+from typing import NamedTuple
+
+from multiaddr import Multiaddr
+
+from ..addressing.match import is_relayed, thin_waist
+from ..addressing.reach import is_loopback, is_nat64, is_unspecified
+from ..limits import ip_key
+
+QUORUM = 4
+"""Observers that have to agree: one, or the many identities of one, could send our peers anywhere (go-libp2p: 4)."""
+MAX_PER_LISTENER = 3
+"""Addresses believed for one listener; a symmetric NAT shows a new one to everybody (go-libp2p: 3)."""
+
+
+class _Observation(NamedTuple):
+    listener: Multiaddr
+    observed: Multiaddr
+    observer: bytes
+
+
+class ObservedAddresses:
+    """Gathers what peers say of our address while they are connected."""
+
+    def __init__(self, quorum: int = QUORUM) -> None:
+        self._quorum = quorum
+        self._observations: dict[Hashable, _Observation] = {}
+
+    def record(
+        self,
+        connection: Hashable,
+        *,
+        observed: Multiaddr,
+        local: Multiaddr,
+        remote: Multiaddr,
+        listening: Iterable[Multiaddr],
+    ) -> bool:
+        """Take the word of the peer of `connection`, in place of its earlier one; say whether it counts.
+
+        It counts if the connection runs through one of our listeners, so that others would arrive there too.
+        Relayed connections, loopback and NAT64 addresses, observers on this machine, and an address of another
+        transport than the connection's say nothing about it.
+        """
+        self._observations.pop(connection, None)
+        observation = _judge(observed, local, remote, listening)
+        if observation is None:
+            return False
+        self._observations[connection] = observation
+        return True
+
+    def remove(self, connection: Hashable) -> None:
+        """Forget what the peer of a closed connection said."""
+        self._observations.pop(connection, None)
+
+    def addresses(self, listening: Iterable[Multiaddr]) -> tuple[Multiaddr, ...]:
+        """Return the addresses that enough observers agree on, for each listener those of most observers first."""
+        believed: dict[Multiaddr, None] = {}
+        voices = self._voices()
+        for listener in listening:
+            waist = thin_waist(listener)
+            if waist is None:
+                continue
+            rest = listener.to_bytes()[len(waist.to_bytes()) :]
+            for observed in _most_agreed(voices.get(waist, {}), self._quorum):
+                believed[Multiaddr(observed.to_bytes() + rest)] = None
+        return tuple(believed)
+
+    def __len__(self) -> int:
+        return len(self._observations)
+
+    def _voices(self) -> dict[Multiaddr, dict[Multiaddr, set[bytes]]]:
+        voices: dict[Multiaddr, dict[Multiaddr, set[bytes]]] = defaultdict(lambda: defaultdict(set))
+        for listener, observed, observer in self._observations.values():
+            voices[listener][observed].add(observer)
+        return voices
+
+
+def _most_agreed(voices: dict[Multiaddr, set[bytes]], quorum: int) -> list[Multiaddr]:
+    enough = [observed for observed, observers in voices.items() if len(observers) >= quorum]
+    return sorted(enough, key=lambda observed: len(voices[observed]), reverse=True)[:MAX_PER_LISTENER]
+
+
+def _judge(
+    observed: Multiaddr, local: Multiaddr, remote: Multiaddr, listening: Iterable[Multiaddr]
+) -> _Observation | None:
+    observer = ip_key(remote)
+    seen, ours = thin_waist(observed), thin_waist(local)
+    if observer is None or seen is None or ours is None:
+        return None
+    if is_relayed(remote) or is_relayed(observed) or is_loopback(seen) or is_nat64(seen) or is_unspecified(seen):
+        return None
+    if _layer(seen) != _layer(ours):
+        return None
+    waists = (thin_waist(listener) for listener in listening)
+    listener = next((waist for waist in waists if waist is not None and _accepts(waist, ours)), None)
+    return None if listener is None else _Observation(listener, seen, observer)
+
+
+def _layer(waist: Multiaddr) -> tuple[str, str]:
+    family, layer = (protocol.name for protocol in waist.protocols())
+    return family, layer
+
+
+def _accepts(listener: Multiaddr, local: Multiaddr) -> bool:
+    """Say whether a connection with this local address came through, or left from, the listener's port."""
+    if listener == local:
+        return True
+    same_port = listener.to_bytes()[-2:] == local.to_bytes()[-2:]
+    family, layer = _layer(listener)
+    if not same_port or not is_unspecified(listener) or layer != _layer(local)[1]:
+        return False
+    # A socket bound to [::] takes IPv4 as well.
+    return family in ("ip6", _layer(local)[0])
