@@ -70,6 +70,8 @@ def to_markdown(report: Report) -> str:
 
 
 def _table(cells: Sequence[Cell]) -> list[str]:
+    if not cells:
+        return ["No cells."]
     key_types = list(dict.fromkeys(cell.place.key_type for cell in cells))
     at = {(cell.place.row, cell.place.key_type): _mark(cell) for cell in cells}
     rows = dict.fromkeys(cell.place.row for cell in cells)

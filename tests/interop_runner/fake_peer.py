@@ -1,0 +1,83 @@
+"""A peer program without a network: it answers each command with a canned answer, or with a chosen fault."""
+
+import argparse
+import hashlib
+import json
+import sys
+from typing import Any
+
+STRANGER = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
+NOTHING = None
+
+
+def canned(op: str, command: dict[str, Any]) -> dict[str, Any]:
+    same = hashlib.sha256(b"x").hexdigest()
+    if op == "connect" and command["address"].endswith(STRANGER):
+        return {"ok": False, "error": "another identity"}
+    answers: dict[str, dict[str, Any]] = {
+        "connect": {"peer_id": command.get("address", "").rpartition("/")[2]},
+        "identify": {
+            "agent": NOTHING,
+            "protocols": NOTHING,
+            "listen_addresses": NOTHING,
+            "observed_address": NOTHING,
+            "signed_record": NOTHING,
+        },
+        "ping": {"rtt_us": [1.5] * command.get("count", 0)},
+        "echo": {"bytes": command.get("bytes"), "sha256_sent": same, "sha256_received": same},
+        "streams": {"completed": command.get("count")},
+        "digest": {"sha256_sent": same, "sha256_remote": same},
+        "reset": {"outcome": "reset"},
+    }
+    return {"ok": True, **answers[op]}
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def serve(faults: dict[str, Any], *, ignore_end: bool) -> None:
+    held: list[dict[str, Any]] = []
+    while True:
+        for line in sys.stdin:
+            command = json.loads(line)
+            op = command["op"]
+            answer = {"id": command["id"], **canned(op, command), **faults.get(op, {})}
+            if answer.pop("leave", False):
+                sys.stderr.write("a last word\n")
+                sys.exit(7)
+            if junk := answer.pop("junk", ""):
+                say(junk)
+            if answer.pop("hold", False):  # until the next answer, which so comes first
+                held.append(answer)
+                continue
+            if not answer.pop("silent", False):
+                say(json.dumps(answer))
+            while held:
+                say(json.dumps(held.pop()))
+        if not ignore_end:
+            return
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--name", default="fake")
+    parser.add_argument("--faults", type=json.loads, default={})
+    parser.add_argument("--unsupported", default="")
+    parser.add_argument("--ignore-end", action="store_true")
+    parser.add_argument("--key-type")
+    parser.add_argument("--listen")
+    options = parser.parse_args()
+    if options.key_type in options.unsupported.split(","):
+        say(json.dumps({"event": "unsupported", "what": f"key-type {options.key_type}", "reason": "none here"}))
+        sys.exit(3)
+    peer_id = f"Qm{options.name}"
+    address = f"/ip4/127.0.0.1/tcp/4001/p2p/{peer_id}"
+    hello = {"implementation": options.name, "version": "v1", "peer_id": peer_id, "addresses": [address]}
+    say(json.dumps({"event": "listening", **hello}))
+    serve(options.faults, ignore_end=options.ignore_end)
+
+
+if __name__ == "__main__":
+    main()
