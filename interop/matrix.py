@@ -235,6 +235,7 @@ ROWS: Mapping[str, Check] = {
 }
 
 KNOWN_LIMITS: Sequence[Limit] = (
+    Limit(peer="js", key_type="ecdsa", reason="js-libp2p makes no peer id from ECDSA keys"),
     Limit(peer="py", key_type="ecdsa", reason="py-libp2p can neither sign nor verify with ECDSA keys"),
     Limit(
         peer="py",

@@ -64,8 +64,8 @@ def to_markdown(report: Report) -> str:
         for direction in Direction:
             of_both = [c for c in report.cells if c.place.peer == peer and c.place.direction is direction]
             lines += ["", f"## {peer}: {direction}", "", *_table(of_both)]
-    lines += _reasons(report.cells, Outcome.FAILED, "Failed")
-    lines += _reasons(report.cells, Outcome.IMPOSSIBLE, "Impossible")
+    lines += _section(report.cells, Outcome.FAILED, "Failed")
+    lines += _section(report.cells, Outcome.IMPOSSIBLE, "Impossible")
     return "\n".join(lines) + "\n"
 
 
@@ -88,18 +88,22 @@ def _mark(cell: Cell) -> str:
     return MARKS[cell.outcome]
 
 
-def _reasons(cells: Iterable[Cell], outcome: Outcome, title: str) -> list[str]:
+def _section(cells: Iterable[Cell], outcome: Outcome, title: str) -> list[str]:
+    found = reasons(cells, outcome)
+    return ["", f"## {title}", "", *(f"- {line.replace(chr(10), '<br>')}" for line in found)] if found else []
+
+
+def reasons(cells: Iterable[Cell], outcome: Outcome) -> list[str]:
+    """Return why cells ended so: each reason of a peer once, with the first cell that it is about."""
     of_reason: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
         if cell.outcome is outcome:
             of_reason.setdefault((cell.place.peer, cell.reason), []).append(cell)
-    if not of_reason:
-        return []
-    return ["", f"## {title}", "", *(_reason(*key, found) for key, found in of_reason.items())]
+    return [_reason(*key, found) for key, found in of_reason.items()]
 
 
 def _reason(peer: str, reason: str, cells: Sequence[Cell]) -> str:
     first = cells[0].place
     where = f"{first.row} ({first.direction}, {first.key_type})"
     more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
-    return f"- {peer}, {where}{more}: {reason.replace(chr(10), '<br>')}"
+    return f"{peer}, {where}{more}: {reason}"

@@ -15,7 +15,7 @@ if __package__ in (None, ""):  # started as a script: make `interop` importable,
 
 from interop.build import INTEROP, RECIPES, BuildFailed, ToolchainMissing, start_command
 from interop.matrix import KEY_TYPES, Cell, Outcome, Program, run_pair
-from interop.report import Report, to_json, to_markdown
+from interop.report import Report, reasons, to_json, to_markdown
 
 OURS = "peerstack"
 REQUIRE_VARIABLE = "INTEROP_REQUIRE"
@@ -31,10 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.json.write_text(to_json(report) + "\n")
     if options.markdown:
         options.markdown.write_text(to_markdown(report))
-    for cell in report.cells:
-        if cell.outcome is Outcome.FAILED:
-            place = cell.place
-            print(f"FAILED {place.peer}, {place.direction}, {place.key_type}, {place.row}: {cell.reason}")
+    for reason in reasons(report.cells, Outcome.FAILED):
+        print(f"FAILED {reason}")
     print(report.summary())
     return 1 if report.count(Outcome.FAILED) or required() & left_out.keys() else 0
 

@@ -44,7 +44,7 @@ def test_clean_run_exits_with_zero_and_writes_both_files(
 def test_failed_cell_exits_with_one_and_is_printed(faults: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     faults["reset"] = {"outcome": "eof"}
     assert main(["--with", "go", "--key-types", "ed25519"]) == 1
-    expected = "FAILED go, theirs dials ours, ed25519, reset seen as reset: the dialer saw eof"
+    expected = "FAILED go, reset seen as reset (theirs dials ours, ed25519) and 1 more: the dialer saw eof"
     assert expected in capsys.readouterr().out
 
 
