@@ -5,8 +5,10 @@ from .deterministic import run_deterministic, seed_scheduler
 from .link import LinkConditions, OnLoss
 from .network import SimulatedNetwork, SimulatedNode
 from .observers import RecordingObserver
+from .pipe_checks import check_pipe
 from .plain import PlainChannel, plain_channel_pair
 from .trace import TraceEvent, TraceKind
+from .transport_checks import check_stream_transport
 
 __all__ = [
     "LinkConditions",
@@ -18,6 +20,8 @@ __all__ = [
     "SimulatedNode",
     "TraceEvent",
     "TraceKind",
+    "check_pipe",
+    "check_stream_transport",
     "memory_pipe_pair",
     "plain_channel_pair",
     "run_deterministic",

@@ -41,7 +41,7 @@ async def test_a_wire_is_a_proper_half_closeable_stream(
         async def make_clogged() -> tuple[MemoryPipe, MemoryPipe]:
             near, far = await make()
             for pipe in near, far:
-                while not pipe.outgoing.size == pipe.outgoing.capacity:
+                while pipe.outgoing.size != pipe.outgoing.capacity:
                     pipe.send_nowait(bytes(100_000))
                     await trio.sleep(60)
             return near, far

@@ -1,0 +1,362 @@
+"""The conformance suite for transports of plain byte streams."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from hashlib import sha256
+
+import trio
+import trio.testing
+from multiaddr import Multiaddr
+
+from ..abc import Pipe, StreamListener, StreamTransport, Wire
+from .checks import (
+    cancel_at_each_step,
+    clog,
+    raising,
+    receive_exactly,
+    receive_until_end,
+    require,
+    run_checks,
+    some_bytes,
+    transfer,
+)
+from .pipe_checks import check_pipe
+
+LARGE = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    dialer: StreamTransport
+    listener: StreamTransport
+    address: Multiaddr
+    settle: float
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[StreamListener]:
+        async with await self.listener.listen(self.address) as listener:
+            yield listener
+
+    @asynccontextmanager
+    async def wires(self) -> AsyncIterator[tuple[Wire, Wire]]:
+        """Open a listener and one wire, and give the dialing and the accepting end."""
+        async with self.listening() as listener:
+            near, far = await self.pair(listener)
+            async with near.stream, far.stream:
+                yield near, far
+
+    async def pair(self, listener: StreamListener) -> tuple[Wire, Wire]:
+        accepted: list[Wire] = []
+
+        async def accept() -> None:
+            accepted.append(await listener.accept())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accept)
+            dialed = await self.dialer.dial(listener.address)
+        return dialed, accepted[0]
+
+
+async def check_stream_transport(
+    make_transport: Callable[[], StreamTransport], listen_address: Multiaddr, *, settle: float = 0.01
+) -> None:
+    """Check a transport of byte streams. Raises `AssertionError`.
+
+    `make_transport` is called twice: first for the side that dials, then for the side that listens. `listen_address`
+    must leave the choice of port to the transport (`/ip4/127.0.0.1/tcp/0`, `/memory/0`). `settle` is how many seconds
+    without progress make a stream count as clogged: take more than a round trip.
+    """
+    subject = _Subject(make_transport(), make_transport(), listen_address, settle)
+    await run_checks(_CHECKS, subject, settle=settle)
+
+
+async def _addresses(subject: _Subject) -> None:
+    """Both ends know their addresses, and the listener its real one."""
+    require(subject.listener.can_listen(subject.address), f"can_listen({subject.address}) is False")
+    async with subject.wires() as (near, far):
+        listening = far.local_address
+        require(listening != subject.address, f"the listener still has {listening}, not what it was bound to")
+        require(subject.dialer.can_dial(listening), f"can_dial({listening}) is False")
+        require(near.remote_address == listening, f"dialed {listening}, but the wire leads to {near.remote_address}")
+        same = far.remote_address == near.local_address
+        require(same, f"the dialer has {near.local_address}, the listener sees {far.remote_address}")
+    foreign = Multiaddr("/unix/nowhere")
+    require(not subject.dialer.can_dial(foreign), f"can_dial({foreign}) is True")
+    require(not subject.listener.can_listen(foreign), f"can_listen({foreign}) is True")
+
+
+async def _both_ways(subject: _Subject) -> None:
+    """A wire carries bytes both ways."""
+    async with subject.wires() as (near, far):
+        for size in (1, 2, 1000, 20_000):
+            await transfer(near.stream, far.stream, some_bytes(size, seed=1))
+            await transfer(far.stream, near.stream, some_bytes(size, seed=2))
+
+
+async def _several(subject: _Subject) -> None:
+    """A listener accepts several wires, and they do not mix."""
+    async with subject.listening() as listener:
+        pairs = [await subject.pair(listener) for _ in range(8)]
+        for index, (near, _) in enumerate(pairs):
+            await near.stream.send_all(b"%d" % index)
+        for index, (near, far) in enumerate(pairs):
+            got = await receive_exactly(far.stream, 1)
+            require(got == b"%d" % index, f"wire {index} delivered {got!r}")
+            await near.stream.aclose()
+            await far.stream.aclose()
+
+
+async def _half_close(subject: _Subject) -> None:
+    """After send_eof the other direction goes on."""
+    async with subject.wires() as (near, far):
+        await near.stream.send_all(b"question")
+        await _half_closeable(near).send_eof()
+        require(await receive_until_end(far.stream) == b"question", "bytes before the end were lost")
+        await far.stream.send_all(b"answer")
+        await far.stream.aclose()
+        require(await receive_until_end(near.stream) == b"answer", "the direction that was open lost bytes")
+
+
+async def _large(subject: _Subject) -> None:
+    """Megabytes in both directions at once come out as they went in."""
+    async with subject.wires() as (near, far):
+
+        async def send(wire: Wire, seed: int) -> None:
+            await wire.stream.send_all(some_bytes(LARGE, seed))
+
+        async def receive(wire: Wire, seed: int) -> None:
+            got = sha256(await receive_exactly(wire.stream, LARGE)).digest()
+            require(got == sha256(some_bytes(LARGE, seed)).digest(), "bytes came out changed")
+
+        async with trio.open_nursery() as nursery:
+            for sender, receiver, seed in ((near, far, 1), (far, near, 2)):
+                nursery.start_soon(send, sender, seed)
+                nursery.start_soon(receive, receiver, seed)
+
+
+async def _back_pressure(subject: _Subject) -> None:
+    """A sender waits for a reader that does not read, and goes on when it does."""
+    async with subject.wires() as (near, far):
+        await clog(near.stream, subject.settle)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(near.stream.send_all, b"end")
+            tail = b""
+            while tail != b"end":
+                piece = await far.stream.receive_some()
+                require(piece, "the stream ended while a sender was waiting")
+                tail = (tail + piece)[-3:]
+
+
+async def _close_wakes(subject: _Subject) -> None:
+    """Closing one end ends the waiting of both: the other side sees the end, our own task ClosedResourceError."""
+
+    async def expect_end(wire: Wire) -> None:
+        require(await wire.stream.receive_some() == b"", "bytes came out of nowhere")
+
+    async def expect_closed(wire: Wire) -> None:
+        with raising("receive_some on a stream that is closed meanwhile", trio.ClosedResourceError):
+            await wire.stream.receive_some()
+
+    for swapped in (False, True):
+        async with subject.wires() as pair:
+            near, far = pair[::-1] if swapped else pair
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(expect_closed, near)
+                nursery.start_soon(expect_end, far)
+                await trio.testing.wait_all_tasks_blocked()
+                await near.stream.aclose()
+
+
+async def _abort(subject: _Subject) -> None:
+    """A side that closes without reading what came in breaks the other side's sending, and does not block it."""
+    async with subject.wires() as (near, far):
+        await clog(near.stream, subject.settle)
+        async with trio.open_nursery() as nursery:
+
+            async def expect_broken() -> None:
+                with raising("sending to a side that is gone", trio.BrokenResourceError):
+                    while True:
+                        await near.stream.send_all(bytes(10_000))
+
+            nursery.start_soon(expect_broken)
+            await trio.testing.wait_all_tasks_blocked()
+            await trio.aclose_forcefully(far.stream)
+
+
+async def _refused(subject: _Subject) -> None:
+    """A dial to where nobody listens raises ConnectionRefusedError."""
+    async with subject.listening() as listener:
+        address = listener.address
+    with raising(f"dialing {address}, which was closed,", ConnectionRefusedError):
+        await subject.dialer.dial(address)
+
+
+async def _listener_close(subject: _Subject) -> None:
+    """Closing a listener wakes who accepts, can be repeated, leaves its wires alone, and frees the address."""
+    async with subject.listening() as listener:
+        near, far = await subject.pair(listener)
+        async with near.stream, far.stream:
+            async with trio.open_nursery() as nursery:
+
+                async def expect_closed() -> None:
+                    with raising("accept on a listener that is closed meanwhile", trio.ClosedResourceError):
+                        await listener.accept()
+
+                nursery.start_soon(expect_closed)
+                await trio.testing.wait_all_tasks_blocked()
+                await listener.aclose()
+            await listener.aclose()
+            with raising("accept on a closed listener", trio.ClosedResourceError):
+                await listener.accept()
+            await near.stream.send_all(b"still here")
+            require(await receive_exactly(far.stream, 10) == b"still here", "an accepted wire was harmed")
+    async with await subject.listener.listen(listener.address) as again:
+        require(again.address == listener.address, "the freed address could not be bound again")
+
+
+async def _in_use(subject: _Subject) -> None:
+    """Listening twice on one address raises OSError with EADDRINUSE."""
+    async with subject.listening() as listener:
+        try:
+            async with await subject.listener.listen(listener.address):
+                pass
+        except OSError as error:
+            require(error.errno == errno.EADDRINUSE, f"the error is {error!r}")
+        else:
+            raise AssertionError(f"{listener.address} could be bound twice")
+        near, far = await subject.pair(listener)
+        await near.stream.aclose()
+        await far.stream.aclose()
+
+
+async def _dial_cancelled(subject: _Subject) -> None:
+    """A dial cancelled at any step leaves nothing open, and the listener works."""
+    async with subject.listening() as listener, trio.open_nursery() as nursery:
+        server = _Server(listener)
+        nursery.start_soon(server.run)
+
+        async def dial() -> None:
+            wire = await subject.dialer.dial(listener.address)
+            await trio.aclose_forcefully(wire.stream)
+
+        async def works_still() -> None:
+            async with (await subject.dialer.dial(listener.address)).stream as stream:
+                await stream.send_all(b"x")
+
+        await cancel_at_each_step(dial, works_still)
+        await trio.sleep(subject.settle)
+        await server.wait_idle()
+        nursery.cancel_scope.cancel()
+
+
+async def _accept_cancelled(subject: _Subject) -> None:
+    """An accept cancelled at any step loses no wire."""
+    accepted: list[Wire] = []
+    async with subject.listening() as listener:
+
+        async def accept() -> None:
+            accepted.append(await listener.accept())
+
+        async def one_more_dial() -> None:
+            if not accepted:
+                accepted.append(await listener.accept())
+            await accepted.pop().stream.aclose()
+            dialed = await subject.dialer.dial(listener.address)
+            await dialed.stream.aclose()
+
+        dialed = await subject.dialer.dial(listener.address)
+        await dialed.stream.aclose()
+        await cancel_at_each_step(accept, one_more_dial)
+
+
+async def _trio_suite(subject: _Subject) -> None:
+    """Wires pass trio's own suite for half-closeable streams."""
+    async with subject.listening() as listener:
+
+        async def make() -> tuple[trio.abc.HalfCloseableStream, trio.abc.HalfCloseableStream]:
+            near, far = await subject.pair(listener)
+            return _half_closeable(near), _half_closeable(far)
+
+        async def make_clogged() -> tuple[trio.abc.HalfCloseableStream, trio.abc.HalfCloseableStream]:
+            near, far = await make()
+            await clog(near, subject.settle)
+            await clog(far, subject.settle)
+            return near, far
+
+        await trio.testing.check_half_closeable_stream(make, make_clogged)
+
+
+async def _pipe(subject: _Subject) -> None:
+    """Wires that claim to be pipes move bytes without waiting, as pipes do."""
+    async with subject.listening() as listener:
+
+        async def make() -> tuple[Pipe, Pipe]:
+            near, far = (wire.stream for wire in await subject.pair(listener))
+            if isinstance(near, Pipe) and isinstance(far, Pipe):
+                return near, far
+            await near.aclose()
+            await far.aclose()
+            raise _NotPipes
+
+        with suppress(_NotPipes):
+            await check_pipe(make, settle=subject.settle)
+
+
+class _NotPipes(Exception):
+    """The transport makes plain streams, which is its right."""
+
+
+class _Server:
+    """Accepts wires and reads each to its end."""
+
+    def __init__(self, listener: StreamListener) -> None:
+        self._listener = listener
+        self._open = 0
+        self._ended = trio.lowlevel.ParkingLot()
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            while True:
+                wire = await self._listener.accept()
+                self._open += 1
+                nursery.start_soon(self._read, wire)
+
+    async def wait_idle(self) -> None:
+        while self._open:
+            await self._ended.park()
+
+    async def _read(self, wire: Wire) -> None:
+        async with wire.stream:
+            with suppress(trio.BrokenResourceError):
+                await receive_until_end(wire.stream)
+        self._open -= 1
+        self._ended.unpark_all()
+
+
+def _half_closeable(wire: Wire) -> trio.abc.HalfCloseableStream:
+    if not isinstance(wire.stream, trio.abc.HalfCloseableStream):
+        raise AssertionError(f"{type(wire.stream).__name__} can not be half-closed")
+    return wire.stream
+
+
+_CHECKS = (
+    _addresses,
+    _both_ways,
+    _several,
+    _half_close,
+    _large,
+    _back_pressure,
+    _close_wakes,
+    _abort,
+    _refused,
+    _listener_close,
+    _in_use,
+    _dial_cancelled,
+    _accept_cancelled,
+    _trio_suite,
+    _pipe,
+)
