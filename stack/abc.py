@@ -338,3 +338,11 @@ class Observer(Protocol):
     def notify(self, event: Event) -> None:
         """Take note of an event."""
         ...
+
+
+class OpensStreams(Protocol):
+    """What the dialing side of a protocol needs of a host."""
+
+    async def open_stream(self, peer: PeerId, protocol: str, /) -> Stream:
+        """Open a stream to the peer for a protocol, connecting first if need be. Raises `StackError`."""
+        ...

@@ -1,0 +1,1 @@
+"""Wire protocols on top of the stack, one folder each."""
