@@ -41,7 +41,7 @@ class Unreadable(Protocol):
         """Receive at least one byte, or none at the end."""
         ...
 
-    async def send_all(self, data: bytes | bytearray | memoryview, /) -> None:
+    async def send_all(self, data: bytes, /) -> None:
         """Send all of `data`."""
         ...
 
@@ -128,7 +128,7 @@ async def read_answer(stream: Unreadable, protocol: str) -> None:
     reader = _Reader(stream)
     await reader.header()
     if not await reader.answer(protocol):
-        raise NegotiationError(f"the peer does not support {protocol!r}", offered=(protocol,))
+        raise NegotiationError(f"the peer does not support {_names([protocol])}", offered=(protocol,))
     reader.finish()
 
 
@@ -164,7 +164,7 @@ class _Reader:
         if text is None:
             raise self._closed(f"instead of answering the proposal of {protocol!r}")
         if text not in (protocol, NOT_AVAILABLE):
-            raise RemoteProtocolError(f"proposed {protocol!r}, but the peer answered {show(text.encode())}")
+            raise RemoteProtocolError(f"proposed {protocol!r}, but the peer answered {_names([text])}")
         return text == protocol
 
     async def proposal(self, refused: list[str]) -> str:

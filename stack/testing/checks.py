@@ -22,6 +22,7 @@ MOST_BUFFERED: Final = 64 * 1024 * 1024
 """Bytes that a stream may take without a reader before it counts as without back-pressure."""
 
 _ZEROS: Final = bytes(16 * 1024)
+_PIECES: Final = (_ZEROS, bytes(512), bytes(16), bytes(1))
 
 SubjectT = TypeVar("SubjectT")
 
@@ -151,10 +152,12 @@ class _CancelAtStep(trio.abc.Instrument):
 
 async def _push_pipe(pipe: Pipe, settle: float) -> int:
     went = 0
-    while went <= MOST_BUFFERED and (sent := pipe.send_nowait(_ZEROS)):
-        went += sent
+    # Some kernels refuse a large piece while they have room for a small one.
+    for piece in _PIECES:
+        while went <= MOST_BUFFERED and (sent := pipe.send_nowait(piece)):
+            went += sent
     with trio.move_on_after(settle):
-        went += await pipe.send_some(_ZEROS)
+        went += await pipe.send_some(b"\0")
     return went
 
 

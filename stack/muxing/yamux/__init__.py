@@ -3,14 +3,13 @@
 from .config import Config
 from .connection import Statistics, Yamux, YamuxConnection
 from .stream import YamuxStream
-from .wire import PROTOCOL_ID, GoAwayCode, StreamCode
+from .wire import PROTOCOL_ID, GoAwayCode
 
 __all__ = [
     "PROTOCOL_ID",
     "Config",
     "GoAwayCode",
     "Statistics",
-    "StreamCode",
     "Yamux",
     "YamuxConnection",
     "YamuxStream",

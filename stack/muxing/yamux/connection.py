@@ -9,6 +9,7 @@ from typing import assert_never
 import trio
 
 from ...abc import Channel, ConnectionInfo, Direction, MuxedConnection
+from ...codes import StreamCode, describe_code
 from ...errors import ConnectionLost, ProtocolError, RemoteProtocolError, StackError, StreamReset
 from ...limits import WindowBudget
 from .config import Config
@@ -25,7 +26,7 @@ from .events import (
     WindowOpened,
 )
 from .stream import YamuxStream
-from .wire import PROTOCOL_ID, GoAwayCode, StreamCode, describe_reset
+from .wire import PROTOCOL_ID, GoAwayCode
 
 HIGH_WATER = 512 * 1024
 """Sealed bytes waiting for the wire beyond which senders wait."""
@@ -261,7 +262,7 @@ class YamuxConnection(MuxedConnection):
         self._dispatch(events)
         self._pump()
 
-    def _dispatch(self, events: list[Event]) -> None:
+    def _dispatch(self, events: list[Event]) -> None:  # noqa: C901 - a flat table of events
         for event in events:
             match event:
                 case DataReceived(stream_id, data):
@@ -304,7 +305,7 @@ class YamuxConnection(MuxedConnection):
         stream = self._streams.get(stream_id)
         if stream is not None:
             whom = "the peer" if remote else "a limit of ours"
-            why = f" ({describe_reset(code)})" if code else ""
+            why = f" ({describe_code(code)})" if code else ""
             stream.was_reset(StreamReset(f"this stream was reset by {whom}{why}", remote=remote, code=code))
 
     def _lost(self) -> ConnectionLost:
@@ -342,5 +343,5 @@ def _goodbye(code: int) -> StackError:
     try:
         reason = GoAwayCode(code).name.lower().replace("_", " ")
     except ValueError:
-        reason = describe_reset(code)
+        reason = describe_code(code)
     return ConnectionLost(f"the peer closed the connection with: {reason}")

@@ -9,6 +9,7 @@ from collections import deque
 from enum import Enum
 
 from ...abc import Buffer
+from ...codes import StreamCode
 from ...errors import ConnectionLost, LocalProtocolError, RemoteProtocolError
 from ...limits import WindowBudget
 from .config import Config
@@ -38,7 +39,6 @@ from .wire import (
     SYN,
     WINDOW_UPDATE,
     GoAwayCode,
-    StreamCode,
     decode_header,
     encode_header,
 )
@@ -315,8 +315,9 @@ class YamuxCore:
                 self._receive_fin(stream, events)
             elif not flags:
                 self._count_idle(now)
-        elif stream.receive is not Half.OPEN:
-            # Nobody reads any more; silence would block the sender for ever.
+        elif stream.receive is Half.DONE or (stream.receive is Half.IGNORED and not stream.receive_credit):
+            # Nobody reads any more. What was under way is dropped in silence, since a reset could cost the peer what
+            # it has not read yet; but a sender that used up its window would wait for ever.
             events += self.reset(stream_id)
         elif self._buffered + length > self._config.max_buffered:
             events.append(StreamWasReset(stream_id, StreamCode.RESOURCE_LIMIT, remote=False))

@@ -51,21 +51,6 @@ class GoAwayCode(IntEnum):
     INTERNAL_ERROR = 2
 
 
-class StreamCode(IntEnum):
-    """Why a stream was reset, where the peer says so (go-libp2p's numbers)."""
-
-    NONE = 0
-    NEGOTIATION_FAILED = 0x1001
-    RESOURCE_LIMIT = 0x1002
-    RATE_LIMITED = 0x1003
-    PROTOCOL_VIOLATION = 0x1004
-    SUPPLANTED = 0x1005
-    GARBAGE_COLLECTED = 0x1006
-    SHUTDOWN = 0x1007
-    GATED = 0x1008
-    OUT_OF_RANGE = 0x1009
-
-
 def encode_header(kind: int, flags: int, stream_id: int, length: int) -> bytes:
     """Encode one frame header."""
     return HEADER.pack(0, kind, flags, stream_id, length)
@@ -78,11 +63,3 @@ def decode_header(data: bytes | memoryview, offset: int = 0) -> tuple[int, int, 
         what = f"version {version}" if version else f"frame type {kind}"
         raise RemoteProtocolError(f"yamux {what} is unknown", code=GoAwayCode.PROTOCOL_ERROR)
     return kind, flags, stream_id, length
-
-
-def describe_reset(code: int) -> str:
-    """Return a reset code in words."""
-    try:
-        return StreamCode(code).name.lower().replace("_", " ")
-    except ValueError:
-        return f"code {code:#x}"

@@ -1,0 +1,20 @@
+"""The swarm: who is connected, and how they came to be."""
+
+from .config import SwarmConfig
+from .observed import ObservedAddresses
+from .swarm import Swarm, SwarmStatistics
+from .table import Connection, ConnectionTable
+from .trim import TrimConfig, Trimmer
+from .upgrade import UpgradedTransport
+
+__all__ = [
+    "Connection",
+    "ConnectionTable",
+    "ObservedAddresses",
+    "Swarm",
+    "SwarmConfig",
+    "SwarmStatistics",
+    "TrimConfig",
+    "Trimmer",
+    "UpgradedTransport",
+]

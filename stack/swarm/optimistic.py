@@ -1,0 +1,96 @@
+"""A stream that proposes its protocol together with its first bytes, without waiting for the answer."""
+
+from __future__ import annotations
+
+import trio
+
+from ..abc import Buffer, MuxedConnection, Stream
+from ..codes import StreamCode
+from ..errors import StackError
+from ..negotiation import optimistic_prefix, read_answer
+
+
+class OptimisticStream(Stream):
+    """Wraps a fresh outbound stream whose protocol the peer is known to support.
+
+    The proposal leaves with the first bytes, or by itself when the first thing asked for is to receive. If the peer
+    refuses after all, every later call raises `NegotiationError`.
+    """
+
+    def __init__(self, stream: Stream, protocol: str) -> None:
+        self._stream = stream
+        self.protocol = protocol
+        stream.protocol = protocol
+        self._proposed = False
+        self._answered = False
+        self._refusal: StackError | None = None
+
+    @property
+    def connection(self) -> MuxedConnection:
+        """The connection that carries this stream."""
+        return self._stream.connection
+
+    async def send_all(self, data: Buffer) -> None:
+        """Send everything, behind the proposal the first time."""
+        if self._refusal is not None:
+            raise self._refusal
+        if self._proposed:
+            await self._stream.send_all(data)
+        else:
+            await self._propose(data)
+
+    async def _propose(self, data: Buffer = b"") -> None:
+        prefix = optimistic_prefix(self.protocol)
+        self._proposed = True
+        if len(data) <= 4096:
+            await self._stream.send_all(prefix + bytes(data))
+        else:
+            await self._stream.send_all(prefix)
+            await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until the stream takes bytes."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        """End our direction."""
+        if not self._proposed:
+            await self._propose()
+        await self._stream.send_eof()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Receive at least one byte, or `b""` at the end."""
+        if not self._answered:
+            await self._read_answer()
+        return await self._stream.receive_some(max_bytes)
+
+    async def _read_answer(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+        if not self._proposed:
+            await self._propose()
+        try:
+            await read_answer(self._stream, self.protocol)
+        except StackError as error:
+            if not isinstance(error, trio.BrokenResourceError):
+                self._refusal = error
+                self._stream.reset(StreamCode.NEGOTIATION_FAILED)
+            raise
+        self._answered = True
+
+    def unread(self, data: bytes) -> None:
+        """Give bytes back; the next `receive_some` returns them first."""
+        self._stream.unread(data)
+
+    def reset(self, code: int = 0) -> None:
+        """Abort the stream."""
+        self._stream.reset(code)
+
+    async def aclose(self) -> None:
+        """End the stream properly; never waits for the peer."""
+        try:
+            if not self._proposed:
+                # Nothing was asked of the peer; there is nothing to end.
+                self._stream.reset()
+        finally:
+            await self._stream.aclose()

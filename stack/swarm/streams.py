@@ -1,0 +1,128 @@
+"""Opens outbound streams and serves inbound ones: negotiation, limits, handlers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import trio
+
+from ..abc import Direction, Stream, StreamHandler
+from ..codes import StreamCode
+from ..errors import ConnectionLost, LimitExceeded, NegotiationError, StackError
+from ..events import Event, HandlerFailed, StreamClosed, StreamOpened
+from ..limits import Reservation, Scopes
+from ..negotiation import negotiate_inbound, negotiate_outbound
+from .config import SwarmConfig
+from .optimistic import OptimisticStream
+from .table import Connection
+
+_log = logging.getLogger(__name__)
+
+
+class Streams:
+    """What is done with the streams of all connections."""
+
+    def __init__(self, *, scopes: Scopes, config: SwarmConfig, notify: Callable[[Event], None]) -> None:
+        self._scopes = scopes
+        self._config = config
+        self._notify = notify
+        self.handlers: dict[str, StreamHandler] = {}
+        """Protocol id to handler; what is in here is accepted."""
+
+    async def open(self, connection: Connection, protocols: Sequence[str], *, supported: bool) -> Stream:
+        """Open a stream and agree on a protocol; `supported` says that the peer is known to have the only one.
+
+        Raises NegotiationError, LimitExceeded, StreamReset, ConnectionLost.
+        """
+        reservation = connection.scope.open_stream(inbound=False)
+        try:
+            stream = await connection.muxed.open_stream()
+        except BaseException:
+            reservation.release()
+            raise
+        connection.outbound_streams[stream] = reservation
+        try:
+            if supported and len(protocols) == 1:
+                protocol = protocols[0]
+                opened: Stream = OptimisticStream(stream, protocol)
+            else:
+                protocol = stream.protocol = await negotiate_outbound(stream, protocols)
+                opened = stream
+            self._scopes.negotiated(reservation, connection.scope, protocol)
+        except BaseException as error:
+            stream.reset(StreamCode.NEGOTIATION_FAILED if isinstance(error, NegotiationError) else StreamCode.NONE)
+            raise
+        self._notify(StreamOpened(connection.remote_peer, protocol, Direction.OUTBOUND))
+        return opened
+
+    async def accept(self, connection: Connection, nursery: trio.Nursery) -> None:
+        """Serve every stream the peer opens, each in a task of `nursery`, until the connection is gone."""
+        while True:
+            try:
+                stream = await connection.muxed.accept_stream()
+            except ConnectionLost:
+                return
+            try:
+                reservation = connection.scope.open_stream(inbound=True)
+            except LimitExceeded as error:
+                _log.debug("a stream of %s is refused: %s", connection.remote_peer, error)
+                stream.reset(StreamCode.RESOURCE_LIMIT)
+                continue
+            nursery.start_soon(self._serve, connection, stream, reservation)
+
+    async def _serve(self, connection: Connection, stream: Stream, reservation: Reservation) -> None:
+        with reservation:
+            try:
+                handler = await self._negotiate(connection, stream, reservation)
+            except BaseException:
+                stream.reset()
+                raise
+            if handler is not None:
+                self._notify(StreamOpened(connection.remote_peer, stream.protocol, Direction.INBOUND))
+                try:
+                    await self._handle(handler, stream)
+                finally:
+                    self._notify(StreamClosed(connection.remote_peer, stream.protocol))
+
+    async def _negotiate(
+        self, connection: Connection, stream: Stream, reservation: Reservation
+    ) -> StreamHandler | None:
+        """Agree on a protocol; what goes wrong is the peer's affair and costs it the stream."""
+        code = StreamCode.NEGOTIATION_FAILED
+        try:
+            with trio.fail_after(self._config.stream_timeout):
+                protocol = await negotiate_inbound(stream, self.handlers)
+            self._scopes.negotiated(reservation, connection.scope, protocol)
+        except LimitExceeded as error:
+            code, reason = StreamCode.RESOURCE_LIMIT, str(error)
+        except trio.TooSlowError:
+            reason = "the peer was too slow to agree on a protocol"
+        except (StackError, trio.BrokenResourceError) as error:
+            reason = str(error)
+        else:
+            stream.protocol = protocol
+            return self.handlers.get(protocol)
+        _log.debug("a stream of %s is refused: %s", connection.remote_peer, reason)
+        stream.reset(code)
+        return None
+
+    async def _handle(self, handler: StreamHandler, stream: Stream) -> None:
+        """Run a handler: one of the two places where any exception is caught, since it must cost its stream only."""
+        try:
+            await handler(stream)
+        except (StackError, trio.BrokenResourceError) as error:
+            # The peer reset the stream, vanished, or broke the protocol: its fault, and no news.
+            _log.debug("%s with %s ended: %s", stream.protocol, stream.remote_peer, error)
+            stream.reset(StreamCode.PROTOCOL_VIOLATION)
+        except Exception as error:
+            if self._config.raise_handler_errors:
+                raise
+            _log.exception("the handler of %s raised; its stream with %s is reset", stream.protocol, stream.remote_peer)
+            stream.reset()
+            self._notify(HandlerFailed(stream.remote_peer, stream.protocol, error))
+        except BaseException:
+            stream.reset(StreamCode.SHUTDOWN)
+            raise
+        else:
+            await stream.aclose()

@@ -1,0 +1,304 @@
+"""The swarm: listeners, dials and connections, each in a task it owns."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import trio
+from multiaddr import Multiaddr
+
+from ..abc import Direction, Gater, Incoming, Listener, MuxedConnection, Stream, StreamHandler, Transport
+from ..addressing.resolve import Resolver
+from ..errors import ConnectionLost, DialError, InvalidAddress, LimitExceeded, LocalProtocolError, Refused, StackError
+from ..events import (
+    ConnectionClosed,
+    ConnectionOpened,
+    DialFailed,
+    Event,
+    InboundRefused,
+    ListenStarted,
+    ListenStopped,
+)
+from ..identity import PeerId
+from ..limits import Limits, Reservation, Scopes
+from ..report import DialReport
+from .config import SwarmConfig
+from .dialer import Dialer
+from .streams import Streams
+from .table import Connection, ConnectionTable
+from .trim import Candidate, Trimmer
+
+_log = logging.getLogger(__name__)
+
+ConnectionHook = Callable[[Connection], Awaitable[None]]
+"""Runs beside every new connection, such as identify; `Connection.identified` is set when it returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class SwarmStatistics:
+    """A snapshot of a swarm."""
+
+    peers: int
+    connections: int
+    inbound_connections: int
+    streams: int
+    limits: dict[str, dict[str, int]]
+
+
+class Swarm:
+    """Knows transports, not how they work; owns every connection and the task that serves it."""
+
+    def __init__(
+        self,
+        *,
+        local_peer: PeerId,
+        transports: Sequence[Transport],
+        limits: Limits | None = None,
+        gater: Gater | None = None,
+        resolver: Resolver | None = None,
+        trimmer: Trimmer | None = None,
+        config: SwarmConfig | None = None,
+        notify: Callable[[Event], None] = lambda event: None,
+    ) -> None:
+        self.local_peer = local_peer
+        self.config = config or SwarmConfig()
+        self.scopes = Scopes(limits or Limits())
+        self.trimmer = trimmer or Trimmer()
+        self.on_connection: ConnectionHook | None = None
+        self.on_disconnected: Callable[[PeerId], None] | None = None
+        """Called when the last connection to a peer is gone."""
+        self._transports = transports
+        self._gater = gater
+        self._notify = notify
+        self._table = ConnectionTable(local_peer)
+        self._streams = Streams(scopes=self.scopes, config=self.config, notify=notify)
+        self._dialer = Dialer(
+            local_peer=local_peer,
+            transports=transports,
+            scopes=self.scopes,
+            gater=gater,
+            resolver=resolver or Resolver(),
+            config=self.config,
+            own=self._start,
+        )
+        self._listeners: list[Listener] = []
+        self._nursery: trio.Nursery | None = None
+
+    # ---- life
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled; connections are said goodbye to on the way out."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._trim_now_and_then)
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def aclose(self) -> None:
+        """Stop listening, say goodbye to every peer, and end `run`."""
+        for listener in list(self._listeners):
+            await listener.aclose()
+        async with trio.open_nursery() as nursery:
+            for connection in self._table:
+                nursery.start_soon(connection.muxed.aclose)
+        self._running.cancel_scope.cancel()
+
+    @property
+    def _running(self) -> trio.Nursery:
+        if self._nursery is None:
+            raise LocalProtocolError("the swarm is not running")
+        return self._nursery
+
+    # ---- listening
+
+    @property
+    def listen_addresses(self) -> list[Multiaddr]:
+        """Return the addresses listened on, as bound."""
+        return [listener.address for listener in self._listeners]
+
+    async def listen(self, address: Multiaddr) -> Multiaddr:
+        """Listen, and return the address as bound. Raises InvalidAddress, OSError."""
+        transport = next((item for item in self._transports if item.can_listen(address)), None)
+        if transport is None:
+            raise InvalidAddress(f"no transport of this host can listen on {address}")
+        listener = await transport.listen(address)
+        self._listeners.append(listener)
+        self._running.start_soon(self._serve_listener, listener)
+        self._notify(ListenStarted(listener.address))
+        return listener.address
+
+    async def _serve_listener(self, listener: Listener) -> None:
+        error: OSError | None = None
+        try:
+            while True:
+                incoming = await listener.accept()
+                await self._admit(incoming)
+        except trio.ClosedResourceError:
+            pass
+        except OSError as caught:
+            error = caught
+            _log.error("no longer listening on %s: %s", listener.address, error)
+        finally:
+            self._listeners.remove(listener)
+            with trio.CancelScope(shield=True):
+                await listener.aclose()
+            self._notify(ListenStopped(listener.address, None if error is None else str(error)))
+
+    async def _admit(self, incoming: Incoming) -> None:
+        """Let an arriving connection begin its handshake, if gater and limits agree."""
+        try:
+            if self._gater is not None and not self._gater.allow_accept(incoming.remote_address):
+                raise Refused("our connection gater refuses the address")
+            reservation = self.scopes.accept(incoming.remote_address, trio.current_time())
+        except (Refused, LimitExceeded) as error:
+            await incoming.refuse()
+            self._inbound_failed(incoming, error)
+            return
+        self._running.start_soon(self._handshake, incoming, reservation)
+
+    async def _handshake(self, incoming: Incoming, reservation: Reservation) -> None:
+        """Authenticate an arriving connection and serve it; what the peer does wrong ends here."""
+        with reservation:
+            try:
+                with trio.fail_after(self.config.inbound_timeout):
+                    muxed = await incoming.upgrade()
+                connection = self._enter(muxed, reservation)
+            except trio.TooSlowError:
+                error: Exception = ConnectionLost("the peer did not finish the handshake in time")
+            except (StackError, OSError) as caught:
+                error = caught
+            else:
+                await self._serve(connection)
+                return
+            self._inbound_failed(incoming, error)
+
+    def _inbound_failed(self, incoming: Incoming, error: Exception) -> None:
+        _log.debug("connection from %s refused: %s", incoming.remote_address, error)
+        self._notify(InboundRefused(incoming.remote_address, str(error)))
+
+    # ---- dialing
+
+    async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr]) -> tuple[Connection, DialReport]:
+        """Dial and return the connection and what happened; an open connection is returned as it is.
+
+        Raises DialError with its report.
+        """
+        if peer is not None and (connection := self._table.best(peer)) is not None:
+            await trio.lowlevel.checkpoint()
+            return connection, DialReport(str(peer), notes=["already connected"])
+        try:
+            return await self._dialer.dial(self._running, peer, addresses)
+        except DialError as error:
+            self._notify(DialFailed(error.report))
+            raise
+
+    async def _start(self, muxed: MuxedConnection, reservation: Reservation) -> Connection:
+        """Own a dialed connection from here on."""
+        connection = self._enter(muxed, reservation)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        self._running.start_soon(self._serve_dialed, connection, reservation)
+        return connection
+
+    async def _serve_dialed(self, connection: Connection, reservation: Reservation) -> None:
+        with reservation:
+            await self._serve(connection)
+
+    # ---- connections
+
+    def connections(self, peer: PeerId | None = None) -> list[Connection]:
+        """Return the connections to one peer, the best first, or all."""
+        return list(self._table) if peer is None else self._table.of(peer)
+
+    @property
+    def peers(self) -> list[PeerId]:
+        """Return the connected peers."""
+        return self._table.peers
+
+    def _enter(self, muxed: MuxedConnection, reservation: Reservation) -> Connection:
+        """Check an authenticated connection against gater and limits, and enter it into the table."""
+        if self._gater is not None and not self._gater.allow_connection(muxed.info):
+            raise Refused(f"our connection gater refuses peer {muxed.info.remote_peer}")
+        scope = self.scopes.connected(reservation, muxed.info.remote_peer, muxed.info.remote_address)
+        connection = Connection(muxed, scope)
+        self._table.add(connection)
+        self._notify(ConnectionOpened(muxed.info))
+        return connection
+
+    async def _serve(self, connection: Connection) -> None:
+        """Run a connection and serve its streams until it ends."""
+        reason: str | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._streams.accept, connection, nursery)
+                nursery.start_soon(self._run_hook, connection)
+                try:
+                    await connection.muxed.run()
+                except StackError as error:
+                    reason = str(error)
+                nursery.cancel_scope.cancel()
+        finally:
+            connection.identified.set()
+            self._leave(connection, reason)
+
+    async def _run_hook(self, connection: Connection) -> None:
+        if self.on_connection is not None:
+            await self.on_connection(connection)
+        connection.identified.set()
+        await self._close_redundant(connection.remote_peer)
+
+    async def _close_redundant(self, peer: PeerId) -> None:
+        connection = self._table.redundant(peer)
+        if connection is not None:
+            _log.debug("closing a connection to %s that a simultaneous dial made superfluous", peer)
+            await connection.muxed.aclose()
+
+    def _leave(self, connection: Connection, reason: str | None) -> None:
+        self._table.remove(connection)
+        connection.scope.close()
+        for reservation in connection.outbound_streams.values():
+            reservation.release()
+        connection.outbound_streams.clear()
+        peer = connection.remote_peer
+        if reason is not None:
+            _log.debug("connection to %s lost: %s", peer, reason)
+        self._notify(ConnectionClosed(connection.muxed.info, reason))
+        if self._table.best(peer) is None:
+            self.trimmer.forget(peer)
+            if self.on_disconnected is not None:
+                self.on_disconnected(peer)
+
+    async def disconnect(self, peer: PeerId) -> None:
+        """Close every connection to a peer."""
+        async with trio.open_nursery() as nursery:
+            for connection in self._table.of(peer):
+                nursery.start_soon(connection.muxed.aclose)
+
+    async def _trim_now_and_then(self) -> None:
+        while True:
+            await trio.sleep(self.config.trim_interval)
+            candidates = [
+                Candidate(
+                    connection=connection,
+                    peer=connection.remote_peer,
+                    opened_at=connection.opened,
+                    streams=connection.muxed.stream_count,
+                    inbound=connection.muxed.info.direction is Direction.INBOUND,
+                )
+                for connection in self._table
+            ]
+            for connection in self.trimmer.choose_to_trim(candidates, trio.current_time()):
+                _log.debug("closing the connection to %s: there are too many", connection.remote_peer)
+                self._running.start_soon(connection.muxed.aclose)
+
+    # ---- streams
+
+    @property
+    def handlers(self) -> dict[str, StreamHandler]:
+        """Protocol id to handler of inbound streams."""
+        return self._streams.handlers
+
+    async def open_stream(self, connection: Connection, protocols: Sequence[str], *, supported: bool = False) -> Stream:
+        """Open a stream on a connection; see `Streams.open`."""
+        return await self._streams.open(connection, protocols, supported=supported)

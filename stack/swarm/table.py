@@ -1,0 +1,100 @@
+"""The connections of a swarm, by peer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import trio
+
+from ..abc import Direction, MuxedConnection, Stream
+from ..identity import PeerId
+from ..limits import ConnectionScope, Reservation
+
+
+class Connection:
+    """A connection in the table: the muxed connection, what it counts as, and whether identify is done."""
+
+    __slots__ = ("identified", "muxed", "opened", "outbound_streams", "scope")
+
+    def __init__(self, muxed: MuxedConnection, scope: ConnectionScope) -> None:
+        self.muxed = muxed
+        self.scope = scope
+        self.opened = trio.current_time()
+        """On trio's clock, in seconds."""
+        self.identified = trio.Event()
+        """Set when identify has finished, well or not."""
+        self.outbound_streams: dict[Stream, Reservation] = {}
+        muxed.on_stream_closed = self._stream_closed
+
+    @property
+    def remote_peer(self) -> PeerId:
+        """The authenticated peer."""
+        return self.muxed.info.remote_peer
+
+    def _stream_closed(self, stream: Stream) -> None:
+        reservation = self.outbound_streams.pop(stream, None)
+        if reservation is not None:
+            reservation.release()
+
+
+class ConnectionTable:
+    """All open connections; several to one peer are possible, one of them is the best."""
+
+    def __init__(self, local_peer: PeerId) -> None:
+        self._local_peer = local_peer
+        self._connections: dict[PeerId, list[Connection]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._connections.values()))
+
+    def __iter__(self) -> Iterator[Connection]:
+        for connections in list(self._connections.values()):
+            yield from list(connections)
+
+    @property
+    def peers(self) -> list[PeerId]:
+        """The peers there is a connection to."""
+        return list(self._connections)
+
+    def of(self, peer: PeerId) -> list[Connection]:
+        """Return the connections to one peer, the best first."""
+        return sorted(self._connections.get(peer, ()), key=self._rank)
+
+    def best(self, peer: PeerId) -> Connection | None:
+        """Return the connection that new streams should use."""
+        connections = self._connections.get(peer)
+        if not connections:
+            return None
+        return connections[0] if len(connections) == 1 else min(connections, key=self._rank)
+
+    def add(self, connection: Connection) -> None:
+        """Enter a connection."""
+        self._connections.setdefault(connection.remote_peer, []).append(connection)
+
+    def remove(self, connection: Connection) -> None:
+        """Take a connection out."""
+        connections = self._connections[connection.remote_peer]
+        connections.remove(connection)
+        if not connections:
+            del self._connections[connection.remote_peer]
+
+    def redundant(self, peer: PeerId) -> Connection | None:
+        """Return an idle connection of ours that a simultaneous dial of the peer made superfluous.
+
+        Both sides prefer the connection dialed by the lower peer id, and only the dialer of the other one closes
+        it, so that they never close one each.
+        """
+        connections = self._connections.get(peer, ())
+        if len(connections) < 2:
+            return None
+        best = min(connections, key=self._rank)
+        for connection in connections:
+            idle = connection.muxed.stream_count == 0 and connection.identified.is_set()
+            if connection is not best and idle and connection.muxed.info.direction is Direction.OUTBOUND:
+                return connection
+        return None
+
+    def _rank(self, connection: Connection) -> tuple[bool, float]:
+        ours = connection.muxed.info.direction is Direction.OUTBOUND
+        dialed_by_lower = ours == (self._local_peer < connection.remote_peer)
+        return not dialed_by_lower, connection.opened

@@ -1,0 +1,174 @@
+"""Turns a transport of byte streams into one of authenticated, muxed connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import trio
+from multiaddr import Multiaddr
+
+from ..abc import (
+    Channel,
+    ConnectionInfo,
+    Direction,
+    Incoming,
+    Listener,
+    MuxedConnection,
+    Muxer,
+    Secured,
+    Security,
+    StreamListener,
+    StreamTransport,
+    Wire,
+)
+from ..errors import ConnectionLost, NegotiationError
+from ..identity import PeerId
+from ..negotiation import negotiate_inbound, negotiate_outbound
+from ..pipes import as_pipe
+from ..report import Attempt, Stage, StageName
+from .config import SwarmConfig
+
+
+class UpgradedTransport:
+    """A `Transport` made of a `StreamTransport`, security protocols and muxers, in order of preference."""
+
+    def __init__(
+        self,
+        transport: StreamTransport,
+        security: Sequence[Security],
+        muxers: Sequence[Muxer],
+        config: SwarmConfig | None = None,
+    ) -> None:
+        if not security or not muxers:
+            raise ValueError("a transport needs at least one security protocol and one muxer")
+        self._transport = transport
+        self._security: Mapping[str, Security] = {item.protocol_id: item for item in security}
+        self._muxers: Mapping[str, Muxer] = {item.protocol_id: item for item in muxers}
+        self._config = config or SwarmConfig()
+
+    def can_dial(self, address: Multiaddr) -> bool:
+        """Ask the transport below."""
+        return self._transport.can_dial(address)
+
+    def can_listen(self, address: Multiaddr) -> bool:
+        """Ask the transport below."""
+        return self._transport.can_listen(address)
+
+    async def dial(self, address: Multiaddr, peer: PeerId | None, attempt: Attempt) -> MuxedConnection:
+        """Connect, authenticate, mux; see `abc.Transport.dial`."""
+        with _stage(attempt, StageName.CONNECT, self._config.connect_timeout):
+            wire = await self._transport.dial(address)
+        return await self.upgrade(wire, Direction.OUTBOUND, peer, attempt)
+
+    async def listen(self, address: Multiaddr) -> Listener:
+        """Bind; see `abc.Transport.listen`."""
+        return _UpgradedListener(self, await self._transport.listen(address))
+
+    async def upgrade(
+        self, wire: Wire, direction: Direction, expect: PeerId | None, attempt: Attempt
+    ) -> MuxedConnection:
+        """Authenticate and mux a wire, recording each stage. Closes it when that fails."""
+        try:
+            security, secured = await self._secure(wire, direction, expect, attempt)
+            muxer = await self._choose_muxer(secured, direction, attempt)
+        except BaseException:
+            await trio.aclose_forcefully(wire.stream)
+            raise
+        info = ConnectionInfo(
+            remote_peer=secured.remote_peer,
+            remote_public_key=secured.remote_public_key,
+            local_address=wire.local_address,
+            remote_address=wire.remote_address,
+            direction=direction,
+            security=security,
+            muxer=muxer.protocol_id,
+        )
+        return muxer.mux(secured.channel, info)
+
+    async def _secure(
+        self, wire: Wire, direction: Direction, expect: PeerId | None, attempt: Attempt
+    ) -> tuple[str, Secured]:
+        pipe = as_pipe(wire.stream)
+        names = list(self._security)
+        limit = self._config.negotiation_timeout
+        with _stage(attempt, StageName.SECURITY_NEGOTIATION, limit, expected=" or ".join(names)) as stage:
+            if direction is Direction.OUTBOUND:
+                name = await negotiate_outbound(pipe, names)
+            else:
+                name = await negotiate_inbound(pipe, names)
+            stage.found = name
+        expected = None if expect is None else str(expect)
+        with _stage(attempt, StageName.SECURITY, self._config.handshake_timeout, expected=expected) as stage:
+            initiator = direction is Direction.OUTBOUND
+            secured = await self._security[name].secure(
+                pipe, initiator=initiator, expect=expect, muxers=tuple(self._muxers)
+            )
+            stage.found = str(secured.remote_peer)
+        return name, secured
+
+    async def _choose_muxer(self, secured: Secured, direction: Direction, attempt: Attempt) -> Muxer:
+        names = list(self._muxers)
+        limit = self._config.negotiation_timeout
+        with _stage(attempt, StageName.MUXER_NEGOTIATION, limit, expected=" or ".join(names)) as stage:
+            if secured.muxer is not None:
+                name = secured.muxer
+                if name not in self._muxers:
+                    raise NegotiationError(f"the peer chose muxer {name}, which was not offered", offered=tuple(names))
+                stage.found = f"{name}, agreed in the handshake"
+            else:
+                name = await self._negotiate_muxer(secured.channel, names, direction)
+                stage.found = name
+        return self._muxers[name]
+
+    async def _negotiate_muxer(self, channel: Channel, names: list[str], direction: Direction) -> str:
+        if direction is Direction.OUTBOUND:
+            return await negotiate_outbound(channel, names)
+        return await negotiate_inbound(channel, names)
+
+
+class _UpgradedListener(Listener):
+    def __init__(self, transport: UpgradedTransport, listener: StreamListener) -> None:
+        self._transport = transport
+        self._listener = listener
+        self.address = listener.address
+
+    async def accept(self) -> Incoming:
+        return _Arrival(self._transport, await self._listener.accept())
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
+
+
+class _Arrival(Incoming):
+    def __init__(self, transport: UpgradedTransport, wire: Wire) -> None:
+        self._transport = transport
+        self._wire = wire
+        self.local_address = wire.local_address
+        self.remote_address = wire.remote_address
+
+    async def upgrade(self) -> MuxedConnection:
+        attempt = Attempt(str(self.remote_address), trio.current_time())
+        try:
+            return await self._transport.upgrade(self._wire, Direction.INBOUND, None, attempt)
+        except trio.TooSlowError:
+            failed = attempt.failure
+            raise ConnectionLost(f"the peer was too slow in the {failed.name if failed else 'upgrade'}") from None
+
+    async def refuse(self) -> None:
+        await trio.aclose_forcefully(self._wire.stream)
+
+
+@contextmanager
+def _stage(attempt: Attempt, name: StageName, seconds: float, *, expected: str | None = None) -> Iterator[Stage]:
+    """Record a stage that must end in time; a wire that breaks is a lost connection of that stage."""
+    with attempt.stage(name, expected=expected) as stage:
+        try:
+            with trio.fail_after(seconds):
+                yield stage
+        except trio.TooSlowError:
+            raise trio.TooSlowError(f"no answer within {seconds:g} s") from None
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            if isinstance(error, ConnectionLost):
+                raise
+            raise ConnectionLost(f"the peer closed the connection: {error}") from error
