@@ -18,10 +18,10 @@ class Replay(trio.abc.HalfCloseableStream):
         """Put `data` in front of what `receive_some` returns next."""
         self._unread = data + self._unread
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Receive what was unread, then from the stream."""
         if not self._unread or (max_bytes is not None and max_bytes < 1):
-            return bytes(await self._stream.receive_some(max_bytes))
+            return await self._stream.receive_some(max_bytes)
         await trio.lowlevel.checkpoint()
         size = len(self._unread) if max_bytes is None else max_bytes
         data, self._unread = self._unread[:size], self._unread[size:]
@@ -29,7 +29,7 @@ class Replay(trio.abc.HalfCloseableStream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of `data`."""
-        await self._stream.send_all(memoryview(data))
+        await self._stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until sending might not block."""
