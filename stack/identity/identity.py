@@ -21,7 +21,7 @@ class Identity:
 
     def __init__(self, key_type: KeyType, pair: KeyPair) -> None:
         self._pair = pair
-        self._public_key = PublicKey(key_type, pair.public)
+        self._public_key = PublicKey(key_type, pair.public)  # InvalidKey for sizes and curves we do not take
 
     @classmethod
     def generate(cls, key_type: KeyTypeName | KeyType = "ed25519", *, bits: int = 2048) -> Self:

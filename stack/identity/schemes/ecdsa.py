@@ -48,14 +48,13 @@ def load_public(data: bytes) -> Verify:
 
 
 def load_private(data: bytes) -> KeyPair:
-    """Return the pair of an RFC 5915 DER."""
+    """Return the pair of an RFC 5915 DER; `load_public` judges its curve."""
     try:
         key = load_der_private_key(data, None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise InvalidKey("the ECDSA private key is not RFC 5915 DER, or its halves do not fit") from error
     if not isinstance(key, EllipticCurvePrivateKey):
         raise InvalidKey("the key is marked as ECDSA and is of another type")
-    _check(key.public_key())
     return _pair(key)
 
 

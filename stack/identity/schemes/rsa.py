@@ -47,14 +47,13 @@ def load_public(data: bytes) -> Verify:
 
 
 def load_private(data: bytes) -> KeyPair:
-    """Return the pair of a PKCS#1 DER."""
+    """Return the pair of a PKCS#1 DER; `load_public` judges its size."""
     try:
         key = load_der_private_key(data, None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise InvalidKey("the RSA private key is not PKCS#1 DER, or its numbers do not fit one another") from error
     if not isinstance(key, RSAPrivateKey):
         raise InvalidKey("the key is marked as RSA and is of another type")
-    _check(key.public_key())
     return _pair(key)
 
 

@@ -37,6 +37,12 @@ def test_public_key_is_inside_the_id_when_it_is_short(identity: Identity) -> Non
     assert identity.peer_id.public_key == (identity.public_key if inline else None)
 
 
+def test_longer_keys_are_in_the_id_as_a_hash_only() -> None:
+    encoded = Identity.generate("ecdsa").public_key.encode()
+    with pytest.raises(InvalidPeerId, match="at most 42"):
+        PeerId.from_bytes(bytes((0x00, len(encoded))) + encoded)
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -1,7 +1,7 @@
 """Private keys: what is read, what is refused, and that no secret shows."""
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from peerstack.stack.errors import InvalidKey
@@ -109,3 +109,10 @@ def test_a_public_key_is_no_private_key(identity: Identity) -> None:
 def test_giant_private_keys_are_refused_unread() -> None:
     with pytest.raises(InvalidKey, match="over the limit"):
         Identity.decode(b"\x08\x00\x12\x80\x80\x04" + bytes(1 << 16))
+
+
+def test_rsa_private_key_of_a_weak_size() -> None:
+    key = rsa.generate_private_key(65537, 1024)
+    data = key.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    with pytest.raises(InvalidKey, match="2048 to 8192 bits, not 1024"):
+        Identity.decode(encode_key(KeyType.RSA, data))

@@ -75,6 +75,9 @@ async def test_nothing_behind_the_message_is_taken_from_the_stream() -> None:
     stream = Chunks([encode_length_prefixed(MESSAGE) + b"next protocol"])
     assert await read_length_prefixed(stream, limit=1024) == MESSAGE
     assert stream.left == [b"next protocol"]
+    stream = Chunks([encode_length_prefixed(MESSAGE)[:100], MESSAGE[98:] + b"next protocol"])
+    assert await read_length_prefixed(stream, limit=1024) == MESSAGE
+    assert stream.left == [b"next protocol"]
 
 
 async def test_limit_is_inclusive() -> None:
