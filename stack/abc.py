@@ -102,6 +102,11 @@ class MuxedConnection(trio.abc.AsyncResource):
 
     @property
     @abstractmethod
+    def closed(self) -> bool:
+        """Whether the connection is over, or on its way out: no stream can be opened."""
+
+    @property
+    @abstractmethod
     def rtt(self) -> float | None:
         """The latest round-trip time in seconds, or None while none was measured."""
 

@@ -156,7 +156,7 @@ class DialReport:
         failures = [(attempt, attempt.failure) for attempt in tried]
         told = [(attempt, stage) for attempt, stage in failures if stage is not None]
         if not told:
-            return "; ".join(self.notes) or "no address to dial"
+            return "; ".join(self.notes) or "no address of it is known"
         # The attempt that came furthest says most about the peer.
         attempt, stage = max(told, key=lambda item: (item[1].outcome == Outcome.FAILED, len(item[0].stages)))
         line = f"{attempt.address}: {stage.name}: {stage.error or stage.outcome}"

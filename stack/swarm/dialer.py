@@ -13,7 +13,7 @@ from ..addressing.resolve import Resolver
 from ..errors import DialError, LimitExceeded, LocalProtocolError, Refused, ResolveError, StackError
 from ..identity import PeerId
 from ..limits import Reservation, Scopes
-from ..report import Attempt, DialReport, StageName
+from ..report import Attempt, DialReport, Outcome, StageName
 from .config import SwarmConfig
 from .race import Race
 from .ranking import rank
@@ -125,12 +125,14 @@ class Dialer:
             muxed = await transport.dial(address, peer, attempt)
             try:
                 if muxed.info.remote_peer == self._local_peer:
+                    await muxed.aclose()
                     raise LocalProtocolError("the address leads back to this host itself")
-                return await self._own(muxed, reservation)
+                connection = await self._own(muxed, reservation)
             except StackError as error:
                 attempt.fail(StageName.SECURITY, error)
-                await trio.aclose_forcefully(muxed)
                 raise
+            attempt.outcome = Outcome.OK
+            return connection
         except BaseException:
             reservation.release()
             raise

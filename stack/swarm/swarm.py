@@ -164,7 +164,7 @@ class Swarm:
             try:
                 with trio.fail_after(self.config.inbound_timeout):
                     muxed = await incoming.upgrade()
-                connection = self._enter(muxed, reservation)
+                connection = await self._enter(muxed, reservation)
             except trio.TooSlowError:
                 error: Exception = ConnectionLost("the peer did not finish the handshake in time")
             except (StackError, OSError) as caught:
@@ -196,8 +196,7 @@ class Swarm:
 
     async def _start(self, muxed: MuxedConnection, reservation: Reservation) -> Connection:
         """Own a dialed connection from here on."""
-        connection = self._enter(muxed, reservation)
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        connection = await self._enter(muxed, reservation)
         self._running.start_soon(self._serve_dialed, connection, reservation)
         return connection
 
@@ -216,11 +215,15 @@ class Swarm:
         """Return the connected peers."""
         return self._table.peers
 
-    def _enter(self, muxed: MuxedConnection, reservation: Reservation) -> Connection:
-        """Check an authenticated connection against gater and limits, and enter it into the table."""
-        if self._gater is not None and not self._gater.allow_connection(muxed.info):
-            raise Refused(f"our connection gater refuses peer {muxed.info.remote_peer}")
-        scope = self.scopes.connected(reservation, muxed.info.remote_peer, muxed.info.remote_address)
+    async def _enter(self, muxed: MuxedConnection, reservation: Reservation) -> Connection:
+        """Enter an authenticated connection into the table, or close it if gater or limits refuse. No checkpoint else."""
+        try:
+            if self._gater is not None and not self._gater.allow_connection(muxed.info):
+                raise Refused(f"our connection gater refuses peer {muxed.info.remote_peer}")
+            scope = self.scopes.connected(reservation, muxed.info.remote_peer, muxed.info.remote_address)
+        except (Refused, LimitExceeded):
+            await muxed.aclose()
+            raise
         connection = Connection(muxed, scope)
         self._table.add(connection)
         self._notify(ConnectionOpened(muxed.info))
@@ -256,6 +259,7 @@ class Swarm:
 
     def _leave(self, connection: Connection, reason: str | None) -> None:
         self._table.remove(connection)
+        connection.gone.set()
         connection.scope.close()
         for reservation in connection.outbound_streams.values():
             reservation.release()
@@ -269,11 +273,25 @@ class Swarm:
             if self.on_disconnected is not None:
                 self.on_disconnected(peer)
 
+    def statistics(self) -> SwarmStatistics:
+        """Return a snapshot."""
+        connections = [connection.muxed for connection in self._table]
+        return SwarmStatistics(
+            peers=len(self._table.peers),
+            connections=len(connections),
+            inbound_connections=sum(muxed.info.direction is Direction.INBOUND for muxed in connections),
+            streams=sum(muxed.stream_count for muxed in connections),
+            limits=self.scopes.statistics(),
+        )
+
     async def disconnect(self, peer: PeerId) -> None:
-        """Close every connection to a peer."""
+        """Close every connection to a peer, and return when they have left the table."""
+        connections = [connection for connection in self._table if connection.remote_peer == peer]
         async with trio.open_nursery() as nursery:
-            for connection in self._table.of(peer):
+            for connection in connections:
                 nursery.start_soon(connection.muxed.aclose)
+        for connection in connections:
+            await connection.gone.wait()
 
     async def _trim_now_and_then(self) -> None:
         while True:

@@ -14,11 +14,13 @@ from ..limits import ConnectionScope, Reservation
 class Connection:
     """A connection in the table: the muxed connection, what it counts as, and whether identify is done."""
 
-    __slots__ = ("identified", "muxed", "opened", "outbound_streams", "scope")
+    __slots__ = ("gone", "identified", "muxed", "opened", "outbound_streams", "scope")
 
     def __init__(self, muxed: MuxedConnection, scope: ConnectionScope) -> None:
         self.muxed = muxed
         self.scope = scope
+        self.gone = trio.Event()
+        """Set when the connection has left the table."""
         self.opened = trio.current_time()
         """On trio's clock, in seconds."""
         self.identified = trio.Event()
@@ -57,15 +59,13 @@ class ConnectionTable:
         return list(self._connections)
 
     def of(self, peer: PeerId) -> list[Connection]:
-        """Return the connections to one peer, the best first."""
-        return sorted(self._connections.get(peer, ()), key=self._rank)
+        """Return the connections to one peer that are not closing, the best first."""
+        open_ones = (item for item in self._connections.get(peer, ()) if not item.muxed.closed)
+        return sorted(open_ones, key=self._rank)
 
     def best(self, peer: PeerId) -> Connection | None:
         """Return the connection that new streams should use."""
-        connections = self._connections.get(peer)
-        if not connections:
-            return None
-        return connections[0] if len(connections) == 1 else min(connections, key=self._rank)
+        return min(self.of(peer), key=self._rank, default=None)
 
     def add(self, connection: Connection) -> None:
         """Enter a connection."""
@@ -84,13 +84,9 @@ class ConnectionTable:
         Both sides prefer the connection dialed by the lower peer id, and only the dialer of the other one closes
         it, so that they never close one each.
         """
-        connections = self._connections.get(peer, ())
-        if len(connections) < 2:
-            return None
-        best = min(connections, key=self._rank)
-        for connection in connections:
+        for connection in self.of(peer)[1:]:
             idle = connection.muxed.stream_count == 0 and connection.identified.is_set()
-            if connection is not best and idle and connection.muxed.info.direction is Direction.OUTBOUND:
+            if idle and connection.muxed.info.direction is Direction.OUTBOUND:
                 return connection
         return None
 

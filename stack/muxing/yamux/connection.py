@@ -126,18 +126,23 @@ class YamuxConnection(MuxedConnection):
 
     async def aclose(self) -> None:
         """Say goodbye, give the peer a moment to hang up, and close."""
-        if self._failure is None:
-            self._core.go_away(GoAwayCode.NORMAL)
-            try:
+        try:
+            if self._failure is None:
+                self._core.go_away(GoAwayCode.NORMAL)
                 self._pump()
-                with trio.move_on_after(CLOSE_LINGER):
-                    await self._closed.wait()
-            finally:
-                self._end(_Goodbye("this side closed the connection"))
-        if self._scope is None:
-            await self._channel.aclose()
-        else:
-            await trio.lowlevel.checkpoint()
+                if self._scope is not None:
+                    with trio.move_on_after(CLOSE_LINGER):
+                        await self._closed.wait()
+        finally:
+            self._end(_Goodbye("this side closed the connection"))
+            if self._scope is None:
+                await self._channel.aclose()
+        await trio.lowlevel.checkpoint()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is over, or on its way out."""
+        return self._failure is not None or self._core.leaving
 
     @property
     def rtt(self) -> float | None:

@@ -97,6 +97,11 @@ class YamuxCore:
         return self._rtt
 
     @property
+    def leaving(self) -> bool:
+        """Whether either side has said goodbye."""
+        return self._session is not Session.ACTIVE
+
+    @property
     def stream_count(self) -> int:
         """Streams in either direction that are not done."""
         return len(self._streams)

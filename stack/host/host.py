@@ -1,0 +1,227 @@
+"""The host: an authenticated peer with handlers for protocols; what applications work with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import trio
+from multiaddr import Multiaddr
+
+from ..abc import MuxedConnection, Observer, Stream, StreamHandler
+from ..addressing import expand_unspecified, is_unspecified, parse_address, split_peer, with_peer
+from ..errors import DialError, InvalidAddress, InvalidInput
+from ..events import AddressesChanged, Event
+from ..identity import Identity, PeerId
+from ..report import DialReport, Outcome, StageName
+from ..swarm import Connection, Swarm, SwarmStatistics
+from .peerstore import Peerstore, Ttl
+
+Target = PeerId | str | Multiaddr
+"""A peer to connect to: its id, or an address that may end in `/p2p/<peer id>`."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatistics:
+    """A snapshot of a host."""
+
+    peer_id: str
+    protocols: tuple[str, ...]
+    swarm: SwarmStatistics
+
+
+class EventHub:
+    """Hands events to observers."""
+
+    def __init__(self, observers: Iterable[Observer] = ()) -> None:
+        self.observers: list[Observer] = list(observers)
+
+    def notify(self, event: Event) -> None:
+        """Tell every observer."""
+        for observer in self.observers:
+            observer.notify(event)
+
+
+class Host:
+    """An authenticated peer. Get one from `open_host`."""
+
+    def __init__(self, *, identity: Identity, swarm: Swarm, peerstore: Peerstore, events: EventHub) -> None:
+        self.identity = identity
+        self.peer_id = identity.peer_id
+        self.peerstore = peerstore
+        self.swarm = swarm
+        self.events = events
+        self._external: tuple[Multiaddr, ...] = ()
+        self._hidden: set[str] = set()
+
+    # ---- where we are
+
+    @property
+    def addresses(self) -> list[Multiaddr]:
+        """Where others reach this host, each ending in `/p2p/<our id>`; unspecified addresses are listed out."""
+        return [with_peer(address, self.peer_id) for address in self.announced_addresses]
+
+    @property
+    def announced_addresses(self) -> list[Multiaddr]:
+        """The same without `/p2p`, as identify sends them."""
+        found: dict[Multiaddr, None] = {}
+        for address in self.swarm.listen_addresses:
+            for expanded in expand_unspecified(address) if is_unspecified(address) else (address,):
+                found[expanded] = None
+        found.update(dict.fromkeys(self._external))
+        return list(found)
+
+    def announce(self, addresses: Iterable[Multiaddr]) -> None:
+        """Announce these external addresses too, in place of earlier ones; for observed or mapped addresses."""
+        external = tuple(addresses)
+        if external != self._external:
+            self._external = external
+            self.events.notify(AddressesChanged(tuple(self.announced_addresses)))
+
+    async def listen(self, address: str | Multiaddr) -> list[Multiaddr]:
+        """Listen on one more address and return where others reach it. Raises InvalidAddress, OSError."""
+        bound = await self.swarm.listen(parse_address(address))
+        self.events.notify(AddressesChanged(tuple(self.announced_addresses)))
+        expanded = expand_unspecified(bound) if is_unspecified(bound) else [bound]
+        return [with_peer(item, self.peer_id) for item in expanded]
+
+    # ---- protocols
+
+    def handle(self, protocol: str, handler: StreamHandler) -> None:
+        """Serve inbound streams of a protocol, in place of an earlier handler.
+
+        The stream is closed when the handler returns, and reset when it raises, which harms nothing else.
+        Raises InvalidInput for an id that does not begin with a slash (rust-libp2p refuses others).
+        """
+        if not protocol.startswith("/") or not protocol.isascii() or len(protocol) > 140:
+            raise InvalidInput(f"protocol id {protocol!r} must be ASCII, begin with / and have at most 140 characters")
+        self.swarm.handlers[protocol] = handler
+        self.events.notify(AddressesChanged(tuple(self.announced_addresses)))
+
+    def unhandle(self, protocol: str) -> None:
+        """Refuse a protocol from now on; streams that are open go on."""
+        self.swarm.handlers.pop(protocol, None)
+        self.events.notify(AddressesChanged(tuple(self.announced_addresses)))
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """The protocols served."""
+        return tuple(self.swarm.handlers)
+
+    # ---- peers
+
+    async def connect(self, *targets: Target) -> PeerId:
+        """Connect to one peer by its id, its addresses, or both, and return its id once it is identified.
+
+        An open connection is used again. Raises DialError with its report, InvalidInput for unusable targets.
+        """
+        peer, _ = await self.connect_with_report(*targets)
+        return peer
+
+    async def connect_with_report(self, *targets: Target) -> tuple[PeerId, DialReport]:
+        """Connect as `connect` does, and return the report of the dial as well."""
+        peer, addresses = parse_targets(targets)
+        if peer is not None:
+            addresses += [item for item in self.peerstore.addresses(peer) if item not in addresses]
+        connection, report = await self.swarm.dial(peer, addresses)
+        await self._wait_identified(connection, report)
+        return connection.remote_peer, report
+
+    async def _wait_identified(self, connection: Connection, report: DialReport) -> None:
+        attempt = next((item for item in report.attempts if item.outcome is Outcome.OK), None)
+        if attempt is None:
+            await connection.identified.wait()
+            return
+        try:
+            with attempt.stage(StageName.IDENTIFY) as stage:
+                with trio.fail_after(self.swarm.config.identify_timeout):
+                    await connection.identified.wait()
+                stage.found = self.peerstore.agent(connection.remote_peer) or None
+        except trio.TooSlowError:
+            # The connection stands all the same; who needs identify sees in the report that it is missing.
+            attempt.outcome = Outcome.OK
+
+    async def open_stream(self, peer: PeerId, *protocols: str) -> Stream:
+        """Open a stream for the first of `protocols` that the peer supports, dialing if need be.
+
+        Use it as `async with`. Raises DialError, NegotiationError, LimitExceeded, StreamReset, ConnectionLost.
+        """
+        if not protocols:
+            raise InvalidInput("open_stream needs at least one protocol id")
+        connection = self._connection(peer)
+        if connection is None:
+            await self.connect(peer)
+            connection = self._connection(peer)
+            if connection is None:
+                raise DialError(f"peer {peer} hung up at once", DialReport(str(peer)))
+        known = len(protocols) == 1 and protocols[0] in self.peerstore.protocols(peer)
+        return await self.swarm.open_stream(connection, protocols, supported=known)
+
+    def _connection(self, peer: PeerId) -> Connection | None:
+        connections = self.swarm.connections(peer)
+        return connections[0] if connections else None
+
+    def connections(self, peer: PeerId | None = None) -> list[MuxedConnection]:
+        """Return the connections to one peer, the best first, or all."""
+        return [connection.muxed for connection in self.swarm.connections(peer)]
+
+    @property
+    def peers(self) -> list[PeerId]:
+        """The connected peers."""
+        return self.swarm.peers
+
+    async def disconnect(self, peer: PeerId) -> None:
+        """Close every connection to a peer; nothing happens if there is none."""
+        await self.swarm.disconnect(peer)
+
+    def tag(self, peer: PeerId, name: str, value: int) -> None:
+        """Say what a peer is worth when connections must be trimmed; the tags of a peer add up."""
+        self.swarm.trimmer.tag(peer, name, value)
+
+    def protect(self, peer: PeerId, name: str) -> None:
+        """Never trim a peer until `unprotect` with the same name."""
+        self.swarm.trimmer.protect(peer, name)
+
+    def unprotect(self, peer: PeerId, name: str) -> None:
+        """Take a protection back."""
+        self.swarm.trimmer.unprotect(peer, name)
+
+    def add_addresses(
+        self, peer: PeerId, addresses: Sequence[str | Multiaddr], ttl: Ttl | float = Ttl.DISCOVERED
+    ) -> None:
+        """Remember addresses of a peer for later dials. Raises InvalidAddress."""
+        self.peerstore.add_addresses(peer, [parse_address(address) for address in addresses], ttl)
+
+    # ---- the rest
+
+    def observe(self, observer: Observer) -> None:
+        """Send events to one more observer."""
+        self.events.observers.append(observer)
+
+    def statistics(self) -> HostStatistics:
+        """Return a snapshot."""
+        return HostStatistics(str(self.peer_id), self.protocols, self.swarm.statistics())
+
+
+def parse_targets(targets: Sequence[Target]) -> tuple[PeerId | None, list[Multiaddr]]:
+    """Split targets into the one peer they name, if any, and addresses. Raises InvalidInput."""
+    if not targets:
+        raise InvalidInput(
+            "nobody to connect to: give a peer id or an address such as /ip4/127.0.0.1/tcp/4001/p2p/12D3…"
+        )
+    peers: set[PeerId] = set()
+    addresses: list[Multiaddr] = []
+    for target in targets:
+        if isinstance(target, PeerId):
+            peers.add(target)
+        elif isinstance(target, str) and not target.startswith("/"):
+            peers.add(PeerId.parse(target))
+        else:
+            address, peer = split_peer(parse_address(target))
+            if peer is not None:
+                peers.add(peer)
+            if len(address.to_bytes()):
+                addresses.append(address)
+    if len(peers) > 1:
+        raise InvalidAddress(f"these addresses name {len(peers)} different peers; connect to one at a time")
+    return (peers.pop() if peers else None), addresses
