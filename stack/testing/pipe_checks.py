@@ -25,7 +25,7 @@ class _Subject:
             yield near, far
 
 
-async def check_pipe(make_pair: Callable[[], Awaitable[tuple[Pipe, Pipe]]], *, settle: float = 0.01) -> None:
+async def check_pipe(make_pair: Callable[[], Awaitable[tuple[Pipe, Pipe]]], *, settle: float = 0.05) -> None:
     """Check what a `Pipe` promises beyond a trio stream. Raises `AssertionError`.
 
     `make_pair` returns two connected pipes; `settle` is how many seconds without progress make one count as clogged.

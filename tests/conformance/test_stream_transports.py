@@ -38,5 +38,6 @@ async def test_simulated_network(conditions: LinkConditions, autojump_clock: tri
         await check_stream_transport(lambda: network.node(next(names)), MEMORY, settle=10.0)
 
 
+@pytest.mark.slow
 async def test_tcp() -> None:
     await check_stream_transport(TcpTransport, Multiaddr("/ip4/127.0.0.1/tcp/0"))

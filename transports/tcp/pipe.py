@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
@@ -23,13 +24,14 @@ class TcpPipe(Pipe):
     objects have no way to send what fits and go on.
     """
 
-    __slots__ = ("_receiving", "_replay", "_sending", "_socket")
+    __slots__ = ("_receiving", "_replay", "_sending", "_sent_eof", "_socket")
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = sock
         self._replay = b""
+        self._sent_eof = False
         self._sending = Guard("another task is sending on this connection")
         self._receiving = Guard("another task is receiving on this connection")
 
@@ -57,7 +59,7 @@ class TcpPipe(Pipe):
     async def send_all(self, data: Buffer) -> None:
         """Send everything."""
         with self._sending, memoryview(data) as view:
-            self._check_open()
+            self._check_sendable()
             await trio.lowlevel.checkpoint()
             position = 0
             while position < len(view):
@@ -66,7 +68,7 @@ class TcpPipe(Pipe):
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the socket takes bytes again."""
         with self._sending:
-            self._check_open()
+            self._check_sendable()
             await self._wait(trio.lowlevel.wait_writable)
 
     async def send_eof(self) -> None:
@@ -74,6 +76,7 @@ class TcpPipe(Pipe):
         with self._sending:
             self._check_open()
             await trio.lowlevel.checkpoint()
+            self._sent_eof = True
             try:
                 self._socket.shutdown(socket.SHUT_WR)
             except OSError as error:
@@ -134,6 +137,11 @@ class TcpPipe(Pipe):
         if self._socket.fileno() == -1:
             raise trio.ClosedResourceError("this connection was closed")
 
+    def _check_sendable(self) -> None:
+        self._check_open()
+        if self._sent_eof:
+            raise trio.ClosedResourceError("the end of this connection was already sent")
+
     async def _wait(self, wait: _Wait) -> None:
         self._check_open()
         await wait(self._socket.fileno())
@@ -141,4 +149,6 @@ class TcpPipe(Pipe):
     def _translate(self, error: OSError) -> Exception:
         if self._socket.fileno() == -1:
             return trio.ClosedResourceError("this connection was closed")
+        if self._sent_eof and error.errno == errno.EPIPE:
+            return trio.ClosedResourceError("the end of this connection was already sent")
         return trio.BrokenResourceError(f"TCP: {error.strerror or error}")
