@@ -36,7 +36,7 @@ def test_clean_run_exits_with_zero_and_writes_both_files(
     as_json, as_markdown = tmp_path / "o.json", tmp_path / "o.md"
     chosen = ["--with", "go", "--key-types", "ed25519", "--json", str(as_json), "--markdown", str(as_markdown)]
     assert main(chosen) == 0
-    assert capsys.readouterr().out == "18 ok, 0 failed, 0 impossible\n"
+    assert capsys.readouterr().out == "22 ok, 0 failed, 0 impossible\n"
     assert json.loads(as_json.read_text())["versions"] == {"go": "go v1", "peerstack": "peerstack v1"}
     assert as_markdown.read_text().startswith("# Interop matrix\n")
 
