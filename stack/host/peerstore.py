@@ -152,6 +152,13 @@ class Peerstore:
             entry.add(own, self._expires(entry, ttl), self._limit(entry))
             self._settle(peer, entry)
 
+    def replace_addresses(self, peer: PeerId, addresses: Iterable[Multiaddr]) -> None:
+        """Remember what a connected peer says of itself now, in place of what it said before without a signature."""
+        entry = self._entry(peer)
+        said = Ttl.CONNECTED.value
+        entry.addresses = {a: t for a, t in entry.addresses.items() if t != said or a in entry.certified}
+        self.add_addresses(peer, addresses, Ttl.CONNECTED)
+
     def addresses(self, peer: PeerId) -> tuple[Multiaddr, ...]:
         """Return the addresses that have not expired, in no order of preference."""
         entry = self._peers.get(peer)

@@ -61,6 +61,11 @@ class ObservedAddresses:
         """Forget what the peer of a closed connection said."""
         self._observations.pop(connection, None)
 
+    def retain(self, connections: Iterable[Hashable]) -> None:
+        """Forget what was said on any but these connections."""
+        for connection in self._observations.keys() - set(connections):
+            del self._observations[connection]
+
     def addresses(self, listening: Iterable[Multiaddr]) -> tuple[Multiaddr, ...]:
         """Return the addresses that enough observers agree on, for each listener those of most observers first."""
         believed: dict[Multiaddr, None] = {}

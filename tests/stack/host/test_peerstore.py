@@ -125,6 +125,15 @@ def test_what_was_said_too_late_counts_as_recently_connected(store: Peerstore, c
     assert store.addresses(PEER) == ()
 
 
+def test_what_a_peer_says_now_replaces_what_it_said_before_without_a_signature(store: Peerstore) -> None:
+    store.connected(PEER)
+    store.add_addresses(PEER, [address(1)], Ttl.PERMANENT)
+    store.add_record(PEER, record(2), Ttl.CONNECTED)
+    store.replace_addresses(PEER, [address(3), address(4)])
+    store.replace_addresses(PEER, [address(4), address(5)])
+    assert set(store.addresses(PEER)) == {address(n) for n in (1, 2, 4, 5)}
+
+
 def test_made_up_addresses_of_one_peer_are_cut(store: Peerstore) -> None:
     store.add_addresses(PEER, [address(n) for n in range(10)], Ttl.DISCOVERED)
     store.add_addresses(PEER, [address(n) for n in range(1000, 2000)], Ttl.TEMPORARY)

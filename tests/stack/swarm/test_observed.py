@@ -58,6 +58,14 @@ def test_a_closed_connection_takes_its_word_with_it() -> None:
     assert len(observed) == 3
 
 
+def test_only_open_connections_are_heard() -> None:
+    observed = ObservedAddresses()
+    for number in range(4):
+        record(observed, number)
+    observed.retain([0, 1, 3, 9])
+    assert len(observed) == 3
+
+
 def test_a_peer_that_changes_its_mind_has_one_voice_and_may_withdraw_it() -> None:
     observed = ObservedAddresses(quorum=1)
     other = Multiaddr("/ip4/198.51.100.8/tcp/4001")

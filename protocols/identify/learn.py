@@ -1,0 +1,108 @@
+"""What is believed of an identify message, given whom it came from and how we see that peer."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from multiaddr import Multiaddr
+
+from peerstack.stack.abc import ConnectionInfo
+from peerstack.stack.addressing import parse_address, parse_addresses_lossy
+from peerstack.stack.addressing.reach import is_ip, is_loopback, is_private, is_public
+from peerstack.stack.errors import InvalidAddress, InvalidInput, InvalidSignature, PeerIdMismatch, RemoteProtocolError
+from peerstack.stack.events import PeerIdentified
+from peerstack.stack.host.peerstore import Peerstore, Ttl
+from peerstack.stack.identity import PeerId, PublicKey
+
+from .wire import MAX_ADDRESSES, Identify
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What was believed of an identify message, and the event that tells of it."""
+
+    event: PeerIdentified
+    protocol_version: str
+
+    @property
+    def observed_address(self) -> Multiaddr | None:
+        """Where the peer sees us."""
+        return self.event.observed_address
+
+
+def check_key(info: ConnectionInfo, received: Identify) -> None:
+    """Raise PeerIdMismatch if the message shows another key than the peer has proved; RemoteProtocolError if none."""
+    encoded = received.public_key
+    if encoded is None or (info.remote_public_key is not None and info.remote_public_key.encode() == encoded):
+        return
+    try:
+        actual = PublicKey.decode(encoded).peer_id
+    except InvalidInput as error:
+        raise RemoteProtocolError(f"the public key in identify is none: {error}") from error
+    if actual != info.remote_peer:
+        raise PeerIdMismatch(info.remote_peer, actual)
+
+
+def learn(store: Peerstore, info: ConnectionInfo, received: Identify, *, pushed: bool) -> Learned:
+    """Remember what the peer says of itself; what a push leaves empty stays as it is.
+
+    The addresses of a valid signed record count instead of the plain list; with an invalid one neither does.
+    """
+    peer = info.remote_peer
+    signed = received.signed_record is not None and _learn_record(store, info, received.signed_record)
+    if received.signed_record is None and (received.listen_addresses or not pushed):
+        addresses = parse_addresses_lossy(received.listen_addresses, limit=MAX_ADDRESSES)
+        store.replace_addresses(peer, [address for address in addresses if is_plausible(address, info.remote_address)])
+    if received.protocols or not pushed:
+        store.set_protocols(peer, received.protocols)
+    if received.agent or not pushed:
+        store.set_agent(peer, received.agent)
+    observed = _parse_observed(received.observed_address)
+    if observed is not None:
+        store.set_observed(peer, observed)
+    return Learned(_event(store, peer, observed, signed), received.protocol_version)
+
+
+def is_plausible(address: Multiaddr, seen_at: Multiaddr) -> bool:
+    """Say whether a peer seen at `seen_at` can be reached at `address` from here (go-libp2p's filterAddrs).
+
+    Of a peer on this machine all addresses are, of one in our network all but loopback, of one on the internet only
+    public ones: else a stranger could have us dial into our own network.
+    """
+    if is_loopback(seen_at) or not is_ip(seen_at):
+        return True
+    if is_private(seen_at):
+        return not is_loopback(address)
+    return is_public(address)
+
+
+def _learn_record(store: Peerstore, info: ConnectionInfo, encoded: bytes) -> bool:
+    try:
+        store.add_record(
+            info.remote_peer, encoded, Ttl.CONNECTED, keep=lambda address: is_plausible(address, info.remote_address)
+        )
+    except (InvalidInput, InvalidSignature, PeerIdMismatch) as error:
+        _log.debug("the peer record of %s is worth nothing: %s", info.remote_peer, error)
+        return False
+    return True
+
+
+def _parse_observed(encoded: bytes | None) -> Multiaddr | None:
+    try:
+        return parse_address(encoded) if encoded else None
+    except InvalidAddress:
+        return None
+
+
+def _event(store: Peerstore, peer: PeerId, observed: Multiaddr | None, signed: bool) -> PeerIdentified:
+    return PeerIdentified(
+        peer=peer,
+        agent=store.agent(peer),
+        protocols=store.protocols(peer),
+        addresses=store.certified_addresses(peer) if signed else store.addresses(peer),
+        observed_address=observed,
+        signed=signed,
+    )

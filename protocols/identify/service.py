@@ -1,0 +1,288 @@
+"""The identify service of a host: asks every new peer, answers all, and pushes what changes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+from weakref import WeakKeyDictionary
+
+import trio
+from multiaddr import Multiaddr
+
+from peerstack.stack.abc import MuxedConnection, Stream
+from peerstack.stack.errors import PeerIdMismatch, StackError
+from peerstack.stack.events import AddressesChanged, Event
+from peerstack.stack.host.peerstore import Peerstore
+from peerstack.stack.identity import Identity, PeerId, PeerRecord
+from peerstack.stack.limits import RateLimiter
+from peerstack.stack.swarm.observed import ObservedAddresses
+
+from . import identify as exchange
+from .identify import PUSH_PROTOCOL
+from .learn import Learned, check_key, learn
+from .wire import PROTOCOL_VERSION, Identify
+
+_log = logging.getLogger(__name__)
+
+_FAILURES = (StackError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentifyConfig:
+    """Settings of identify; times in seconds."""
+
+    agent: str = "peerstack"
+    """What we call ourselves."""
+    protocol_version: str = PROTOCOL_VERSION
+    """What everybody says."""
+    timeout: float = 5.0
+    """For one exchange, in either direction: a peer could dribble, or never read (go and js: 5 s)."""
+    max_addresses: int = 30
+    """Addresses of ours that are told: more would not fit into what all peers read."""
+    push_delay: float = 0.5
+    """Waited for further changes before pushing, so that many make one push (js-libp2p: 1 s)."""
+    push_concurrency: int = 16
+    """Peers pushed to at the same time (go and js: 32)."""
+    push_rate: float = 1.0
+    """Pushes a second taken from one peer in the long run; each costs a signature to check."""
+    push_burst: int = 4
+    """Pushes taken from one peer at once before the rate applies."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, str) and value <= 0:
+                raise ValueError(f"{name} must be positive, not {value}")
+
+
+class IdentifyHost(Protocol):
+    """What identify needs of a host."""
+
+    @property
+    def identity(self) -> Identity:
+        """The key pair of this host."""
+        ...
+
+    @property
+    def peerstore(self) -> Peerstore:
+        """Where what peers say is kept."""
+        ...
+
+    @property
+    def listen_addresses(self) -> Sequence[Multiaddr]:
+        """The addresses listened on, as bound."""
+        ...
+
+    @property
+    def announced_addresses(self) -> Sequence[Multiaddr]:
+        """The addresses others should dial, the most useful first, without `/p2p/`."""
+        ...
+
+    @property
+    def protocols(self) -> Sequence[str]:
+        """The protocols accepted from others."""
+        ...
+
+    @property
+    def connections(self) -> Sequence[MuxedConnection]:
+        """All open connections."""
+        ...
+
+    async def open_stream_on(self, connection: MuxedConnection, protocol: str, /) -> Stream:
+        """Open a stream on this very connection. Raises `StackError`."""
+        ...
+
+    def notify(self, event: Event, /) -> None:
+        """Pass an event on to the observers."""
+        ...
+
+
+class IdentifyService:
+    """Identify and push of one host. `serve` and `serve_push` are the handlers, `run` sends the pushes."""
+
+    def __init__(
+        self,
+        host: IdentifyHost,
+        config: IdentifyConfig | None = None,
+        *,
+        observed: ObservedAddresses | None = None,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._host = host
+        self._config = config or IdentifyConfig()
+        self._observed = observed or ObservedAddresses()
+        self._now_ns = now_ns
+        self._current: Identify | None = None
+        self._seq = 0
+        self._told: WeakKeyDictionary[MuxedConnection, Identify] = WeakKeyDictionary()
+        self._changed = trio.Event()
+        self._push_rates = RateLimiter(self._config.push_rate, self._config.push_burst)
+        self._pushing: set[PeerId] = set()
+
+    # --- asking
+
+    async def identify_connection(self, connection: MuxedConnection) -> None:
+        """Identify the peer of a new connection; what goes wrong is logged, and costs no more than the knowledge.
+
+        The hook for a swarm. A peer that shows another key than it proved loses the connection.
+        """
+        try:
+            await self.identify(connection)
+        except _FAILURES as error:
+            _log.debug("identify of %s failed: %s", connection.remote_peer, error)
+
+    async def identify(self, connection: MuxedConnection) -> Learned:
+        """Ask the peer of a connection who it is, and remember it.
+
+        Raises StackError, trio.BrokenResourceError, or trio.TooSlowError; PeerIdMismatch after closing the
+        connection, when the peer shows another key than it proved to have.
+        """
+        with trio.fail_after(self._config.timeout):
+            stream = await self._host.open_stream_on(connection, exchange.PROTOCOL)
+            try:
+                received = await exchange.identify(stream)
+            except BaseException:
+                stream.reset()
+                raise
+        learned = await self._learn(connection, received, pushed=False)
+        told = self._told.get(connection)
+        if told is not None and told is not self._snapshot():
+            self.changed()
+        return learned
+
+    async def _learn(self, connection: MuxedConnection, received: Identify, *, pushed: bool) -> Learned:
+        try:
+            check_key(connection.info, received)
+        except PeerIdMismatch as error:
+            _log.warning("closing the connection to %s: %s", connection.remote_peer, error)
+            await connection.aclose()
+            raise
+        learned = learn(self._host.peerstore, connection.info, received, pushed=pushed)
+        if learned.observed_address is not None:
+            self._note_observed(connection, learned.observed_address)
+        self._host.notify(learned.event)
+        return learned
+
+    # --- our address as others see it
+
+    @property
+    def observed_addresses(self) -> tuple[Multiaddr, ...]:
+        """Our addresses that enough peers agree on seeing us at."""
+        self._observed.retain(self._host.connections)
+        return self._observed.addresses(self._host.listen_addresses)
+
+    def _note_observed(self, connection: MuxedConnection, observed: Multiaddr) -> None:
+        before = self.observed_addresses
+        info = connection.info
+        self._observed.record(
+            connection,
+            observed=observed,
+            local=info.local_address,
+            remote=info.remote_address,
+            listening=self._host.listen_addresses,
+        )
+        if self.observed_addresses != before:
+            self.changed()
+
+    # --- answering
+
+    async def serve(self, stream: Stream) -> None:
+        """Answer identify; the handler of `/ipfs/id/1.0.0`."""
+        ours = self._snapshot()
+        self._told[stream.connection] = ours
+        await self._send(stream, ours)
+
+    async def _send(self, stream: Stream, ours: Identify) -> None:
+        """Send what we are; resets the stream when the peer is too slow to take it."""
+        seen_at = stream.connection.info.remote_address.to_bytes()
+        with trio.move_on_after(self._config.timeout):
+            await exchange.serve(stream, replace(ours, observed_address=seen_at))
+            return
+        stream.reset()
+
+    def _snapshot(self) -> Identify:
+        """Return what we say of ourselves, the very same object for as long as nothing changes."""
+        addresses = tuple(a.to_bytes() for a in self._host.announced_addresses[: self._config.max_addresses])
+        protocols = tuple(self._host.protocols)
+        current = self._current
+        if current is not None and (current.listen_addresses, current.protocols) == (addresses, protocols):
+            return current
+        record = None if current is None else current.signed_record
+        if current is None or current.listen_addresses != addresses:
+            record = self._seal(addresses)
+        self._current = Identify(
+            public_key=self._host.identity.public_key.encode(),
+            listen_addresses=addresses,
+            protocols=protocols,
+            protocol_version=self._config.protocol_version,
+            agent=self._config.agent,
+            signed_record=record,
+        )
+        return self._current
+
+    def _seal(self, addresses: tuple[bytes, ...]) -> bytes:
+        # A clock only so that the number is higher after a restart, too; two in one tick must still differ.
+        self._seq = max(self._seq + 1, self._now_ns())
+        identity = self._host.identity
+        return PeerRecord(identity.peer_id, self._seq, addresses).seal(identity).encode()
+
+    # --- pushes from others
+
+    async def serve_push(self, stream: Stream) -> None:
+        """Take what the peer pushes; the handler of `/ipfs/id/push/1.0.0`.
+
+        Resets the stream when the peer pushes too often or too slowly. Raises RemoteProtocolError.
+        """
+        peer = stream.remote_peer
+        if peer in self._pushing or not self._push_rates.allow(peer, trio.current_time()):
+            stream.reset()
+            return
+        self._pushing.add(peer)
+        try:
+            with trio.move_on_after(self._config.timeout) as scope:
+                received = await exchange.serve_push(stream)
+        finally:
+            self._pushing.discard(peer)
+        if scope.cancelled_caught:
+            stream.reset()
+        else:
+            await self._learn(stream.connection, received, pushed=True)
+
+    # --- our own pushes
+
+    def changed(self) -> None:
+        """Say that our addresses or protocols may have changed; peers that know the old ones are told before long."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Push changes to all peers that were told something else, until cancelled."""
+        addresses = tuple(self._host.announced_addresses)
+        while True:
+            await self._changed.wait()
+            await trio.sleep(self._config.push_delay)
+            self._changed = trio.Event()
+            if addresses != (addresses := tuple(self._host.announced_addresses)):
+                self._host.notify(AddressesChanged(addresses))
+            await self._push_to_all()
+
+    async def _push_to_all(self) -> None:
+        limiter = trio.CapacityLimiter(self._config.push_concurrency)
+        ours = self._snapshot()
+        async with trio.open_nursery() as nursery:
+            for connection in self._host.connections:
+                # Who has not asked yet will be told the newest when it does.
+                behind = self._told.get(connection, ours) is not ours
+                if behind and self._host.peerstore.supports(connection.remote_peer, PUSH_PROTOCOL):
+                    nursery.start_soon(self._push, connection, ours, limiter)
+
+    async def _push(self, connection: MuxedConnection, ours: Identify, limiter: trio.CapacityLimiter) -> None:
+        async with limiter:
+            try:
+                with trio.fail_after(self._config.timeout):
+                    stream = await self._host.open_stream_on(connection, PUSH_PROTOCOL)
+                self._told[connection] = ours
+                await self._send(stream, ours)
+            except _FAILURES as error:
+                _log.debug("push to %s failed: %s", connection.remote_peer, error)
