@@ -66,7 +66,10 @@ async def _wait_connected(host, peer_id):
 def _is_signed_by(message, peer_id):
     if not message.signedPeerRecord:
         return False
-    _, record = consume_envelope(message.signedPeerRecord, "libp2p-peer-record")
+    try:
+        _, record = consume_envelope(message.signedPeerRecord, "libp2p-peer-record")
+    except ValueError:
+        return False
     return record.peer_id == peer_id
 
 
