@@ -1,0 +1,62 @@
+# Every target does its own set-up; a fresh machine needs only Python 3.11 or newer (and make).
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INTEROP_WITH ?= go,rust,js,py
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test coverage lint format interop bench protobuf clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "peerstack needs Python 3.11 or newer; say make PYTHON=python3.12 ...")'
+	@echo "making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.cli: pyproject.toml | $(BIN)/python
+	@echo "installing peerstack into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cli]'
+	@touch $@
+
+# multiaddr brings trio-typing, whose stubs of an old trio would hide the types that trio itself ships now.
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	@echo "installing the development tools into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip uninstall --quiet --yes trio-typing
+	@touch $@ $(VENV)/.cli
+
+demo: $(VENV)/.cli ## Show the main job in miniature, over real TCP
+	@$(BIN)/peerstack demo
+
+test: $(VENV)/.dev ## Run the tests (no network, under five minutes)
+	@$(BIN)/pytest
+
+coverage: $(VENV)/.dev ## Run the tests and demand 95 % branch coverage of stack, protocols and transports
+	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet 2>/dev/null || true
+	@$(BIN)/coverage report --include='*/peerstack/stack/*,*/peerstack/protocols/*,*/peerstack/transports/*,stack/*,protocols/*,transports/*' --fail-under=95
+
+lint: $(VENV)/.dev ## Check style, types and the dependency rule
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/lint-imports
+	@$(BIN)/mypy
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: $(VENV)/.dev ## Format the code
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+interop: $(VENV)/.dev ## Run the matrix against other implementations (INTEROP_REQUIRE=go,rust,js,py demands them)
+	@$(BIN)/python interop/run.py --with $(INTEROP_WITH)
+
+bench: $(VENV)/.dev ## Measure, side by side with the other implementations, and write docs/benchmarks.md
+	@$(BIN)/python benchmarks/run.py
+
+protobuf: $(VENV)/.dev ## Generate the protobuf code anew
+	@$(BIN)/python tools/generate_protobuf.py
+
+clean: ## Remove what the targets made
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov dist build
