@@ -46,6 +46,8 @@ class Noise:
                 await _send(pipe, handshake.write(payload))
                 remote, theirs = _check(handshake, handshake.read(await _receive(pipe)), expect)
                 muxer = agree_on_muxer(theirs, muxers)
+        except ConnectionLost:
+            raise
         except trio.BrokenResourceError as error:
             raise ConnectionLost(f"the connection broke during the Noise handshake: {error}") from error
         return Secured(NoiseChannel(pipe, handshake.finish()), remote, muxer)

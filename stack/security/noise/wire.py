@@ -70,9 +70,12 @@ class Payload:
 
         try:
             message = NoiseHandshakePayload.FromString(data)
-        except DecodeError as error:
+        except (DecodeError, UnicodeDecodeError) as error:
             raise RemoteProtocolError(f"Noise payload is not a valid protobuf: {error}") from None
         muxers = tuple(message.extensions.stream_muxers)
+        # Protobuf leaves strings that are no UTF-8 as bytes.
+        if not all(isinstance(muxer, str) for muxer in muxers):
+            raise RemoteProtocolError("Noise payload is not a valid protobuf: a muxer's name is not UTF-8")
         if len(muxers) > MAX_EARLY_MUXERS:
             muxers = ()
         return cls(message.identity_key, message.identity_sig, muxers)
