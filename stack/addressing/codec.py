@@ -109,7 +109,7 @@ def _decode_component(data: bytes, offset: int) -> tuple[Component, int]:
     try:
         return Component(kind.name, kind.value.decode(encoded)), offset + size
     except ValueError as error:
-        reason = str(error) or f"expected {kind.value.what}"
+        reason = _plain(error) or f"expected {kind.value.what}"
         raise InvalidAddress(f"value of /{kind.name} in multiaddr bytes: {reason}") from None
 
 
@@ -144,7 +144,7 @@ def _encode_value(value: Value, text: str, parts: list[str], at: int) -> bytes:
     try:
         return value.encode(text)
     except ValueError as error:
-        reason = f" ({error})" if str(error) else ""
+        reason = f" ({_plain(error)})" if str(error) else ""
         message = f"/{parts[at]} needs {value.what}, not {show(text)}, in {_shown(parts)}{reason}"
         raise InvalidAddress(message) from None
 
@@ -159,6 +159,11 @@ def _unknown(parts: list[str], at: int) -> str:
     if at >= 2 and parts[at - 1] in _BY_NAME:
         return f"{complaint} (/{parts[at - 1]} takes no value)"
     return complaint
+
+
+def _plain(error: ValueError) -> str:
+    """Escape the reason of an error, into which the library copies what it was given."""
+    return ascii(str(error)[:_SHOWN])[1:-1]
 
 
 def _shown(parts: list[str]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from multiaddr import Multiaddr
-from multiaddr.exceptions import ParseError
 
 from ..errors import InvalidAddress
 from ..identity import PeerId
@@ -17,31 +16,21 @@ MAX_ADDRESSES = 500
 
 
 def parse_address(address: str | bytes | Multiaddr) -> Multiaddr:
-    """Return the multiaddr in text or bytes, or a checked copy of `address`.
+    """Return the multiaddr in text or bytes, or check one that the library made without checking.
 
     The result is canonical: equal addresses have equal bytes, `/ipfs/ID` became `/p2p/ID`, and str() works.
-    Raises InvalidAddress with one line on what is wrong and how it should look.
+    Raises InvalidAddress with one line on what is wrong and how it should look; so for a `Multiaddr` of text that
+    the library writes in bytes of its own (a peer id as CID, /unix): hand such text to this function instead.
     """
     match address:
         case str():
             return Multiaddr(codec.encode(address))
         case Multiaddr():
-            return _from_multiaddr(address)
+            codec.decode(address.to_bytes())
+            return address
         case _:
             codec.decode(address)
             return Multiaddr(address)
-
-
-def _from_multiaddr(address: Multiaddr) -> Multiaddr:
-    try:
-        codec.decode(address.to_bytes())
-    except InvalidAddress as error:
-        # The library writes /p2p/<CID> and /unix in its own bytes, but prints them well.
-        try:
-            return Multiaddr(codec.encode(str(address)))
-        except ParseError:
-            raise error from None
-    return address
 
 
 def parse_addresses_lossy(encoded: Iterable[bytes], *, limit: int = MAX_ADDRESSES) -> list[Multiaddr]:

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 _HOST_PROTOCOLS = frozenset({"dns", "dns4", "dns6"})
 _RECORD_PREFIX = "dnsaddr="
 _MAX_PROBLEMS = 10
-"""Problems kept of one resolution; the records that cause them come from a stranger."""
+"""Problems kept of one resolution, beside the limits that ended it; a stranger's records cause them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +121,7 @@ class _Walk:
         elif len(path) >= self._config.max_depth:
             self._report(f"{name} is more than {self._config.max_depth} names deep")
         elif len(self.results) >= self._config.max_results:
-            self._report_full()
+            self._report_limit(f"more than {self._config.max_results} addresses")
         else:
             for found in await self._look_up(parts, at):
                 await self.follow(found, (*path, name))
@@ -130,39 +130,41 @@ class _Walk:
         if address in self.results or len(self.results) < self._config.max_results:
             self.results[address] = None
         else:
-            self._report_full()
-
-    def _report_full(self) -> None:
-        self._report(f"more than {self._config.max_results} addresses; the rest is left out")
+            self._report_limit(f"more than {self._config.max_results} addresses")
 
     async def _look_up(self, parts: tuple[Component, ...], at: int) -> list[Multiaddr]:
         """Return the multiaddr of `parts` with the name at `at` replaced by each thing the DNS says of it."""
         protocol, name = parts[at].name, parts[at].value or ""
         if protocol in _HOST_PROTOCOLS:
             hosts = await self._query(name, partial(self._lookup_host, name, protocol))
+            if hosts is not None and not hosts:
+                self._report(f"looking up {name}: it has no addresses")
             before, behind = _text(parts[:at]), _text(parts[at + 1 :])
-            return list(self._usable(f"{before}/{_ip_protocol(host)}/{host}{behind}" for host in hosts))
+            return list(self._usable(f"{before}/{_ip_protocol(host)}/{host}{behind}" for host in hosts or ()))
         if at > 0:
             self._report(f"/dnsaddr/{name} can stand only at the beginning of a multiaddr")
             return []
         query = f"_dnsaddr.{name}"
         records = await self._query(query, partial(self._lookup_txt, query))
+        if records is None:
+            return []
         texts = (record.removeprefix(_RECORD_PREFIX) for record in records if record.startswith(_RECORD_PREFIX))
         return self._matching(self._usable(texts), parts[1:], query)
 
-    async def _query(self, name: str, lookup: Callable[[], Awaitable[Sequence[str]]]) -> Sequence[str]:
+    async def _query(self, name: str, lookup: Callable[[], Awaitable[Sequence[str]]]) -> Sequence[str] | None:
+        """Return the answer to one query, or None if there is none, for a reason that is reported."""
         if self._lookups >= self._config.max_lookups:
-            self._report(f"more than {self._config.max_lookups} queries; the rest is left out")
-            return ()
+            self._report_limit(f"more than {self._config.max_lookups} queries")
+            return None
         self._lookups += 1
         with trio.move_on_after(self._config.lookup_timeout):
             try:
                 return await lookup()
             except (OSError, ResolveError) as error:
                 self._report(f"looking up {name}: {error}")
-                return ()
+                return None
         self._report(f"looking up {name}: no answer within {self._config.lookup_timeout:g} s")
-        return ()
+        return None
 
     def _usable(self, texts: Iterable[str]) -> Iterator[Multiaddr]:
         for text in texts:
@@ -190,6 +192,10 @@ class _Walk:
     def _report(self, problem: str) -> None:
         if len(self.problems) < _MAX_PROBLEMS:
             self.problems[problem] = None
+
+    def _report_limit(self, limit: str) -> None:
+        """Report the end of all further searching, whatever came before."""
+        self.problems[f"{limit}; the rest is left out"] = None
 
 
 def _first_name(parts: tuple[Component, ...]) -> int | None:
