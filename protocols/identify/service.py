@@ -20,8 +20,10 @@ from peerstack.stack.identity import Identity, PeerId, PeerRecord
 from peerstack.stack.limits import RateLimiter
 from peerstack.stack.swarm.observed import ObservedAddresses
 
-from . import identify as exchange
-from .identify import PUSH_PROTOCOL
+from .identify import PROTOCOL, PUSH_PROTOCOL
+from .identify import identify as receive_answer
+from .identify import serve as send_answer
+from .identify import serve_push as receive_push
 from .learn import Learned, check_key, learn
 from .wire import PROTOCOL_VERSION, Identify
 
@@ -140,9 +142,9 @@ class IdentifyService:
         connection, when the peer shows another key than it proved to have.
         """
         with trio.fail_after(self._config.timeout):
-            stream = await self._host.open_stream_on(connection, exchange.PROTOCOL)
+            stream = await self._host.open_stream_on(connection, PROTOCOL)
             try:
-                received = await exchange.identify(stream)
+                received = await receive_answer(stream)
             except BaseException:
                 stream.reset()
                 raise
@@ -198,7 +200,7 @@ class IdentifyService:
         """Send what we are; resets the stream when the peer is too slow to take it."""
         seen_at = stream.connection.info.remote_address.to_bytes()
         with trio.move_on_after(self._config.timeout):
-            await exchange.serve(stream, replace(ours, observed_address=seen_at))
+            await send_answer(stream, replace(ours, observed_address=seen_at))
             return
         stream.reset()
 
@@ -242,7 +244,7 @@ class IdentifyService:
         self._pushing.add(peer)
         try:
             with trio.move_on_after(self._config.timeout) as scope:
-                received = await exchange.serve_push(stream)
+                received = await receive_push(stream)
         finally:
             self._pushing.discard(peer)
         if scope.cancelled_caught:

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 import trio
 from multiaddr import Multiaddr
 
-from peerstack.protocols import ping
-from peerstack.stack.abc import Gater, Muxer, Observer, Security, StreamTransport, Transport
+from peerstack.protocols import identify, ping
+from peerstack.stack.abc import (
+    Gater,
+    MuxedConnection,
+    Muxer,
+    Observer,
+    Security,
+    Stream,
+    StreamTransport,
+    Transport,
+)
 from peerstack.stack.addressing.resolve import Resolver
 from peerstack.stack.background import open_background
+from peerstack.stack.errors import ConnectionLost
+from peerstack.stack.events import Event
 from peerstack.stack.host import EventHub, Host, Peerstore
 from peerstack.stack.identity import Identity
 from peerstack.stack.limits import Limits
 from peerstack.stack.muxing.yamux import Yamux
 from peerstack.stack.security.noise import Noise
-from peerstack.stack.swarm import Swarm, SwarmConfig, TrimConfig, Trimmer, UpgradedTransport
+from peerstack.stack.swarm import (
+    Connection,
+    ObservedAddresses,
+    Swarm,
+    SwarmConfig,
+    TrimConfig,
+    Trimmer,
+    UpgradedTransport,
+)
 from peerstack.transports.tcp import TcpTransport
 
 CLOSE_TIMEOUT = 2.0
@@ -38,12 +58,14 @@ async def open_host(
     resolver: Resolver | None = None,
     trim: TrimConfig | None = None,
     swarm: SwarmConfig | None = None,
+    agent: str | None = None,
     observers: Iterable[Observer] = (),
 ) -> AsyncIterator[Host]:
     """Open a host, listen, and serve identify and ping until the block is left.
 
     `identity` is a fresh Ed25519 key by default. `transports` carry byte streams and are secured by `security` and
     muxed by `muxers` (TCP, Noise and yamux by default); `native_transports` bring both of their own, like QUIC.
+    `agent` is what identify calls this program, "peerstack/<version>" by default.
     Raises InvalidAddress and OSError for addresses that can not be listened on. What the block raises leaves as itself.
     """
     identity = identity or Identity.generate()
@@ -70,10 +92,13 @@ async def open_host(
         config=config,
         notify=events.notify,
     )
-    host = Host(identity=identity, swarm=engine, peerstore=peerstore, events=events)
+    observed = ObservedAddresses()
+    host = Host(identity=identity, swarm=engine, peerstore=peerstore, events=events, observed=observed)
     host.handle(ping.PROTOCOL, ping.serve)
+    service = _identify(host, agent or f"peerstack/{version('peerstack')}", observed)
     async with open_background() as nursery:
         await nursery.start(engine.run)
+        nursery.start_soon(service.run)
         try:
             for address in listen:
                 await host.listen(address)
@@ -81,3 +106,52 @@ async def open_host(
         finally:
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await engine.aclose()
+
+
+def _identify(host: Host, agent: str, observed: ObservedAddresses) -> identify.IdentifyService:
+    """Serve identify and push on a host, ask every new peer, and keep the peerstore told of comings and goings."""
+    service = identify.IdentifyService(_AsIdentifyHost(host), identify.IdentifyConfig(agent=agent), observed=observed)
+    host.handle(identify.PROTOCOL, service.serve)
+    host.handle(identify.PUSH_PROTOCOL, service.serve_push)
+    host.on_changed = service.changed
+
+    async def ask(connection: Connection) -> None:
+        host.peerstore.connected(connection.remote_peer)
+        await service.identify_connection(connection.muxed)
+
+    host.swarm.on_connection = ask
+    host.swarm.on_disconnected = host.peerstore.disconnected
+    return service
+
+
+class _AsIdentifyHost:
+    """A host as identify sees it."""
+
+    def __init__(self, host: Host) -> None:
+        self.identity = host.identity
+        self.peerstore = host.peerstore
+        self.notify: Callable[[Event], None] = host.events.notify
+        self._host = host
+
+    @property
+    def listen_addresses(self) -> Sequence[Multiaddr]:
+        return self._host.swarm.listen_addresses
+
+    @property
+    def announced_addresses(self) -> Sequence[Multiaddr]:
+        return self._host.announced_addresses
+
+    @property
+    def protocols(self) -> Sequence[str]:
+        return self._host.protocols
+
+    @property
+    def connections(self) -> Sequence[MuxedConnection]:
+        return self._host.connections()
+
+    async def open_stream_on(self, connection: MuxedConnection, protocol: str, /) -> Stream:
+        """Open a stream on this very connection."""
+        for candidate in self._host.swarm.connections(connection.remote_peer):
+            if candidate.muxed is connection:
+                return await self._host.swarm.open_stream(candidate, [protocol])
+        raise ConnectionLost("the connection is gone")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -11,10 +11,10 @@ from multiaddr import Multiaddr
 from ..abc import MuxedConnection, Observer, Stream, StreamHandler
 from ..addressing import expand_unspecified, is_unspecified, parse_address, split_peer, with_peer
 from ..errors import DialError, InvalidAddress, InvalidInput
-from ..events import AddressesChanged, Event
+from ..events import Event
 from ..identity import Identity, PeerId
 from ..report import DialReport, Outcome, StageName
-from ..swarm import Connection, Swarm, SwarmStatistics
+from ..swarm import Connection, ObservedAddresses, Swarm, SwarmStatistics
 from .peerstore import Peerstore, Ttl
 
 Target = PeerId | str | Multiaddr
@@ -45,12 +45,23 @@ class EventHub:
 class Host:
     """An authenticated peer. Get one from `open_host`."""
 
-    def __init__(self, *, identity: Identity, swarm: Swarm, peerstore: Peerstore, events: EventHub) -> None:
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        swarm: Swarm,
+        peerstore: Peerstore,
+        events: EventHub,
+        observed: ObservedAddresses | None = None,
+    ) -> None:
         self.identity = identity
         self.peer_id = identity.peer_id
         self.peerstore = peerstore
         self.swarm = swarm
         self.events = events
+        self.on_changed: Callable[[], None] = lambda: None
+        """Called when our addresses or protocols may have changed; identify tells the peers."""
+        self._observed = observed or ObservedAddresses()
         self._external: tuple[Multiaddr, ...] = ()
         self._hidden: set[str] = set()
 
@@ -68,20 +79,25 @@ class Host:
         for address in self.swarm.listen_addresses:
             for expanded in expand_unspecified(address) if is_unspecified(address) else (address,):
                 found[expanded] = None
-        found.update(dict.fromkeys(self._external))
+        found.update(dict.fromkeys((*self._external, *self.observed_addresses)))
         return list(found)
 
+    @property
+    def observed_addresses(self) -> tuple[Multiaddr, ...]:
+        """Our addresses as enough peers agree on seeing us; what one of them sees is in the peerstore."""
+        return self._observed.addresses(self.swarm.listen_addresses)
+
     def announce(self, addresses: Iterable[Multiaddr]) -> None:
-        """Announce these external addresses too, in place of earlier ones; for observed or mapped addresses."""
+        """Announce these external addresses too, in place of earlier ones; for mapped or configured addresses."""
         external = tuple(addresses)
         if external != self._external:
             self._external = external
-            self.events.notify(AddressesChanged(tuple(self.announced_addresses)))
+            self.on_changed()
 
     async def listen(self, address: str | Multiaddr) -> list[Multiaddr]:
         """Listen on one more address and return where others reach it. Raises InvalidAddress, OSError."""
         bound = await self.swarm.listen(parse_address(address))
-        self.events.notify(AddressesChanged(tuple(self.announced_addresses)))
+        self.on_changed()
         expanded = expand_unspecified(bound) if is_unspecified(bound) else [bound]
         return [with_peer(item, self.peer_id) for item in expanded]
 
@@ -96,12 +112,12 @@ class Host:
         if not protocol.startswith("/") or not protocol.isascii() or len(protocol) > 140:
             raise InvalidInput(f"protocol id {protocol!r} must be ASCII, begin with / and have at most 140 characters")
         self.swarm.handlers[protocol] = handler
-        self.events.notify(AddressesChanged(tuple(self.announced_addresses)))
+        self.on_changed()
 
     def unhandle(self, protocol: str) -> None:
         """Refuse a protocol from now on; streams that are open go on."""
         self.swarm.handlers.pop(protocol, None)
-        self.events.notify(AddressesChanged(tuple(self.announced_addresses)))
+        self.on_changed()
 
     @property
     def protocols(self) -> tuple[str, ...]:

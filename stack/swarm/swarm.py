@@ -216,7 +216,7 @@ class Swarm:
         return self._table.peers
 
     async def _enter(self, muxed: MuxedConnection, reservation: Reservation) -> Connection:
-        """Enter an authenticated connection into the table, or close it if gater or limits refuse. No checkpoint else."""
+        """Enter an authenticated connection into the table, or close it if gater or limits refuse."""
         try:
             if self._gater is not None and not self._gater.allow_connection(muxed.info):
                 raise Refused(f"our connection gater refuses peer {muxed.info.remote_peer}")
