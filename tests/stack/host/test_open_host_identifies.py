@@ -1,4 +1,4 @@
-"""A host opened with the defaults tells peers who it is, learns who they are, and tells them again when that changes."""
+"""A host opened with the defaults tells peers who it is, learns who they are, and tells them what changes."""
 
 from __future__ import annotations
 
