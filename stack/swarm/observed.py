@@ -79,7 +79,9 @@ class ObservedAddresses:
                 believed[Multiaddr(observed.to_bytes() + rest)] = None
         return tuple(believed)
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many connections have a say."""
         return len(self._observations)
 
     def _voices(self) -> dict[Multiaddr, dict[Multiaddr, set[bytes]]]:

@@ -55,7 +55,7 @@ def test_a_closed_connection_takes_its_word_with_it() -> None:
     observed.remove(2)
     observed.remove(2)
     assert observed.addresses([LISTEN]) == ()
-    assert len(observed) == 3
+    assert observed.count == 3
 
 
 def test_only_open_connections_are_heard() -> None:
@@ -63,7 +63,7 @@ def test_only_open_connections_are_heard() -> None:
     for number in range(4):
         record(observed, number)
     observed.retain([0, 1, 3, 9])
-    assert len(observed) == 3
+    assert observed.count == 3
 
 
 def test_a_peer_that_changes_its_mind_has_one_voice_and_may_withdraw_it() -> None:
@@ -98,7 +98,7 @@ def test_what_says_nothing_about_a_listener_does_not_count(seen: str, local: str
     assert not record(
         observed, 1, seen=Multiaddr(seen), local=Multiaddr(local), remote=Multiaddr(remote), listening=listening
     )
-    assert len(observed) == 0
+    assert observed.count == 0
 
 
 def test_the_port_of_another_ip_is_not_our_listener() -> None:
