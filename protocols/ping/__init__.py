@@ -1,5 +1,5 @@
 """Ping: is the peer alive, and how far away is it (`/ipfs/ping/1.0.0`)."""
 
-from .ping import PROTOCOL, PingConfig, Pings, ping, pings, serve
+from .ping import PROTOCOL, SIZE, PingConfig, Pings, ping, pings, serve
 
-__all__ = ["PROTOCOL", "PingConfig", "Pings", "ping", "pings", "serve"]
+__all__ = ["PROTOCOL", "SIZE", "PingConfig", "Pings", "ping", "pings", "serve"]
