@@ -115,6 +115,7 @@ class IdentifyService:
         self._host = host
         self._config = config or IdentifyConfig()
         self._observed = observed or ObservedAddresses()
+        self._believed: tuple[Multiaddr, ...] = ()
         self._now_ns = now_ns
         self._current: Identify | None = None
         self._seq = 0
@@ -176,16 +177,16 @@ class IdentifyService:
         return self._observed.addresses(self._host.listen_addresses)
 
     def _note_observed(self, connection: MuxedConnection, observed: Multiaddr) -> None:
-        before = self.observed_addresses
         info = connection.info
-        self._observed.record(
+        counts = self._observed.record(
             connection,
             observed=observed,
             local=info.local_address,
             remote=info.remote_address,
             listening=self._host.listen_addresses,
         )
-        if self.observed_addresses != before:
+        if counts and self._believed != (believed := self.observed_addresses):
+            self._believed = believed
             self.changed()
 
     # --- answering
@@ -243,14 +244,13 @@ class IdentifyService:
             return
         self._pushing.add(peer)
         try:
-            with trio.move_on_after(self._config.timeout) as scope:
+            with trio.move_on_after(self._config.timeout):
                 received = await receive_push(stream)
+                await self._learn(stream.connection, received, pushed=True)
+                return
         finally:
             self._pushing.discard(peer)
-        if scope.cancelled_caught:
-            stream.reset()
-        else:
-            await self._learn(stream.connection, received, pushed=True)
+        stream.reset()
 
     # --- our own pushes
 

@@ -12,6 +12,7 @@ from multiaddr import Multiaddr
 from peerstack.stack.errors import LimitExceeded
 from peerstack.stack.identity import PeerId
 from peerstack.stack.limits import (
+    ConnectionScope,
     Limits,
     RateLimiter,
     Reservation,
@@ -230,6 +231,8 @@ def test_stream_floods_stop_at_the_limit_of_the_connection() -> None:
 
 def test_ten_thousand_identities_leave_nothing_behind() -> None:
     scopes = Scopes(Limits())
+    connection: ConnectionScope | None
+    stream: Reservation | None
     for number in range(10_000):
         address = Multiaddr(b"\x04" + (0x0B000000 + number).to_bytes(4, "big") + b"\x06\x0f\xa1")
         connection = scopes.connected(scopes.accept(address, number * 1.0), peer_number(number), address)
@@ -238,7 +241,7 @@ def test_ten_thousand_identities_leave_nothing_behind() -> None:
         assert scopes.statistics()["scopes"]["keyed"] <= 4
         stream.release()
         connection.close()
-    del connection, stream
+    connection = stream = None
     gc.collect()
     assert scopes.statistics() == {
         "system": {},

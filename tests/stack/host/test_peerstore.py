@@ -109,8 +109,9 @@ def test_the_peer_itself_is_stripped_from_addresses_and_other_peers_are_left_out
 def test_what_a_peer_says_while_connected_lasts_until_a_while_after(store: Peerstore, clock: Clock) -> None:
     store.connected(PEER)
     store.add_addresses(PEER, [address(1)], Ttl.CONNECTED)
+    store.add_addresses(PEER, [address(2)], Ttl.TEMPORARY)
     clock.now = 1e6
-    assert store.addresses(PEER) == (address(1),)
+    assert store.addresses(PEER) == (address(1), address(2))
     store.disconnected(PEER)
     store.disconnected(PEER)
     clock.now += 899.0
