@@ -5,9 +5,13 @@ from __future__ import annotations
 import trio
 
 from ..abc import Buffer, MuxedConnection, Stream
+from ..background import Guard
 from ..codes import StreamCode
 from ..errors import StackError
 from ..negotiation import optimistic_prefix, read_answer
+
+_ALONG = 4096
+"""Bytes that are copied to leave in one piece with the proposal."""
 
 
 class OptimisticStream(Stream):
@@ -22,6 +26,9 @@ class OptimisticStream(Stream):
         self.protocol = protocol
         stream.protocol = protocol
         self._proposed = False
+        # One task may send while another receives, and either may be the first to propose.
+        self._proposing = trio.Lock()
+        self._sending = Guard("another task is sending on this stream")
         self._answered = False
         self._refusal: StackError | None = None
 
@@ -32,21 +39,21 @@ class OptimisticStream(Stream):
 
     async def send_all(self, data: Buffer) -> None:
         """Send everything, behind the proposal the first time."""
-        if self._refusal is not None:
-            raise self._refusal
-        if self._proposed:
-            await self._stream.send_all(data)
-        else:
-            await self._propose(data)
+        with self._sending:
+            if self._refusal is not None:
+                raise self._refusal
+            if self._proposed or not await self._propose(data):
+                await self._stream.send_all(data)
 
-    async def _propose(self, data: Buffer = b"") -> None:
-        prefix = optimistic_prefix(self.protocol)
-        self._proposed = True
-        if len(data) <= 4096:
-            await self._stream.send_all(prefix + bytes(data))
-        else:
-            await self._stream.send_all(prefix)
-            await self._stream.send_all(data)
+    async def _propose(self, data: Buffer = b"") -> bool:
+        """Send the proposal unless it was sent; return whether `data`, being little, went along."""
+        async with self._proposing:
+            if self._proposed:
+                return False
+            along = bytes(data) if len(data) <= _ALONG else b""
+            await self._stream.send_all(optimistic_prefix(self.protocol) + along)
+            self._proposed = True
+            return bool(along)
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the stream takes bytes."""
@@ -54,9 +61,10 @@ class OptimisticStream(Stream):
 
     async def send_eof(self) -> None:
         """End our direction."""
-        if not self._proposed:
-            await self._propose()
-        await self._stream.send_eof()
+        with self._sending:
+            if not self._proposed:
+                await self._propose()
+            await self._stream.send_eof()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Receive at least one byte, or `b""` at the end."""
