@@ -88,17 +88,16 @@ async def streams(program: Program, command: Command) -> Answer:
     connection = connection_to(program.host, command.peer_id)
     opened: list[Stream] = []
     early = trio.CapacityLimiter(EARLY_STREAMS)
-    completed = 0
+    right: list[bool] = []
 
     async def open_one() -> None:
         async with early:
             opened.append(await open_agreed(program.host, connection, ECHO))
 
     async def use(stream: Stream) -> None:
-        nonlocal completed
         payload = os.urandom(command.bytes)
         async with closing(stream):
-            completed += b"".join(await exchange(stream, payload, command.chunk)) == payload
+            right.append(b"".join(await exchange(stream, payload, command.chunk)) == payload)
 
     async with trio.open_nursery() as nursery:
         for _ in range(command.count):
@@ -106,7 +105,7 @@ async def streams(program: Program, command: Command) -> Answer:
     async with trio.open_nursery() as nursery:
         for stream in opened:
             nursery.start_soon(use, stream)
-    return {"completed": completed}
+    return {"completed": sum(right)}
 
 
 async def digest(program: Program, command: Command) -> Answer:
