@@ -43,8 +43,8 @@ from .wire import (
     encode_header,
 )
 
-MAX_DATA_FRAME = 4 * 65519
-"""Ours: four full Noise frames behind one header. Larger sends are split, so that streams take turns."""
+MAX_DATA_FRAME = INITIAL_WINDOW
+"""Ours: larger sends are split, so that streams take turns; no peer may refuse a frame of its own first window."""
 
 
 class Session(Enum):
@@ -173,6 +173,9 @@ class YamuxCore:
         events = self.send_eof(stream_id)
         stream = self._streams.get(stream_id)
         if stream is not None and stream.receive is Half.OPEN:
+            if not stream.receive_credit:
+                # The peer has used up its window, and may be waiting for credit that nobody will grant.
+                return events + self.reset(stream_id)
             stream.receive = Half.IGNORED
             self._lingering.append((now + self._config.close_timeout, stream_id))
         return events

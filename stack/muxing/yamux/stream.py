@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from operator import index
 from typing import TYPE_CHECKING
 
 import trio
@@ -117,7 +118,7 @@ class YamuxStream(Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive at least one byte, or `b""` at the end."""
-        if max_bytes is not None and max_bytes < 1:
+        if max_bytes is not None and index(max_bytes) < 1:
             raise ValueError("max_bytes must be at least 1")
         with self._receive_guard:
             await trio.lowlevel.checkpoint_if_cancelled()
