@@ -1,8 +1,10 @@
 """The test kit: conformance suites, a simulated network, and small things in memory to test on."""
 
 from ..memory import MemoryPipe, memory_pipe_pair
+from .connections import Side, connection_infos, muxed_pair
 from .deterministic import run_deterministic, seed_scheduler
 from .link import LinkConditions, OnLoss
+from .muxer_checks import check_muxer
 from .network import SimulatedNetwork, SimulatedNode
 from .observers import RecordingObserver
 from .pipe_checks import check_pipe
@@ -16,13 +18,17 @@ __all__ = [
     "OnLoss",
     "PlainChannel",
     "RecordingObserver",
+    "Side",
     "SimulatedNetwork",
     "SimulatedNode",
     "TraceEvent",
     "TraceKind",
+    "check_muxer",
     "check_pipe",
     "check_stream_transport",
+    "connection_infos",
     "memory_pipe_pair",
+    "muxed_pair",
     "plain_channel_pair",
     "run_deterministic",
     "seed_scheduler",

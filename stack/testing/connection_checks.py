@@ -1,0 +1,199 @@
+"""The conformance suite for stream muxers: how connections end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import trio
+import trio.testing
+
+from ..errors import ConnectionLost, RemoteProtocolError
+from ..memory import MemoryPipe, memory_pipe_pair
+from .checks import clog, raising, receive_until_end, require, run_checks, some_bytes
+from .connections import MuxerSubject, Side, connection_infos, open_pair
+from .plain import PlainChannel
+
+
+async def check_connections(subject: MuxerSubject) -> None:
+    """Check the connections of a muxer."""
+    await run_checks(_CHECKS, subject, settle=subject.settle)
+
+
+async def _goodbye(subject: MuxerSubject) -> None:
+    """A close without open streams ends `run` well on both sides."""
+    for closer in (0, 1):
+        async with subject.sides() as sides:
+            stream, accepted = await open_pair(sides[0].connection, sides[1].connection)
+            await stream.aclose()
+            await accepted.aclose()
+            await trio.testing.wait_all_tasks_blocked()
+            await sides[closer].connection.aclose()
+            await sides[closer].connection.aclose()
+            for side in sides:
+                await side.ended.wait()
+                require(side.failure is None, f"run raised {side.failure!r} after an orderly close")
+                await _expect_gone(side)
+
+
+async def _close_wakes(subject: MuxerSubject) -> None:
+    """A close breaks all streams and wakes every waiter, on both sides."""
+    for closer in (0, 1):
+        async with subject.sides() as sides, trio.open_nursery() as nursery:
+            await _start_waiters(nursery, subject, sides)
+            await sides[closer].connection.aclose()
+
+
+async def _wire_lost(subject: MuxerSubject) -> None:
+    """When the wire breaks, `run` raises ConnectionLost, and streams and waiters break, on both sides."""
+    async with subject.sides() as sides:
+        async with trio.open_nursery() as nursery:
+            await _start_waiters(nursery, subject, sides)
+            sides[0].pipe.abort()
+        # The side whose pipe was closed under its feet may say so in other words.
+        await sides[1].ended.wait()
+        require(isinstance(sides[1].failure, ConnectionLost), f"run ended with {sides[1].failure!r}")
+        for side in sides:
+            await _expect_gone(side)
+
+
+async def _end_without_goodbye(subject: MuxerSubject) -> None:
+    """When the peer hangs up while streams are open, that is ConnectionLost, and not an orderly end."""
+    async with _against_raw(subject) as (side, raw):
+        stream = await side.connection.open_stream()
+        await stream.send_all(b"x")
+        await raw.send_eof()
+        with raising("receive_some when the peer hung up", trio.BrokenResourceError):
+            await stream.receive_some()
+        await side.ended.wait()
+        require(isinstance(side.failure, ConnectionLost), f"run ended with {side.failure!r}")
+
+
+async def _garbage(subject: MuxerSubject) -> None:
+    """Bytes that are no frames end the connection with RemoteProtocolError or ConnectionLost."""
+    for seed in range(8):
+        async with _against_raw(subject) as (side, raw):
+            stream = await side.connection.open_stream()
+            await stream.send_all(b"x")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_send_garbage, raw, seed)
+                with raising("receive_some on a connection with garbage", trio.BrokenResourceError):
+                    await stream.receive_some()
+                nursery.cancel_scope.cancel()
+            await side.ended.wait()
+            expected = isinstance(side.failure, RemoteProtocolError | ConnectionLost)
+            require(expected, f"run ended with {side.failure!r} after garbage")
+
+
+async def _cancelled_run(subject: MuxerSubject) -> None:
+    """Cancelling `run` breaks the streams, and closes the wire for the other side."""
+    async with subject.sides() as (near, far):
+        stream, accepted = await open_pair(near.connection, far.connection)
+        near.scope.cancel()
+        with raising("receive_some after run was cancelled", trio.BrokenResourceError):
+            await stream.receive_some()
+        with raising("receive_some when the other side is gone", trio.BrokenResourceError):
+            await accepted.receive_some()
+        await far.ended.wait()
+        await _expect_gone(near)
+
+
+async def _cancelled_close(subject: MuxerSubject) -> None:
+    """A close that is cancelled closes all the same."""
+    async with subject.sides() as sides:
+        await open_pair(sides[0].connection, sides[1].connection)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await sides[0].connection.aclose()
+        for side in sides:
+            await side.ended.wait()
+            await _expect_gone(side)
+
+
+async def _finished_streams_survive(subject: MuxerSubject) -> None:
+    """Bytes that arrived before an orderly close can still be read, or the stream says that it is broken."""
+    async with subject.sides() as (near, far):
+        stream, accepted = await open_pair(near.connection, far.connection)
+        await stream.send_all(b"last words")
+        await stream.send_eof()
+        await trio.testing.wait_all_tasks_blocked()
+        await near.connection.aclose()
+        await far.ended.wait()
+        try:
+            got = await receive_until_end(accepted)
+        except trio.BrokenResourceError:
+            return
+        require(got == b"last words", f"{got!r} was read as if the stream had ended well")
+
+
+async def _round_trip_time(subject: MuxerSubject) -> None:
+    """`rtt` is unknown or a number of seconds, never less than zero."""
+    async with subject.sides() as sides:
+        await open_pair(sides[0].connection, sides[1].connection)
+        await trio.testing.wait_all_tasks_blocked()
+        for side in sides:
+            rtt = side.connection.rtt
+            require(rtt is None or rtt >= 0, f"rtt is {rtt}")
+
+
+async def _start_waiters(nursery: trio.Nursery, subject: MuxerSubject, sides: tuple[Side, Side]) -> None:
+    """Start tasks that wait in every way a connection knows, and that must all be woken by its end."""
+    near, far = sides
+    silent = await open_pair(near.connection, far.connection)
+    clogged = await open_pair(near.connection, far.connection)
+    for stream in clogged:
+        await clog(stream, subject.settle)
+    for stream in silent:
+        nursery.start_soon(_expect_broken, "receive_some", stream.receive_some)
+    for stream in clogged:
+        nursery.start_soon(_expect_broken, "send_all", lambda stream=stream: stream.send_all(b"x"))
+    for side in sides:
+        nursery.start_soon(_expect_broken, "accept_stream", side.connection.accept_stream)
+    await trio.testing.wait_all_tasks_blocked()
+
+
+async def _expect_broken(what: str, operation: Callable[[], Awaitable[object]]) -> None:
+    with raising(f"{what} on a connection that ends meanwhile", trio.BrokenResourceError):
+        while True:
+            await operation()
+
+
+async def _expect_gone(side: Side) -> None:
+    with raising("open_stream on a connection that is gone", ConnectionLost):
+        await side.connection.open_stream()
+    with raising("accept_stream on a connection that is gone", ConnectionLost):
+        await side.connection.accept_stream()
+    require(side.connection.stream_count == 0, f"{side.connection.stream_count} streams are open on a dead connection")
+
+
+async def _send_garbage(pipe: MemoryPipe, seed: int) -> None:
+    try:
+        await pipe.send_all(b"\xff" * 100_000 if seed == 0 else some_bytes(100_000, seed))
+        await pipe.send_eof()
+    except trio.BrokenResourceError:
+        pass
+
+
+@asynccontextmanager
+async def _against_raw(subject: MuxerSubject) -> AsyncIterator[tuple[Side, MemoryPipe]]:
+    """Run one connection, and give the bare pipe at the other end."""
+    pipe, raw = memory_pipe_pair(subject.capacity)
+    muxer = subject.make_muxer()
+    side = Side(muxer.mux(PlainChannel(pipe), connection_infos(muxer.protocol_id)[0]), pipe)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(side.run)
+        yield side, raw
+        nursery.cancel_scope.cancel()
+
+
+_CHECKS = (
+    _goodbye,
+    _close_wakes,
+    _wire_lost,
+    _end_without_goodbye,
+    _garbage,
+    _cancelled_run,
+    _cancelled_close,
+    _finished_streams_survive,
+    _round_trip_time,
+)

@@ -1,0 +1,25 @@
+"""The conformance suite for stream muxers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..abc import Muxer
+from ..memory import DEFAULT_CAPACITY
+from .connection_checks import check_connections
+from .connections import MuxerSubject
+from .stream_checks import check_streams
+
+
+async def check_muxer(
+    make_muxer: Callable[[], Muxer], *, capacity: int = DEFAULT_CAPACITY, settle: float = 0.05
+) -> None:
+    """Check a stream muxer, over a pipe in memory without security. Raises `AssertionError`.
+
+    `make_muxer` is called for each side of each connection. `capacity` is how many bytes the pipe below holds: small
+    numbers make every frame arrive in pieces. `settle` is how many seconds without progress make a stream count as
+    clogged.
+    """
+    subject = MuxerSubject(make_muxer, capacity, settle)
+    await check_streams(subject)
+    await check_connections(subject)

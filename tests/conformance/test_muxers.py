@@ -1,0 +1,16 @@
+"""Every stream muxer passes the same suite."""
+
+import pytest
+import trio.testing
+
+from peerstack.stack.muxing.yamux import Yamux
+from peerstack.stack.testing import check_muxer
+
+
+async def test_yamux(autojump_clock: trio.testing.MockClock) -> None:
+    await check_muxer(Yamux)
+
+
+@pytest.mark.slow
+async def test_yamux_over_a_tiny_pipe(autojump_clock: trio.testing.MockClock) -> None:
+    await check_muxer(Yamux, capacity=1000)
