@@ -49,11 +49,17 @@ def check_key(info: ConnectionInfo, received: Identify) -> None:
 def learn(store: Peerstore, info: ConnectionInfo, received: Identify, *, pushed: bool) -> Learned:
     """Remember what the peer says of itself; what a push leaves empty stays as it is.
 
-    The addresses of a valid signed record count instead of the plain list; with an invalid one neither does.
+    The addresses of a valid signed record count instead of the plain list. A record that can not be verified is as
+    good as none (go and rust), while with one of another peer neither counts (go).
     """
     peer = info.remote_peer
-    signed = received.signed_record is not None and _learn_record(store, info, received.signed_record)
-    if received.signed_record is None and (received.listen_addresses or not pushed):
+    try:
+        signed = received.signed_record is not None and _learn_record(store, info, received.signed_record)
+        believed = not signed
+    except PeerIdMismatch as error:
+        _log.debug("the peer record that %s sent is of another peer: %s", peer, error)
+        signed = believed = False
+    if believed and (received.listen_addresses or not pushed):
         addresses = parse_addresses_lossy(received.listen_addresses, limit=MAX_ADDRESSES)
         store.replace_addresses(peer, [address for address in addresses if is_plausible(address, info.remote_address)])
     if received.protocols or not pushed:
@@ -84,7 +90,7 @@ def _learn_record(store: Peerstore, info: ConnectionInfo, encoded: bytes) -> boo
         store.add_record(
             info.remote_peer, encoded, Ttl.CONNECTED, keep=lambda address: is_plausible(address, info.remote_address)
         )
-    except (InvalidInput, InvalidSignature, PeerIdMismatch) as error:
+    except (InvalidInput, InvalidSignature) as error:
         _log.debug("the peer record of %s is worth nothing: %s", info.remote_peer, error)
         return False
     return True

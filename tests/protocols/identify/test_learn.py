@@ -106,13 +106,18 @@ def tampered() -> bytes:
     return Envelope(good.public_key, good.payload_type, good.payload, bytes(64)).encode()
 
 
-@pytest.mark.parametrize(
-    "worthless",
-    [b"", b"\xff", record(PUBLIC, identity=OTHER), tampered()],
-    ids=["empty", "not an envelope", "of another peer", "bad signature"],
-)
-def test_with_a_worthless_record_no_address_is_believed(store: Peerstore, worthless: bytes) -> None:
+@pytest.mark.parametrize("worthless", [b"", b"\xff", tampered()], ids=["empty", "not an envelope", "bad signature"])
+def test_a_worthless_record_is_as_good_as_none(store: Peerstore, worthless: bytes) -> None:
+    # The peer itself says both; py-libp2p with an RSA key sends envelopes that nobody can read.
     received = Identify(listen_addresses=(PUBLIC.to_bytes(),), signed_record=worthless)
+    event = learn(store, INFO, received, pushed=False).event
+    assert (event.addresses, event.signed) == ((PUBLIC,), False)
+    assert store.statistics()["records"] == 0
+
+
+def test_who_sends_the_record_of_another_peer_is_believed_no_address(store: Peerstore) -> None:
+    theirs = record(PUBLIC, identity=OTHER)
+    received = Identify(listen_addresses=(PUBLIC.to_bytes(),), signed_record=theirs)
     event = learn(store, INFO, received, pushed=False).event
     assert (event.addresses, event.signed) == ((), False)
     assert store.statistics()["records"] == 0
