@@ -253,11 +253,6 @@ ROWS: Mapping[str, Check] = {
 KNOWN_LIMITS: Sequence[Limit] = (
     Limit(
         peer="rust",
-        row="signed record: ours verifies theirs",
-        reason="rust-libp2p's identify signs for its own former domain, libp2p-routing-state",
-    ),
-    Limit(
-        peer="rust",
         row="signed record: theirs verifies ours",
         reason="rust-libp2p's identify reads records of its own former domain only, libp2p-routing-state",
     ),
