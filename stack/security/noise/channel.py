@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from operator import index
 from typing import Final
 
 import trio
@@ -76,33 +77,39 @@ class NoiseChannel(Channel):
         for buffer in buffers:
             length = len(buffer)
             if length >= _DIRECT:
-                if small:
+                if size:
                     self._seal(b"".join(small))
                     small, size = [], 0
                 view = memoryview(buffer)
-                for start in range(0, length, MAX_PLAINTEXT):
-                    self._seal(view[start : start + MAX_PLAINTEXT])
+                # Frames of equal size: a last one of a few bytes would cost as much as a full one to handle.
+                step = -(-length // -(-length // MAX_PLAINTEXT))
+                for start in range(0, length, step):
+                    self._seal(view[start : start + step])
                 continue
             if size + length > MAX_PLAINTEXT:
                 self._seal(b"".join(small))
                 small, size = [], 0
             small.append(buffer)
             size += length
-        if small:
+        if size:
             self._seal(b"".join(small) if len(small) > 1 else small[0])
 
     def _seal(self, plaintext: Buffer) -> None:
+        nonce = self._send_nonce
+        if nonce > MAX_NONCE:
+            raise ConnectionLost("the Noise send counter is used up")
+        self._send_nonce = nonce + 1
         size = len(plaintext)
         needed = size + _FRAME_OVERHEAD
         segments = self._segments
         segment = segments[-1] if segments else None
         if segment is None or segment.end + needed > len(segment.data):
-            segment = _free_segments.pop() if _free_segments else _Segment(bytearray(_SEGMENT_SIZE))
+            if segment is not None and len(segment.data) != _SEGMENT_SIZE and needed <= _DIRECT:
+                # The wire is stalled and little waits, see `_shrink`; a little more must not take a whole segment.
+                segment = _Segment(bytearray(_SMALL))
+            else:
+                segment = _free_segments.pop() if _free_segments else _Segment(bytearray(_SEGMENT_SIZE))
             segments.append(segment)
-        nonce = self._send_nonce
-        if nonce > MAX_NONCE:
-            raise ConnectionLost("the Noise send counter is used up")
-        self._send_nonce = nonce + 1
         start = segment.end
         stop = segment.end = start + needed
         LENGTH.pack_into(segment.data, start, size + TAG_SIZE)
@@ -201,8 +208,10 @@ class NoiseChannel(Channel):
                 if plaintext:
                     chunks.append(plaintext)
         except InvalidTag:
+            self._decrypt = _refuse  # for good: whoever changed the frame could repeat the true one
             raise RemoteProtocolError(f"Noise frame {nonce} of {size} bytes does not decrypt") from None
         if nonce > MAX_NONCE:
+            self._decrypt = _refuse
             raise RemoteProtocolError("the peer's Noise counter is used up")
         self._receive_nonce = nonce
         self._partial = bytes(view[position:end])
@@ -228,6 +237,8 @@ class NoiseChannel(Channel):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive at least one byte, or `b""` at the end."""
+        if max_bytes is not None and index(max_bytes) < 1:
+            raise ValueError("max_bytes must be at least 1")
         chunks = await self.read()
         if not chunks:
             return b""
@@ -239,6 +250,9 @@ class NoiseChannel(Channel):
 
     async def aclose(self) -> None:
         """Close the pipe; what is queued and not flushed is lost."""
-        self._segments.clear()
-        self._queued = 0
+        # The queue stays as it is: a task that flushes may be in the middle of it.
         await self._pipe.aclose()
+
+
+def _refuse(nonce: Buffer, data: Buffer, associated_data: Buffer | None) -> bytes:
+    raise InvalidTag
