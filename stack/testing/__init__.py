@@ -1,6 +1,7 @@
 """The test kit: conformance suites, a simulated network, and small things in memory to test on."""
 
 from ..memory import MemoryPipe, memory_pipe_pair
+from .channel_checks import check_channel
 from .connections import Side, connection_infos, muxed_pair
 from .deterministic import run_deterministic, seed_scheduler
 from .link import LinkConditions, OnLoss
@@ -9,6 +10,7 @@ from .network import SimulatedNetwork, SimulatedNode
 from .observers import RecordingObserver
 from .pipe_checks import check_pipe
 from .plain import PlainChannel, plain_channel_pair
+from .security_checks import check_security
 from .trace import TraceEvent, TraceKind
 from .transport_checks import check_stream_transport
 
@@ -23,8 +25,10 @@ __all__ = [
     "SimulatedNode",
     "TraceEvent",
     "TraceKind",
+    "check_channel",
     "check_muxer",
     "check_pipe",
+    "check_security",
     "check_stream_transport",
     "connection_infos",
     "memory_pipe_pair",

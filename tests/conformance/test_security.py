@@ -1,0 +1,17 @@
+"""Every security protocol, and every channel, passes the same suite."""
+
+import trio.testing
+
+from peerstack.stack.security.noise import Noise
+from peerstack.stack.testing import PlainChannel, check_channel, check_security, plain_channel_pair
+
+
+async def test_plain_channel(autojump_clock: trio.testing.MockClock) -> None:
+    async def make() -> tuple[PlainChannel, PlainChannel]:
+        return plain_channel_pair()
+
+    await check_channel(make)
+
+
+async def test_noise(autojump_clock: trio.testing.MockClock) -> None:
+    await check_security(Noise)
