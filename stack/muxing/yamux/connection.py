@@ -13,7 +13,7 @@ from ...codes import StreamCode, describe_code
 from ...errors import ConnectionLost, ProtocolError, RemoteProtocolError, StackError, StreamReset
 from ...limits import WindowBudget
 from .config import Config
-from .core import MAX_DATA_FRAME, YamuxCore
+from .core import YamuxCore
 from .events import (
     DataReceived,
     Event,
@@ -30,7 +30,9 @@ from .wire import PROTOCOL_ID, GoAwayCode
 
 HIGH_WATER = 512 * 1024
 """Sealed bytes waiting for the wire beyond which senders wait."""
-MAX_QUEUED = HIGH_WATER + 2 * MAX_DATA_FRAME
+BATCH = 512 * 1024
+"""Bytes one sender may add before the others, and the wire, have their turn."""
+MAX_QUEUED = HIGH_WATER + 2 * BATCH
 """Senders stop at HIGH_WATER and add at most one frame each turn; what lies beyond is answers to the peer's pings,
 opens and reads. A peer that asks for that much and reads nothing is attacking (CVE-2024-32984)."""
 CLOSE_LINGER = 0.25
@@ -174,10 +176,14 @@ class YamuxConnection(MuxedConnection):
         return self._core.send_credit(stream_id)
 
     def send_data(self, stream_id: int, data: memoryview) -> int:
-        """Send the first part of `data` and return its size."""
-        size = self._core.send_data(stream_id, data, trio.current_time())
+        """Send as much of `data` as window and queue allow and return its size: one write for all its frames."""
+        core, now = self._core, trio.current_time()
+        sent = core.send_data(stream_id, data, now)
+        size = min(len(data), BATCH)
+        while sent < size and (more := core.send_data(stream_id, data[sent:size], now)):
+            sent += more
         self._pump()
-        return size
+        return sent
 
     def send_eof(self, stream_id: int) -> None:
         """End our half of a stream."""
