@@ -27,6 +27,7 @@ from peerstack.stack.events import Event
 from peerstack.stack.host import EventHub, Host, Peerstore
 from peerstack.stack.identity import Identity
 from peerstack.stack.limits import Limits
+from peerstack.stack.muxing import yamux
 from peerstack.stack.muxing.yamux import Yamux
 from peerstack.stack.security.noise import Noise
 from peerstack.stack.swarm import (
@@ -73,18 +74,9 @@ async def open_host(
     config = swarm or SwarmConfig()
     events = EventHub(observers)
     peerstore = Peerstore()
-    upgraded = [
-        UpgradedTransport(
-            transport,
-            security if security is not None else [Noise(identity)],
-            muxers if muxers is not None else [Yamux()],
-            config,
-        )
-        for transport in (transports if transports is not None else [TcpTransport()])
-    ]
     engine = Swarm(
         local_peer=identity.peer_id,
-        transports=[*upgraded, *native_transports],
+        transports=native_transports,
         limits=limits,
         gater=gater,
         resolver=resolver,
@@ -92,6 +84,10 @@ async def open_host(
         config=config,
         notify=events.notify,
     )
+    security = security if security is not None else [Noise(identity)]
+    muxers = muxers if muxers is not None else [_yamux(engine)]
+    for transport in transports if transports is not None else [TcpTransport()]:
+        engine.add_transport(UpgradedTransport(transport, security, muxers, config))
     observed = ObservedAddresses()
     host = Host(identity=identity, swarm=engine, peerstore=peerstore, events=events, observed=observed)
     host.handle(ping.PROTOCOL, ping.serve)
@@ -106,6 +102,12 @@ async def open_host(
         finally:
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await engine.aclose()
+
+
+def _yamux(engine: Swarm) -> Yamux:
+    """Make a muxer whose windows grow within the limits of the host."""
+    limits = engine.scopes.limits
+    return Yamux(yamux.Config(max_window_growth=limits.receive_windows_per_connection), memory=engine.scopes.windows)
 
 
 def _identify(host: Host, agent: str, observed: ObservedAddresses) -> identify.IdentifyService:

@@ -20,14 +20,13 @@ if TYPE_CHECKING:
 
 
 class ConnectionScope(Scope):
-    """The scope of one connection: what it counts as, its streams, and its share of the receive windows."""
+    """The scope of one connection: what it counts as, and its streams."""
 
-    __slots__ = ("_connection", "_transient", "peer", "windows")
+    __slots__ = ("_connection", "_transient", "peer")
 
     def __init__(self, scopes: Scopes, peer: PeerId, connection: Reservation, *parents: Scope) -> None:
         super().__init__("connection to", scopes.connection_limits, *parents, of=peer)
         self.peer = peer
-        self.windows = WindowBudget(scopes.limits.receive_windows_per_connection, scopes.windows)
         self._transient = scopes.transient
         self._connection = connection
         connection.move(*parents)
@@ -38,9 +37,8 @@ class ConnectionScope(Scope):
         return Reservation(resource, 1, self, self._transient)
 
     def close(self) -> None:
-        """Count the connection no longer, and give its windows back; idempotent. Streams are released one by one."""
+        """Count the connection no longer; idempotent. Streams are released one by one."""
         self._connection.release()
-        self.windows.close()
 
 
 class Scopes:
@@ -54,6 +52,7 @@ class Scopes:
         self.system = Scope("system", _system_limits(limits))
         self.transient = Scope("transient", _transient_limits(limits), self.system)
         self.windows = WindowBudget(limits.receive_windows)
+        """For muxers: what the windows of all connections may grow by."""
         self._keyed: WeakValueDictionary[tuple[str, Hashable], Scope] = WeakValueDictionary()
         # Shared by all scopes of a kind: a dict each would double what an idle peer costs.
         self.connection_limits = {Resource.INBOUND_STREAMS: limits.inbound_streams_per_connection}

@@ -69,14 +69,14 @@ class Swarm:
         self.on_connection: ConnectionHook | None = None
         self.on_disconnected: Callable[[PeerId], None] | None = None
         """Called when the last connection to a peer is gone."""
-        self._transports = transports
+        self._transports = list(transports)
         self._gater = gater
         self._notify = notify
         self._table = ConnectionTable(local_peer)
         self._streams = Streams(scopes=self.scopes, config=self.config, notify=notify)
         self._dialer = Dialer(
             local_peer=local_peer,
-            transports=transports,
+            transports=self._transports,
             scopes=self.scopes,
             gater=gater,
             resolver=resolver or Resolver(),
@@ -110,6 +110,10 @@ class Swarm:
         if self._nursery is None:
             raise LocalProtocolError("the swarm is not running")
         return self._nursery
+
+    def add_transport(self, transport: Transport) -> None:
+        """Dial and listen with one more transport, after those there are."""
+        self._transports.append(transport)
 
     # ---- listening
 

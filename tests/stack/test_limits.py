@@ -264,15 +264,15 @@ def test_windows_grow_within_the_budget_of_connection_and_host() -> None:
 
 
 def test_a_closed_budget_has_given_everything_back_and_takes_nothing() -> None:
-    scopes = Scopes(Limits())
-    connection = scopes.connected(scopes.dial(), PEER, PUBLIC)
-    assert connection.windows.reserve(1000)
+    host = WindowBudget(4096)
+    connection = WindowBudget(2048, host)
+    assert connection.reserve(1000)
     connection.close()
-    assert scopes.windows.used == 0
-    connection.windows.release(1000)
+    assert host.used == 0
+    connection.release(1000)
+    assert not connection.reserve(1)
     connection.close()
-    assert not connection.windows.reserve(1)
-    assert scopes.windows.used == 0
+    assert host.used == 0
 
 
 def test_giving_back_more_than_was_taken_is_a_bug_that_shows() -> None:
