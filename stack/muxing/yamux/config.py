@@ -31,12 +31,13 @@ class Config:
     early_streams: int = 8
     """Outbound streams before the peer's first answer: js-libp2p drops connections with more than 10."""
     opens_per_second: int = 5000
-    """Rate at which the peer may open streams, with a burst of one second's worth; against rapid reset
+    """Rate at which the peer may open streams, with bursts of up to two seconds' worth; against rapid reset
     (CVE-2023-44487), which never exceeds a count of open streams."""
     idle_frames_per_second: int = 20_000
-    """Frames that carry nothing (empty data, pings, zero credit); against floods that cost only CPU."""
+    """Frames that carry nothing (empty data, pings, zero credit, frames for streams that are gone); against floods
+    that cost only CPU."""
     keepalive_interval: float = 30.0
-    """Seconds without a frame from the peer after which it is pinged."""
+    """Seconds from one ping to the next; they measure the round trip, too."""
     keepalive_timeout: float = 10.0
     """Seconds the peer then has to send anything at all."""
     close_timeout: float = 60.0
@@ -50,5 +51,7 @@ class Config:
         counts = (self.max_inbound_streams, self.max_outbound_streams, self.accept_backlog, self.ack_backlog)
         if min(*counts, self.early_streams) < 1:
             raise ValueError("every limit on streams must be at least 1, or nothing could be opened")
+        if min(self.opens_per_second, self.idle_frames_per_second) < 1:
+            raise ValueError("rates must be at least 1 a second, or every peer would exceed them")
         if min(self.keepalive_interval, self.keepalive_timeout, self.close_timeout) <= 0:
             raise ValueError("intervals and timeouts must be more than 0 seconds")

@@ -178,6 +178,8 @@ class YamuxCore:
                 return events + self.reset(stream_id)
             stream.receive = Half.IGNORED
             self._lingering.append((now + self._config.close_timeout, stream_id))
+            self._buffered -= stream.buffered  # the application drops it
+            stream.buffered = 0
         return events
 
     def reset(self, stream_id: int, code: int = StreamCode.NONE) -> list[Event]:
@@ -226,9 +228,8 @@ class YamuxCore:
 
     def next_deadline(self) -> float:
         """Return when `handle_deadline` should be called next."""
-        deadline = self._next_ping
-        if self._ping_sent is not None:
-            deadline = min(deadline, self._ping_sent + self._config.keepalive_timeout)
+        outstanding = self._ping_sent
+        deadline = self._next_ping if outstanding is None else outstanding + self._config.keepalive_timeout
         if self._lingering:
             deadline = min(deadline, self._lingering[0][0])
         return deadline
@@ -241,7 +242,7 @@ class YamuxCore:
                 silence = now - self._last_heard
                 raise ConnectionLost(f"the peer did not answer a ping and has been silent for {silence:.0f} s")
             self._ping_sent = None
-        if now >= self._next_ping:
+        if self._ping_sent is None and now >= self._next_ping:
             self._ping(now)
         while self._lingering and self._lingering[0][0] <= now:
             stream = self._streams.get(self._lingering.popleft()[1])
@@ -314,18 +315,20 @@ class YamuxCore:
         self._body = None
         if stream is None:
             self._discard(length)
+            self._count_idle(now)
             return
         if length > stream.receive_credit:
             raise _violation(f"{length} bytes for stream {stream_id}, whose window is {stream.receive_credit}")
         stream.receive_credit -= length
         if length == 0:
-            if flags & FIN:
+            if flags & FIN and stream.receive is not Half.DONE:
                 self._receive_fin(stream, events)
-            elif not flags:
+            elif not flags & SYN:
                 self._count_idle(now)
         elif stream.receive is Half.DONE or (stream.receive is Half.IGNORED and not stream.receive_credit):
             # Nobody reads any more. What was under way is dropped in silence, since a reset could cost the peer what
             # it has not read yet; but a sender that used up its window would wait for ever.
+            events.append(StreamWasReset(stream_id, StreamCode.NONE, remote=False))
             events += self.reset(stream_id)
         elif self._buffered + length > self._config.max_buffered:
             events.append(StreamWasReset(stream_id, StreamCode.RESOURCE_LIMIT, remote=False))
@@ -336,10 +339,11 @@ class YamuxCore:
 
     def _receive_window_update(self, flags: int, stream_id: int, length: int, now: float, events: list[Event]) -> None:
         stream = self._receive_flags(flags, stream_id, now, events, code=length)
-        if not flags and not length:
-            self._count_idle(now)
         if stream is None:
+            self._count_idle(now)
             return
+        if not length and not flags & SYN and (not flags & FIN or stream.receive is Half.DONE):
+            self._count_idle(now)
         if stream.send_credit + length > MAX_CREDIT:
             raise _violation(f"window of stream {stream_id} grows beyond {MAX_CREDIT}")
         if length and not stream.send_credit:

@@ -66,7 +66,7 @@ class StreamState:
 
 
 class TokenBucket:
-    """A rate with a burst of one second's worth."""
+    """A rate, with bursts of one second's worth; of two when the bucket was refilled in the middle of one."""
 
     __slots__ = ("_at", "_rate", "_tokens")
 
