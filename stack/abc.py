@@ -175,6 +175,10 @@ class Channel(trio.abc.Stream):
         """Wait until the pipe has taken the whole queue; one task at a time."""
 
     @abstractmethod
+    async def send_eof(self) -> None:
+        """End our direction of the pipe, behind what was flushed. Raises `LocalProtocolError` if it can not."""
+
+    @abstractmethod
     async def read(self) -> list[bytes]:
         """Wait for bytes and return all that are there, in order; an empty list is the end.
 

@@ -54,6 +54,10 @@ class PlainChannel(Channel):
             while self._queue:
                 self._advance(await self._pipe.send_some(self._queue[0]))
 
+    async def send_eof(self) -> None:
+        """End our direction of the pipe."""
+        await self._pipe.send_eof()
+
     async def read(self) -> list[bytes]:
         """Wait for bytes and return all that are there; an empty list is the end."""
         await self._pipe.wait_receive_might_not_block()

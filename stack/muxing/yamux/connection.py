@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -10,7 +11,7 @@ import trio
 
 from ...abc import Channel, ConnectionInfo, Direction, MuxedConnection
 from ...codes import StreamCode, describe_code
-from ...errors import ConnectionLost, ProtocolError, RemoteProtocolError, StackError, StreamReset
+from ...errors import ConnectionLost, LocalProtocolError, ProtocolError, RemoteProtocolError, StackError, StreamReset
 from ...limits import WindowBudget
 from .config import Config
 from .core import YamuxCore
@@ -83,6 +84,7 @@ class YamuxConnection(MuxedConnection):
         self._flush_wanted = trio.Event()
         self._scope: trio.CancelScope | None = None
         self._closed = trio.Event()
+        self._hung_up = False
         self._failure: StackError | None = None
 
     # ---- MuxedConnection
@@ -134,12 +136,22 @@ class YamuxConnection(MuxedConnection):
                 self._pump()
                 if self._scope is not None:
                     with trio.move_on_after(CLOSE_LINGER):
+                        await self._hang_up()
                         await self._closed.wait()
         finally:
             self._end(_Goodbye("this side closed the connection"))
             if self._scope is None:
                 await self._channel.aclose()
         await trio.lowlevel.checkpoint()
+
+    async def _hang_up(self) -> None:
+        """End our direction of the wire once all is sent: js-libp2p does not act on a goodbye alone."""
+        while self._channel.queued and self._failure is None:
+            await self._room.park()
+        if self._failure is None and not self._hung_up:
+            self._hung_up = True
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError, LocalProtocolError):
+                await self._channel.send_eof()
 
     @property
     def closed(self) -> bool:
@@ -225,7 +237,7 @@ class YamuxConnection(MuxedConnection):
             self._end(ConnectionLost(f"the connection broke: {error}"))
 
     def _end_of_input(self) -> StackError:
-        if self._core.stream_count:
+        if self._core.stream_count and not self._hung_up:
             return ConnectionLost("the peer closed the connection without a goodbye")
         return _Goodbye("the peer closed the connection")
 
@@ -252,7 +264,7 @@ class YamuxConnection(MuxedConnection):
     def _pump(self) -> None:
         """Seal what the core wants sent and give it to the wire as far as it goes."""
         out = self._core.data_to_send()
-        if not out or self._closed.is_set():
+        if not out or self._hung_up or self._closed.is_set():
             return
         channel = self._channel
         try:

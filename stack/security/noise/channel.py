@@ -155,6 +155,10 @@ class NoiseChannel(Channel):
             if len(_free_segments) < _KEPT_BUFFERS:
                 _free_segments.append(segment)
 
+    async def send_eof(self) -> None:
+        """End our direction of the pipe; Noise has no word of its own for it."""
+        await self._pipe.send_eof()
+
     # ---- receiving
 
     async def read(self) -> list[bytes]:

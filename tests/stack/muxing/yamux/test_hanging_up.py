@@ -7,12 +7,8 @@ import trio.testing
 
 from peerstack.stack.muxing.yamux import Yamux
 from peerstack.stack.muxing.yamux.connection import CLOSE_LINGER
-from peerstack.stack.muxing.yamux.wire import DATA, GO_AWAY, HEADER_SIZE, SYN, decode_header
+from peerstack.stack.muxing.yamux.wire import GO_AWAY, HEADER_SIZE, decode_header
 from peerstack.stack.testing import MemoryPipe, PlainChannel, connection_infos, memory_pipe_pair
-
-
-def connection_over(pipe: MemoryPipe) -> trio.abc.AsyncResource:
-    return Yamux().mux(PlainChannel(pipe), connection_infos()[0])
 
 
 async def read_to_end(pipe: MemoryPipe) -> bytes:
@@ -34,6 +30,7 @@ async def test_a_peer_that_hangs_up_at_the_end_of_the_wire_only_is_not_waited_fo
     async with trio.open_nursery() as nursery:
         nursery.start_soon(connection.run)
         nursery.start_soon(js_libp2p)
+        await trio.testing.wait_all_tasks_blocked()
         started = trio.current_time()
         await connection.aclose()
         assert trio.current_time() == started
@@ -54,7 +51,7 @@ async def test_a_peer_that_never_hangs_up_is_waited_for_a_moment(autojump_clock:
 async def test_a_slow_peer_gets_all_that_was_sent_before_the_end(autojump_clock: trio.testing.MockClock) -> None:
     near, far = memory_pipe_pair(1000)
     connection = Yamux().mux(PlainChannel(near), connection_infos()[0])
-    payload = bytes(50_000)
+    payload = b"x" * 50_000
     async with trio.open_nursery() as nursery:
         nursery.start_soon(connection.run)
         stream = await connection.open_stream()
@@ -62,8 +59,5 @@ async def test_a_slow_peer_gets_all_that_was_sent_before_the_end(autojump_clock:
         nursery.start_soon(connection.aclose)
         seen = await read_to_end(far)
         await far.aclose()
-    kind, flags, _, size = decode_header(seen, 0)
-    assert (kind, flags) in {(DATA, SYN)} or kind != GO_AWAY
-    assert size >= 0
+    assert payload in seen
     assert decode_header(seen, len(seen) - HEADER_SIZE)[0] == GO_AWAY
-    assert len(seen) > len(payload)
