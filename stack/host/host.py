@@ -16,6 +16,7 @@ from ..identity import Identity, PeerId
 from ..report import DialReport, Outcome, StageName
 from ..swarm import Connection, ObservedAddresses, Swarm, SwarmStatistics
 from .peerstore import Peerstore, Ttl
+from .quirks import takes_early_proposals
 
 Target = PeerId | str | Multiaddr
 """A peer to connect to: its id, or an address that may end in `/p2p/<peer id>`."""
@@ -171,7 +172,8 @@ class Host:
             if connection is None:
                 raise DialError(f"peer {peer} hung up at once", DialReport(str(peer)))
         known = len(protocols) == 1 and protocols[0] in self.peerstore.protocols(peer)
-        return await self.swarm.open_stream(connection, protocols, supported=known)
+        early = known and takes_early_proposals(self.peerstore.agent(peer))
+        return await self.swarm.open_stream(connection, protocols, supported=early)
 
     def _connection(self, peer: PeerId) -> Connection | None:
         connections = self.swarm.connections(peer)
