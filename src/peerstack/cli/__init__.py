@@ -1,1 +1,5 @@
 """The `peerstack` command."""
+
+from .entry import main
+
+__all__ = ["main"]

@@ -1,0 +1,65 @@
+"""The command line: which subcommands there are, and what happens to arguments that fit none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from cyclopts import App, CycloptsError, Group, Parameter
+
+_HELP = """Peer-to-peer networking that works with libp2p: try it, measure it, and see why a dial fails.
+
+Every command has --help with examples, and --json for programs."""
+
+_EPILOGUE = """First steps:
+  peerstack demo                                   see everything once
+  peerstack listen --listen /ip4/127.0.0.1/tcp/4001
+  peerstack ping /ip4/127.0.0.1/tcp/4001           in another terminal"""
+
+_COMMANDS = {
+    "demo": ("peerstack.cli.demo:app", "Show the main job in miniature, over real TCP."),
+    "listen": ("peerstack.cli.listen:app", "Wait for peers, and show who comes."),
+    "ping": ("peerstack.cli.measure:ping_app", "Measure the round-trip time to a peer."),
+    "perf": ("peerstack.cli.measure:perf_app", "Measure how fast bytes move to and from a peer."),
+    "identify": ("peerstack.cli.ask:identify_app", "Ask a peer who it is and what it serves."),
+    "explain": ("peerstack.cli.ask:explain_app", "Dial a peer and show every stage, and why it fails if it does."),
+    "id": ("peerstack.cli.identity:app", "Make, show and convert keys and peer ids."),
+}
+"""Where each subcommand is; the module is imported when it is wanted."""
+
+
+def build() -> App:
+    """Return the command with its subcommands."""
+    app = App(
+        name="peerstack",
+        help=_HELP,
+        help_epilogue=_EPILOGUE,
+        help_format="plaintext",
+        version=lambda: f"peerstack {version('peerstack')}",
+        default_parameter=Parameter(negative=()),
+        group_parameters=Group("Options"),
+    )
+    for order, (name, (path, text)) in enumerate(_COMMANDS.items()):
+        app.command(path, name=name, help=text, sort_key=order)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the subcommand that the arguments name and return its exit code."""
+    app = build()
+    try:
+        command, bound, _ = app.parse_args(list(arguments), print_error=False, exit_on_error=False)
+    except CycloptsError as error:
+        return _refuse(error, json_wanted="--json" in arguments)
+    # The pages for --help and --version return nothing.
+    return command(*bound.args, **bound.kwargs) or 0
+
+
+def _refuse(error: CycloptsError, *, json_wanted: bool) -> int:
+    from .failure import Failure
+    from .output import Output
+
+    page = " ".join(("peerstack", *(error.command_chain or ())))
+    message = " ".join(str(error).split()).rstrip(".")
+    Output(json=json_wanted).fail(Failure(f"{message}; see: {page} --help"))
+    return 2

@@ -1,0 +1,237 @@
+"""What commands tell: one class for each line of the JSON form, which is a contract (docs/cli.md)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from peerstack.stack.report import DialReport
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Something a command tells; its fields are those of the JSON object."""
+
+    event: ClassVar[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object of the JSON form."""
+        return {"event": self.event, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Listening(Told):
+    """The host can be dialed; every address ends in `/p2p/<its id>`."""
+
+    event: ClassVar[str] = "listening"
+    peer_id: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Connected(Told):
+    """A connection is authenticated."""
+
+    event: ClassVar[str] = "connected"
+    peer_id: str
+    address: str
+    direction: str
+    security: str
+    muxer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected(Told):
+    """A connection ended; `reason` is null for an orderly end."""
+
+    event: ClassVar[str] = "disconnected"
+    peer_id: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Told):
+    """A connection arrived and did not come to anything."""
+
+    event: ClassVar[str] = "refused"
+    address: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped(Told):
+    """A listener ended against our will."""
+
+    event: ClassVar[str] = "stopped"
+    address: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped(Told):
+    """So many events came faster than they could be printed."""
+
+    event: ClassVar[str] = "dropped"
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Identified(Told):
+    """What a peer says of itself."""
+
+    event: ClassVar[str] = "identified"
+    peer_id: str
+    agent: str
+    protocols: tuple[str, ...]
+    addresses: tuple[str, ...]
+    observed_address: str | None
+    signed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Introduced(Identified):
+    """The same for programs, but one line for people, who have not asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pong(Told):
+    """A ping came back."""
+
+    event: ClassVar[str] = "pong"
+    seq: int
+    rtt_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lost(Told):
+    """A ping did not come back."""
+
+    event: ClassVar[str] = "lost"
+    seq: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTrips:
+    """Round-trip times in milliseconds, null when there are none."""
+
+    min: float | None
+    median: float | None
+    max: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PingSummary(Told):
+    """The end of `ping`."""
+
+    event: ClassVar[str] = "summary"
+    sent: int
+    received: int
+    rtt_ms: RoundTrips
+
+
+@dataclass(frozen=True, slots=True)
+class Progress(Told):
+    """How far a transfer has come."""
+
+    event: ClassVar[str] = "progress"
+    direction: str
+    bytes: int
+    total: int
+    mib_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer(Told):
+    """A transfer is complete."""
+
+    event: ClassVar[str] = "transfer"
+    direction: str
+    bytes: int
+    seconds: float
+    mib_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PerfSummary(Told):
+    """The end of `perf`, in MiB per second; null for a direction in which nothing was moved."""
+
+    event: ClassVar[str] = "summary"
+    upload_mib_s: float | None
+    download_mib_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyShown(Told):
+    """An identity, as far as it is known; a hashed peer id tells nothing of its key."""
+
+    event: ClassVar[str] = "identity"
+    peer_id: str
+    type: str | None
+    public_key: str | None
+    """Base64 of the protobuf."""
+    cid: str
+    base36: str
+    hex: str
+    file: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Converted(Told):
+    """A peer id in another form."""
+
+    event: ClassVar[str] = "converted"
+    peer_id: str
+    to: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report(Told):
+    """What happened in a dial, stage by stage."""
+
+    event: ClassVar[str] = "report"
+    report: DialReport
+    reached: str | None
+    """The peer id that was proved; not part of the JSON form, which has it as what the handshake found."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report itself as the object."""
+        return {"event": self.event, **self.report.to_json()}
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Told):
+    """The demo comes to its next part."""
+
+    event: ClassVar[str] = "step"
+    number: int
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged(Told):
+    """A message went to the peer and an answer came back."""
+
+    event: ClassVar[str] = "message"
+    protocol: str
+    sent: str
+    received: str
+
+
+@dataclass(frozen=True, slots=True)
+class TryNext(Told):
+    """Commands worth trying now."""
+
+    event: ClassVar[str] = "next"
+    commands: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Told):
+    """The command failed; `message` says in one line what is wrong and what to do."""
+
+    event: ClassVar[str] = "error"
+    message: str
+    report: dict[str, Any] | None

@@ -1,0 +1,60 @@
+"""Turns what went wrong into one line that says what it was and what to do next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from peerstack.stack.errors import DialError, NegotiationError, StackError
+from peerstack.stack.report import DialReport, Outcome
+
+from .units import without_number
+
+FAILURES = (StackError, OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
+"""What can go wrong without a bug of ours."""
+
+
+class CommandError(Exception):
+    """Something is wrong with what was asked for; the message is for people and complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a command failed, in one line, and the report of the dial if it came to one."""
+
+    message: str
+    report: dict[str, Any] | None = None
+
+
+def failure_of(error: Exception) -> Failure:
+    """Return what to tell of an error."""
+    match error:
+        case DialError(report=report):
+            return Failure(_one_line(_join(str(error), advice(report))), report.to_json())
+        case NegotiationError():
+            return Failure(_one_line(_join(str(error), "`peerstack identify ADDR` lists what the peer serves")))
+        case OSError(strerror=str(reason), filename=str(name)):
+            return Failure(_one_line(f"{name}: {reason}"))
+        case _:
+            return Failure(_one_line(str(error) or type(error).__name__))
+
+
+def advice(report: DialReport) -> str:
+    """Return what the report advises for the failure that its summary tells of."""
+    tried = [*report.attempts, *report.resolutions]
+    failures = [(attempt, attempt.failure) for attempt in tried]
+    told = [(len(attempt.stages), stage) for attempt, stage in failures if stage is not None]
+    if not told:
+        return "give an address that says where the peer is, such as /ip4/127.0.0.1/tcp/4001"
+    _, stage = max(told, key=lambda item: (item[1].outcome == Outcome.FAILED, item[0]))
+    return stage.advice or "`peerstack explain ADDR` shows every stage"
+
+
+def _join(what: str, next_step: str) -> str:
+    return f"{what.rstrip('.')}; {next_step}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(without_number(text).split())

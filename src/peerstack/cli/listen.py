@@ -1,0 +1,154 @@
+"""`peerstack listen`: wait for peers and show who comes."""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import trio
+from cyclopts import App, Parameter
+from multiaddr import Multiaddr
+
+from peerstack import open_host
+from peerstack.protocols import perf as perf_protocol
+from peerstack.stack.addressing import parse_address
+from peerstack.stack.errors import InvalidAddress
+from peerstack.stack.events import (
+    ConnectionClosed,
+    ConnectionOpened,
+    Event,
+    InboundRefused,
+    ListenStopped,
+    PeerIdentified,
+)
+from peerstack.stack.host import Host
+
+from . import events
+from .failure import CommandError
+from .identity import load_identity
+from .options import Json
+from .output import Output
+from .peers import connected, identified
+from .runner import run
+
+EVERYWHERE = "/ip4/0.0.0.0/tcp/0"
+"""Any free port on all interfaces."""
+BACKLOG = 1000
+"""Events kept for printing; peers that come and go in numbers must not fill the memory."""
+
+app = App(
+    name="listen",
+    help_epilogue="""The host answers ping and identify, and perf if asked to; it runs until Ctrl-C.
+Peers anywhere on the network may come; listen on 127.0.0.1 to stay among
+yourselves. Its peer id is a new one each time, unless it has a key file.
+
+Examples:
+  peerstack listen --listen /ip4/127.0.0.1/tcp/4001
+  peerstack listen --listen /ip4/0.0.0.0/tcp/4001 --listen /ip6/::/tcp/4001
+  peerstack id new --out my.key && peerstack listen --identity my.key --perf""",
+)
+
+
+@app.default
+def listen(
+    *,
+    listen: Annotated[tuple[str, ...], Parameter(help="Listen here, may be given again; tcp/0 takes a free port.")] = (
+        EVERYWHERE,
+    ),
+    identity: Annotated[Path | None, Parameter(help="Be the peer with this key file; see `peerstack id new`.")] = None,
+    perf: Annotated[bool, Parameter(help="Let peers measure how fast bytes move, at our expense.")] = False,
+    json: Json = False,
+) -> int:
+    """Wait for peers and show who comes."""
+    return run(partial(_listen, listen, identity, perf), json=json)
+
+
+async def _listen(addresses: tuple[str, ...], key_file: Path | None, perf: bool, output: Output) -> int:
+    wanted = [_parse(text) for text in addresses]
+    identity = None if key_file is None else load_identity(key_file)
+    feed = Feed()
+    async with open_host(identity=identity) as host:
+        if perf:
+            host.handle(perf_protocol.PROTOCOL, partial(perf_protocol.serve, config=perf_protocol.PerfConfig()))
+        host.observe(feed)
+        for address in wanted:
+            await _bind(host, address)
+        output.emit(events.Listening(str(host.peer_id), tuple(str(address) for address in host.addresses)))
+        output.hint("Ctrl-C ends it. `peerstack ping` with one of these addresses shows that it can be reached.")
+        while True:
+            for told in await feed.next():
+                output.emit(told)
+
+
+def _parse(text: str) -> Multiaddr:
+    try:
+        return parse_address(text)
+    except InvalidAddress as error:
+        raise CommandError(f"{' '.join(str(error).split())}; listen on an address such as {EVERYWHERE}") from error
+
+
+async def _bind(host: Host, address: Multiaddr) -> None:
+    try:
+        await host.listen(address)
+    except InvalidAddress as error:
+        raise CommandError(f"{error}; listen on an IP address and a TCP port, such as {EVERYWHERE}") from error
+    except OSError as error:
+        match error.errno:
+            case errno.EADDRINUSE:
+                problem = "the port is in use; choose another one, or 0 for any that is free"
+            case errno.EACCES:
+                problem = "the system keeps ports below 1024 for itself; choose a higher one"
+            case errno.EADDRNOTAVAIL:
+                problem = f"this machine does not have that address; {EVERYWHERE} stands for all that it has"
+            case _:
+                problem = error.strerror or str(error)
+        raise CommandError(f"can not listen on {address}: {problem}") from error
+
+
+class Feed:
+    """An observer that keeps what happens until it can be printed."""
+
+    def __init__(self, limit: int = BACKLOG) -> None:
+        self._limit = limit
+        self._waiting: deque[events.Told] = deque()
+        self._dropped = 0
+        self._more = trio.Event()
+
+    def notify(self, event: Event) -> None:
+        """Keep an event, if people or programs want to know of it and there is room."""
+        told = _told(event)
+        if told is None:
+            return
+        if len(self._waiting) < self._limit:
+            self._waiting.append(told)
+        else:
+            self._dropped += 1
+        self._more.set()
+
+    async def next(self) -> list[events.Told]:
+        """Wait until something has happened and return all that has."""
+        await self._more.wait()
+        self._more = trio.Event()
+        found = [*self._waiting, *([events.Dropped(self._dropped)] if self._dropped else [])]
+        self._waiting.clear()
+        self._dropped = 0
+        return found
+
+
+def _told(event: Event) -> events.Told | None:
+    match event:
+        case ConnectionOpened(info):
+            return connected(info)
+        case ConnectionClosed(info, reason):
+            return events.Disconnected(str(info.remote_peer), reason)
+        case PeerIdentified():
+            return identified(event, asked=False)
+        case InboundRefused(address, reason):
+            return events.Refused(str(address), reason)
+        case ListenStopped(address, str(error)):
+            return events.Stopped(str(address), error)
+        case _:
+            return None

@@ -1,0 +1,172 @@
+"""`peerstack ping` and `peerstack perf`: how far away a peer is, and how fast bytes move."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from functools import partial
+from statistics import median
+from typing import Annotated
+
+import trio
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+from peerstack.protocols import perf as perf_protocol
+from peerstack.protocols.ping import Pings, pings
+from peerstack.stack.errors import DialError, NegotiationError, StreamReset
+from peerstack.stack.wire.framing import EndOfMessages
+
+from . import events
+from .failure import CommandError
+from .options import Address, Json, seconds_option, size_option
+from .output import Output
+from .peers import Reached, open_connection
+from .runner import run
+from .units import MIB, mib_s, milliseconds
+
+NO_ANSWER = 1
+"""Exit code of `ping` when nothing came back."""
+
+_LOST = (trio.TooSlowError, trio.BrokenResourceError, EndOfMessages, DialError)
+
+ping_app = App(
+    name="ping",
+    help_epilogue="""Each line is one round trip over the encrypted connection, without the dial.
+The exit code is 0 if any ping was answered, 1 if none was, 2 if the peer could
+not be reached at all.
+
+Examples:
+  peerstack ping /ip4/127.0.0.1/tcp/4001
+  peerstack ping /dns4/example.org/tcp/4001/p2p/12D3KooW… --count 10 --interval 0.2
+  peerstack ping /ip4/127.0.0.1/tcp/4001 --json | tail -1""",
+)
+perf_app = App(
+    name="perf",
+    help_epilogue="""The peer must serve it: `peerstack listen --perf`, or another libp2p program with
+/perf/1.0.0. First the upload, then the download, over one stream.
+
+Examples:
+  peerstack perf /ip4/127.0.0.1/tcp/4001
+  peerstack perf /ip4/127.0.0.1/tcp/4001 --upload 1GB --download 0
+  peerstack perf /ip4/127.0.0.1/tcp/4001 --json | tail -1""",
+)
+
+
+# ---- ping
+
+
+@ping_app.default
+def ping(
+    address: Address,
+    /,
+    *,
+    count: Annotated[int, Parameter(help="Send so many.", validator=Number(gte=1))] = 4,
+    interval: Annotated[float, seconds_option("Seconds from one to the next.")] = 1.0,
+    timeout: Annotated[float, seconds_option("Seconds after which one is lost.")] = 5.0,
+    json: Json = False,
+) -> int:
+    """Measure the round-trip time to a peer."""
+    return run(partial(_ping, address, count, interval, timeout), json=json)
+
+
+async def _ping(address: str, count: int, interval: float, timeout: float, output: Output) -> int:
+    async with open_connection(address, output) as reached:
+        summary = await send_pings(reached, output, count=count, interval=interval, timeout=timeout)
+        return 0 if summary.received else NO_ANSWER
+
+
+async def send_pings(
+    reached: Reached, output: Output, *, count: int, interval: float, timeout: float
+) -> events.PingSummary:
+    """Send pings, tell of each and of all together, and return the latter. Raises NegotiationError."""
+    times: list[float] = []
+    async with AsyncExitStack() as stack:
+        current: Pings | None = None
+        for seq in range(1, count + 1):
+            started = trio.current_time()
+            try:
+                with trio.fail_after(timeout):
+                    if current is None:
+                        current = await stack.enter_async_context(pings(reached.host, reached.peer))
+                    times.append(milliseconds(await anext(current)))
+                output.emit(events.Pong(seq, times[-1]))
+            except _LOST as error:
+                output.emit(events.Lost(seq, _reason(error, timeout)))
+                if current is not None:
+                    # Its echo may still come, and must not be taken for the next one.
+                    current.stream.reset()
+                    current = None
+            if seq < count:
+                await trio.sleep_until(started + interval)
+    summary = events.PingSummary(count, len(times), _round_trips(times))
+    output.emit(summary)
+    return summary
+
+
+def _reason(error: Exception, timeout: float) -> str:
+    return f"no answer within {timeout:g} s" if isinstance(error, trio.TooSlowError) else str(error)
+
+
+def _round_trips(times: list[float]) -> events.RoundTrips:
+    if not times:
+        return events.RoundTrips(None, None, None)
+    return events.RoundTrips(min(times), round(median(times), 3), max(times))
+
+
+# ---- perf
+
+
+@perf_app.default
+def perf(
+    address: Address,
+    /,
+    *,
+    upload: Annotated[int, size_option("Send so much: bytes, or a size such as 64MiB or 1GB.")] = 64 * MIB,
+    download: Annotated[int, size_option("Have so much sent back.")] = 64 * MIB,
+    json: Json = False,
+) -> int:
+    """Measure how fast bytes move to and from a peer."""
+    return run(partial(_perf, address, upload, download), json=json)
+
+
+async def _perf(address: str, upload: int, download: int, output: Output) -> int:
+    async with open_connection(address, output) as reached:
+        output.emit(await transfer(reached, output, upload=upload, download=download))
+    return 0
+
+
+async def transfer(reached: Reached, output: Output, *, upload: int, download: int) -> events.PerfSummary:
+    """Move bytes both ways, tell of the progress, and return the rates. Raises CommandError."""
+    with output.progress({"upload": upload, "download": download}) as show:
+
+        def on_progress(sent: int, received: int) -> None:
+            # Once bytes come back, all have been sent.
+            if received:
+                show("download", received)
+            else:
+                show("upload", sent)
+
+        try:
+            result = await perf_protocol.measure(
+                reached.host, reached.peer, upload=upload, download=download, on_progress=on_progress
+            )
+        except NegotiationError as error:
+            raise CommandError(
+                f"the peer does not serve {perf_protocol.PROTOCOL}; if it is yours, run it as: peerstack listen --perf"
+            ) from error
+        except StreamReset as error:
+            raise CommandError(
+                f"the peer ended the transfer ({error}); it may have a limit of its own, try smaller sizes"
+            ) from error
+    return events.PerfSummary(
+        _transferred(output, "upload", result.upload_bytes, result.upload_seconds),
+        _transferred(output, "download", result.download_bytes, result.download_seconds),
+    )
+
+
+def _transferred(output: Output, direction: str, count: int, seconds: float) -> float | None:
+    if not count:
+        return None
+    rate = mib_s(count, seconds)
+    output.emit(events.Transfer(direction, count, round(seconds, 6), rate))
+    return rate

@@ -1,0 +1,143 @@
+"""All output: lines of JSON for programs, or text for people, drawn with rich if they sit at a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, TextIO
+
+from . import people, plain
+from .events import Failed, Progress, Told
+from .failure import Failure
+from .shapes import Shape, Span, Style, printable
+from .units import mib_s
+
+if TYPE_CHECKING:
+    from .terminal import Terminal
+
+PROGRESS_INTERVAL = 1.0  # seconds between two lines of progress
+REFRESH_INTERVAL = 0.1  # seconds between two drawings of a progress bar
+
+
+class OutputClosed(Exception):
+    """Whoever read our output has gone; there is nobody left to work for."""
+
+
+class Output:
+    """Takes what commands tell and prints it in the form that was asked for."""
+
+    def __init__(self, *, json: bool, stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
+        self._json = json
+        # None where the program was started with a standard stream closed; print then prints nothing.
+        self._stdout: TextIO | None = stdout or sys.stdout
+        self._stderr: TextIO | None = stderr or sys.stderr
+        self._terminal = not json and _is_terminal(self._stdout)
+        self._live = not json and _is_terminal(self._stderr)
+
+    # ---- what commands use
+
+    def emit(self, told: Told) -> None:
+        """Print something that happened. Raises OutputClosed."""
+        if self._json:
+            self._print(to_line(told))
+            return
+        for shape in people.describe(told):
+            self._show(shape)
+
+    def hint(self, text: str) -> None:
+        """Print advice that only a person at a terminal needs."""
+        if self._terminal:
+            self._show((Span(text, Style.DIM),))
+
+    def fail(self, failure: Failure) -> None:
+        """Print why the command ends: one line for people on stderr, and in JSON mode an object on stdout too."""
+        # Nobody may be left to read it; the exit code still tells.
+        with contextlib.suppress(OutputClosed):
+            if self._json:
+                self._print(to_line(Failed(failure.message, failure.report)))
+        with contextlib.suppress(OSError):
+            print(f"peerstack: {printable(failure.message)}", file=self._stderr, flush=True)
+
+    @contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """Show people at a terminal for the time of the block what is being waited for."""
+        if not self._live:
+            yield
+            return
+        with self._stderr_terminal.spinner(what):
+            yield
+
+    @contextmanager
+    def progress(self, totals: Mapping[str, int]) -> Iterator[Callable[[str, int], None]]:
+        """Show the progress of transfers with these names and total bytes.
+
+        Call what is yielded, as often as you like, with a name and the bytes done so far.
+        """
+        with contextlib.ExitStack() as stack:
+            if self._live:
+                interval, show = REFRESH_INTERVAL, stack.enter_context(self._stderr_terminal.bars())
+            else:
+                interval, show = PROGRESS_INTERVAL, self.emit
+            yield _Meters(totals, interval, show).update
+
+    # ---- how it is done
+
+    @cached_property
+    def _stdout_terminal(self) -> Terminal:
+        from .terminal import Terminal
+
+        return Terminal(self._stdout)
+
+    @cached_property
+    def _stderr_terminal(self) -> Terminal:
+        from .terminal import Terminal
+
+        return Terminal(self._stderr)
+
+    def _show(self, shape: Shape) -> None:
+        if self._terminal:
+            self._stdout_terminal.draw(shape)
+        else:
+            for text in plain.render(shape):
+                self._print(text)
+
+    def _print(self, text: str) -> None:
+        try:
+            print(text, file=self._stdout, flush=True)
+        except BrokenPipeError:
+            raise OutputClosed from None
+
+
+def to_line(told: Told) -> str:
+    """Return the line of the JSON form: ASCII without control characters, whatever strangers said."""
+    return json.dumps(told.to_json(), ensure_ascii=True, allow_nan=False).replace("\x7f", "\\u007f")
+
+
+def _is_terminal(file: TextIO | None) -> bool:
+    return file is not None and file.isatty() and os.environ.get("TERM") != "dumb"
+
+
+class _Meters:
+    """Shows the progress of transfers, one after the other, now and then and at the end of each."""
+
+    def __init__(self, totals: Mapping[str, int], interval: float, show: Callable[[Progress], None]) -> None:
+        self._totals = totals
+        self._interval = interval
+        self._show = show
+        self._started: dict[str, float] = {}
+        self._shown = self._latest = time.monotonic()
+
+    def update(self, name: str, done: int) -> None:
+        now = time.monotonic()
+        # A transfer begins when the one before it has ended.
+        started = self._started.setdefault(name, self._latest)
+        self._latest = now
+        if done == self._totals[name] or now - self._shown >= self._interval:
+            self._shown = now
+            self._show(Progress(name, done, self._totals[name], mib_s(done, now - started)))

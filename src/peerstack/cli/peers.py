@@ -1,0 +1,99 @@
+"""What commands that talk to a peer have in common: a host, a checked address, and a connection that is told of."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from multiaddr import Multiaddr
+
+from peerstack import open_host
+from peerstack.stack.abc import ConnectionInfo
+from peerstack.stack.addressing import parse_address, split_peer, with_peer
+from peerstack.stack.errors import InvalidAddress
+from peerstack.stack.events import Event, PeerIdentified
+from peerstack.stack.host import Host
+from peerstack.stack.identity import PeerId
+
+from . import events
+from .failure import CommandError
+from .output import Output
+
+EXAMPLE = "/ip4/127.0.0.1/tcp/4001"
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A peer that was dialed, and the host that did."""
+
+    host: Host
+    peer: PeerId
+
+
+class IdentifiedPeers:
+    """An observer that keeps what peers last said of themselves."""
+
+    def __init__(self) -> None:
+        self.last: dict[PeerId, PeerIdentified] = {}
+
+    def notify(self, event: Event) -> None:
+        """Keep what identify found."""
+        if isinstance(event, PeerIdentified):
+            self.last[event.peer] = event
+
+
+def parse_dialable(text: str) -> Multiaddr:
+    """Return the address of a peer; CommandError for what is none, or says who it is but not where."""
+    if not text.startswith("/"):
+        raise CommandError(f"{text!r} is not a multiaddr; it should look like {EXAMPLE}")
+    try:
+        address = parse_address(text)
+        where, _ = split_peer(address)
+    except InvalidAddress as error:
+        raise CommandError(f"{' '.join(str(error).split())}; an address looks like {EXAMPLE}") from error
+    if not where.to_bytes():
+        raise CommandError(f"{text} says who the peer is, but not where; put its address in front, such as {EXAMPLE}")
+    return address
+
+
+@asynccontextmanager
+async def open_connection(text: str, output: Output) -> AsyncIterator[Reached]:
+    """Open a host that is connected to the peer at an address. Raises CommandError, DialError."""
+    address = parse_dialable(text)
+    async with open_host() as host:
+        with output.working(f"dialing {address}"):
+            peer = await host.connect(address)
+        # For commands that must dial again when the connection is lost.
+        host.add_addresses(peer, [split_peer(address)[0]])
+        output.emit(connected(host.connections(peer)[0].info))
+        yield Reached(host, peer)
+
+
+def connected(info: ConnectionInfo) -> events.Connected:
+    """Return what to tell of a new connection."""
+    return events.Connected(
+        peer_id=str(info.remote_peer),
+        address=str(info.remote_address),
+        direction=str(info.direction),
+        security=info.security,
+        muxer=info.muxer,
+    )
+
+
+def identified(event: PeerIdentified, *, asked: bool = True) -> events.Identified:
+    """Return what to tell of what a peer said of itself; more if somebody has `asked`."""
+    kind = events.Identified if asked else events.Introduced
+    return kind(
+        peer_id=str(event.peer),
+        agent=event.agent,
+        protocols=event.protocols,
+        addresses=tuple(_with_peer(address, event.peer) for address in event.addresses),
+        observed_address=None if event.observed_address is None else str(event.observed_address),
+        signed=event.signed,
+    )
+
+
+def _with_peer(address: Multiaddr, peer: PeerId) -> str:
+    _, named = split_peer(address)
+    return str(with_peer(address, peer) if named is None else address)
