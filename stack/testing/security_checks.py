@@ -233,8 +233,8 @@ async def _changed_data(subject: _Subject) -> None:
         await dialed.channel.send_all(some_bytes(1000))
         await streams[0].send_eof()
         with raising("reading changed data", *FAILURES):
-            while pieces := await accepted.channel.read():
-                require(some_bytes(1000).startswith(b"".join(pieces)), "changed data was handed out")
+            got = await receive_exactly(accepted.channel, 1000)
+            require(got == some_bytes(1000), "changed data was handed out")
 
 
 async def _truncated_data(subject: _Subject) -> None:
@@ -244,8 +244,7 @@ async def _truncated_data(subject: _Subject) -> None:
         dialed, accepted = _both_secured(await subject.outcomes(streams))
         await dialed.channel.send_all(some_bytes(1000))
         with raising("reading a frame that is cut short", *FAILURES):
-            while await accepted.channel.read():
-                pass
+            await receive_exactly(accepted.channel, 1000)
 
 
 def _both_secured(outcomes: Sequence[Outcome]) -> tuple[Secured, Secured]:
