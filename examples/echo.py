@@ -1,7 +1,7 @@
 """Echo: serve a protocol, or call it.
 
-    python examples/echo.py                      # listen, and print the addresses
-    python examples/echo.py ADDRESS MESSAGE      # send a message there and print what comes back
+python examples/echo.py                      # listen, and print the addresses
+python examples/echo.py ADDRESS MESSAGE      # send a message there and print what comes back
 """
 
 import sys
