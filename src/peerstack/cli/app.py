@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
 _HELP = """Peer-to-peer networking that works with libp2p: try it, measure it, and see why a dial fails.
 
@@ -60,6 +60,10 @@ def _refuse(error: CycloptsError, *, json_wanted: bool) -> int:
     from .output import Output
 
     page = " ".join(("peerstack", *(error.command_chain or ())))
-    message = " ".join(str(error).split()).rstrip(".")
-    Output(json=json_wanted).fail(Failure(f"{message}; see: {page} --help"))
+    match error:
+        case UnusedCliTokensError(unused_tokens=[*unused]):
+            message = f"more arguments than expected: {' '.join(unused)}"
+        case _:
+            message = " ".join(str(error).split())
+    Output(json=json_wanted).fail(Failure(f"{message} (see: {page} --help)"))
     return 2

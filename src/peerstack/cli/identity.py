@@ -55,7 +55,7 @@ Examples:
   peerstack listen --identity my.key"""
 
 
-@app.command(help_epilogue=_NEW_EPILOGUE)
+@app.command(help_epilogue=_NEW_EPILOGUE, sort_key=0)
 def new(
     *,
     type: Annotated[KeyTypeName, Parameter(help="The signature scheme; all peers know Ed25519.")] = "ed25519",
@@ -100,7 +100,7 @@ _SHOW_EPILOGUE = """Examples:
   peerstack id show CAESID8gDLPl…             a public key as base64"""
 
 
-@app.command(help_epilogue=_SHOW_EPILOGUE)
+@app.command(help_epilogue=_SHOW_EPILOGUE, sort_key=1)
 def show(
     what: Annotated[str, Parameter(help="A key file, a peer id in any form, or a public key as base64.")],
     /,
@@ -170,7 +170,7 @@ Examples:
   peerstack id convert k51qzi5uqu5d… --to base58"""
 
 
-@app.command(help_epilogue=_CONVERT_EPILOGUE)
+@app.command(help_epilogue=_CONVERT_EPILOGUE, sort_key=2)
 def convert(
     peer_id: Annotated[str, Parameter(help="A peer id in any of the four forms.")],
     /,

@@ -67,7 +67,7 @@ def listen(
 
 
 async def _listen(addresses: tuple[str, ...], key_file: Path | None, perf: bool, output: Output) -> int:
-    wanted = [_parse(text) for text in addresses]
+    wanted = [parse_address(text) for text in addresses]
     identity = None if key_file is None else load_identity(key_file)
     feed = Feed()
     async with open_host(identity=identity) as host:
@@ -81,13 +81,6 @@ async def _listen(addresses: tuple[str, ...], key_file: Path | None, perf: bool,
         while True:
             for told in await feed.next():
                 output.emit(told)
-
-
-def _parse(text: str) -> Multiaddr:
-    try:
-        return parse_address(text)
-    except InvalidAddress as error:
-        raise CommandError(f"{' '.join(str(error).split())}; listen on an address such as {EVERYWHERE}") from error
 
 
 async def _bind(host: Host, address: Multiaddr) -> None:

@@ -24,7 +24,7 @@ def _convert_size(_: Any, tokens: Sequence[Token]) -> int:
 def _check_seconds(_: Any, value: float) -> None:
     # Written so that nan fails, too.
     if not 0 <= value <= MAX_SECONDS:
-        raise ValueError(f"give seconds from 0 to {MAX_SECONDS:.0f}")
+        raise ValueError(f"Give seconds from 0 to {MAX_SECONDS:.0f}")
 
 
 def size_option(text: str) -> Parameter:

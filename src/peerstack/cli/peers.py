@@ -11,7 +11,7 @@ from multiaddr import Multiaddr
 from peerstack import open_host
 from peerstack.stack.abc import ConnectionInfo
 from peerstack.stack.addressing import parse_address, split_peer, with_peer
-from peerstack.stack.errors import InvalidAddress
+from peerstack.stack.errors import InvalidPeerId
 from peerstack.stack.events import Event, PeerIdentified
 from peerstack.stack.host import Host
 from peerstack.stack.identity import PeerId
@@ -44,17 +44,19 @@ class IdentifiedPeers:
 
 
 def parse_dialable(text: str) -> Multiaddr:
-    """Return the address of a peer; CommandError for what is none, or says who it is but not where."""
-    if not text.startswith("/"):
-        raise CommandError(f"{text!r} is not a multiaddr; it should look like {EXAMPLE}")
-    try:
-        address = parse_address(text)
-        where, _ = split_peer(address)
-    except InvalidAddress as error:
-        raise CommandError(f"{' '.join(str(error).split())}; an address looks like {EXAMPLE}") from error
-    if not where.to_bytes():
+    """Return the address of a peer; InvalidAddress for what is none, CommandError where only the peer is named."""
+    if is_peer_id(text) or not split_peer(parse_address(text))[0].to_bytes():
         raise CommandError(f"{text} says who the peer is, but not where; put its address in front, such as {EXAMPLE}")
-    return address
+    return parse_address(text)
+
+
+def is_peer_id(text: str) -> bool:
+    """Say whether the text is a peer id and nothing more."""
+    try:
+        PeerId.parse(text)
+    except InvalidPeerId:
+        return False
+    return True
 
 
 @asynccontextmanager

@@ -18,13 +18,14 @@ Program = Callable[[Output], Awaitable[int]]
 """What a command does; returns the exit code."""
 
 FAILED = 2
+_UNHEARD = logging.NullHandler()
+"""What the library logs for operators is told here by events, or in the one line of a failure."""
 _STOP = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(program: Program, *, json: bool) -> int:
     """Run a program to its end and return the exit code."""
-    # What the library logs for operators is told here by events, or in the one line of a failure.
-    logging.getLogger("peerstack").addHandler(logging.NullHandler())
+    logging.getLogger("peerstack").addHandler(_UNHEARD)
     output = Output(json=json)
     try:
         return trio.run(_stoppable, program, output)
