@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
@@ -28,7 +28,7 @@ from peerstack.stack.identity.identity import KeyTypeName
 UNSUPPORTED = 3
 COMMAND_SECONDS = 300.0
 READ_SIZE = 64 * 1024
-KEY_TYPES: Sequence[KeyTypeName] = get_args(KeyTypeName)
+KEY_TYPES: Mapping[str, KeyTypeName] = {name: name for name in get_args(KeyTypeName)}
 _OPERATIONS = {**OPERATIONS, **BENCHES}
 
 
@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--key-type", default="ed25519")
     parser.add_argument("--listen", action="append", default=[])
     options = parser.parse_args()
-    key_type = next((known for known in KEY_TYPES if known == options.key_type), None)
+    key_type = KEY_TYPES.get(options.key_type)
     if key_type is None:
         return _unsupported(f"key-type {options.key_type}", "not a key type of libp2p")
     return trio.run(_run, key_type, options.listen)
@@ -49,11 +49,11 @@ async def _run(key_type: KeyTypeName, listen: Sequence[str]) -> int:
     identified = Identified()
     async with make_host(key_type, observers=[identified]) as host:
         serve(host)
-        try:
-            for address in listen:
+        for address in listen:
+            try:
                 await host.listen(address)
-        except InvalidAddress as error:
-            return _unsupported(f"listen {address}", describe(error))
+            except InvalidAddress as error:
+                return _unsupported(f"listen {address}", describe(error))
         _write(
             event="listening",
             implementation="peerstack",

@@ -1,0 +1,96 @@
+"""Our own program of the contract: the whole matrix against itself, the benchmarks, and what it answers to nonsense."""
+
+import json
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from interop.matrix import KEY_TYPES, Outcome, run_pair
+from interop.peer import CommandFailed, Peer
+from interop.run import OURS, program
+
+ARGV = program(OURS).argv
+
+pytestmark = pytest.mark.slow
+
+
+@asynccontextmanager
+async def two_peers() -> AsyncIterator[tuple[Peer, Peer]]:
+    async with Peer("listener", ARGV, key_type="ed25519") as listener:
+        async with Peer("dialer", ARGV, key_type="ed25519") as dialer:
+            await dialer.call("connect", address=listener.address)
+            yield dialer, listener
+
+
+def run(*arguments: str, lines: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*ARGV, *arguments], input=lines, capture_output=True, text=True, timeout=60, check=False)
+
+
+def answers(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("key_type", KEY_TYPES)
+async def test_every_row_holds_with_itself(key_type: str) -> None:
+    ours = program(OURS)
+    cells, versions = await run_pair(ours, ours, [key_type])
+    assert [cell for cell in cells if cell.outcome is not Outcome.OK] == []
+    assert versions[OURS].startswith("peerstack ")
+
+
+async def test_benchmarks_of_one_connection() -> None:
+    async with two_peers() as (dialer, listener):
+        peer = listener.peer_id
+        moved = await dialer.call("perf", peer=peer, upload=3_000_000, download=0, chunk=262_144)
+        assert moved["upload_seconds"] > 0
+        moved = await dialer.call("perf", peer=peer, upload=0, download=3_000_000, chunk=262_144)
+        assert moved["download_seconds"] > 0
+        assert (await dialer.call("bench_streams", peer=peer, count=50, concurrency=7))["seconds"] > 0
+        assert (await dialer.call("streams", peer=peer, count=1000, bytes=10))["completed"] == 1000
+
+
+async def test_benchmarks_of_many_connections() -> None:
+    async with two_peers() as (dialer, listener):
+        address = listener.address
+        assert (await dialer.call("bench_dial", address=address, count=5, concurrency=1))["seconds"] > 0
+        assert (await dialer.call("bench_dial", address=address, count=10, concurrency=3))["seconds"] > 0
+        assert (await dialer.call("idle_connections", address=address, count=20))["open"] == 20
+
+
+async def test_who_is_not_connected_can_not_be_asked() -> None:
+    async with two_peers() as (dialer, listener):
+        await dialer.call("disconnect", peer=listener.peer_id)
+        with pytest.raises(CommandFailed, match="not connected"):
+            await dialer.call("identify", peer=listener.peer_id)
+
+
+def test_nonsense_is_answered_by_errors_and_the_end_of_input_ends_it() -> None:
+    lines = [
+        "no JSON",
+        "[]",
+        '{"op":"ping"}',
+        '{"id":1,"op":"fly"}',
+        '{"id":2,"op":"ping","peer":7}',
+        '{"id":3,"op":"ping"}',
+    ]
+    done = run(lines="\n".join(lines))
+    hello, *replies = answers(done)
+    assert (done.returncode, hello["event"], hello["implementation"]) == (0, "listening", "peerstack")
+    assert all(reply["ok"] is False and "\n" not in reply["error"] for reply in replies)
+    assert {reply["id"] for reply in replies} <= {None, 1, 2, 3}
+
+
+def test_exit_is_answered_and_obeyed() -> None:
+    done = run(lines='{"id":9,"op":"exit"}\n{"id":10,"op":"exit"}\n')
+    assert (done.returncode, answers(done)[1:]) == (0, [{"id": 9, "ok": True}])
+
+
+@pytest.mark.parametrize("arguments", [("--key-type", "dsa"), ("--listen", "/ip4/127.0.0.1/udp/0/quic-v1")])
+def test_what_it_can_not_do_it_says(arguments: tuple[str, str]) -> None:
+    done = run(*arguments)
+    (event,) = answers(done)
+    assert (done.returncode, event["event"]) == (3, "unsupported")
+    assert arguments[1] in event["what"]
