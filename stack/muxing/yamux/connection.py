@@ -10,6 +10,7 @@ from typing import assert_never
 import trio
 
 from ...abc import Channel, ConnectionInfo, Direction, MuxedConnection
+from ...background import Waiter
 from ...codes import StreamCode, describe_code
 from ...errors import ConnectionLost, LocalProtocolError, ProtocolError, RemoteProtocolError, StackError, StreamReset
 from ...limits import WindowBudget
@@ -80,7 +81,8 @@ class YamuxConnection(MuxedConnection):
         self._accepted: deque[YamuxStream] = deque()
         self._acceptable = trio.lowlevel.ParkingLot()
         self._openable = trio.lowlevel.ParkingLot()
-        self._room = trio.lowlevel.ParkingLot()
+        self._flushed = trio.lowlevel.ParkingLot()
+        self._stalled: dict[int, Waiter] = {}
         self._flush_wanted = trio.Event()
         self._scope: trio.CancelScope | None = None
         self._closed = trio.Event()
@@ -111,12 +113,15 @@ class YamuxConnection(MuxedConnection):
     async def open_stream(self) -> YamuxStream:
         """Open a stream; it reaches the peer with the first bytes sent on it."""
         await trio.lowlevel.checkpoint()
-        while self._failure is None and not self._core.can_open:
+        while not self.closed and not self._core.can_open:
             await self._openable.park()
-        if self._failure is not None:
+        if self.closed:
             raise self._lost()
         stream_id = self._core.open_stream(trio.current_time())
         stream = self._streams[stream_id] = YamuxStream(self, stream_id)
+        if self._core.can_open:
+            # One answer may have made room for more than the one task it woke.
+            self._openable.unpark()
         return stream
 
     async def accept_stream(self) -> YamuxStream:
@@ -147,7 +152,7 @@ class YamuxConnection(MuxedConnection):
     async def _hang_up(self) -> None:
         """End our direction of the wire once all is sent: js-libp2p does not act on a goodbye alone."""
         while self._channel.queued and self._failure is None:
-            await self._room.park()
+            await self._flushed.park()
         if self._failure is None and not self._hung_up:
             self._hung_up = True
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError, LocalProtocolError):
@@ -179,9 +184,9 @@ class YamuxConnection(MuxedConnection):
         """Whether so much waits for the wire that senders should wait too."""
         return self._channel.queued >= HIGH_WATER
 
-    async def wait_for_room(self) -> None:
-        """Wait until the wire has taken what was queued."""
-        await self._room.park()
+    def wake_when_there_is_room(self, stream_id: int, sender: Waiter) -> None:
+        """Wake the sender once the wire has taken what was queued."""
+        self._stalled[stream_id] = sender
 
     def send_credit(self, stream_id: int) -> int:
         """Return how many bytes the stream may send now."""
@@ -231,15 +236,20 @@ class YamuxConnection(MuxedConnection):
         except (ProtocolError, ConnectionLost) as error:
             if isinstance(error, RemoteProtocolError):
                 self._core.go_away(GoAwayCode(error.code or GoAwayCode.PROTOCOL_ERROR))
-                self._pump()
             self._end(error)
+            self._pump()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._end(ConnectionLost(f"the connection broke: {error}"))
+            self._end(self._broken(error))
 
     def _end_of_input(self) -> StackError:
-        if self._core.stream_count and not self._hung_up:
+        if self._core.stream_count and not self._core.leaving:
             return ConnectionLost("the peer closed the connection without a goodbye")
         return _Goodbye("the peer closed the connection")
+
+    def _broken(self, error: Exception) -> StackError:
+        # After our goodbye the peer may close at once, and what is still under way breaks the wire.
+        kind = _Goodbye if self._core.leaving else ConnectionLost
+        return kind(f"the connection broke: {error}")
 
     async def _flush_when_wanted(self) -> None:
         try:
@@ -247,14 +257,19 @@ class YamuxConnection(MuxedConnection):
                 await self._flush_wanted.wait()
                 await self._channel.flush()
                 self._flush_wanted = trio.Event()
-                self._room.unpark_all()
+                self._flushed.unpark_all()
+                stalled, self._stalled = self._stalled, {}
+                for sender in stalled.values():
+                    sender.wake()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._end(ConnectionLost(f"the connection broke: {error}"))
+            self._end(self._broken(error))
 
     async def _keep_time(self) -> None:
         try:
             while True:
-                await trio.sleep_until(self._core.next_deadline())
+                # A deadline that comes up meanwhile is never nearer than this.
+                soonest = trio.current_time() + min(self._config.keepalive_timeout, self._config.close_timeout)
+                await trio.sleep_until(min(soonest, self._core.next_deadline()))
                 self._apply(self._core.handle_deadline(trio.current_time()))
         except ConnectionLost as error:
             self._end(error)
@@ -276,7 +291,7 @@ class YamuxConnection(MuxedConnection):
                 return
             channel.flush_nowait()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._end(ConnectionLost(f"the connection broke: {error}"))
+            self._end(self._broken(error))
             return
         if channel.queued:
             self._flush_wanted.set()
@@ -317,12 +332,15 @@ class YamuxConnection(MuxedConnection):
         stream = self._streams[stream_id] = YamuxStream(self, stream_id)
         self._accepted.append(stream)
         self._acceptable.unpark()
+        self._openable.unpark()  # the first stream of the peer shows that it is ready for more than a few of ours
 
     def _forget(self, stream_id: int) -> None:
         stream = self._streams.pop(stream_id, None)
         self._openable.unpark()
-        if stream is not None and self.on_stream_closed is not None:
-            self.on_stream_closed(stream)
+        if stream is not None:
+            stream.forgotten()
+            if self.on_stream_closed is not None:
+                self.on_stream_closed(stream)
 
     def _was_reset(self, stream_id: int, code: int, remote: bool) -> None:
         stream = self._streams.get(stream_id)
@@ -353,7 +371,7 @@ class YamuxConnection(MuxedConnection):
                 self.on_stream_closed(stream)
         self._openable.unpark_all()
         self._acceptable.unpark_all()
-        self._room.unpark_all()
+        self._flushed.unpark_all()
 
 
 class _Goodbye(ConnectionLost):

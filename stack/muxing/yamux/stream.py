@@ -60,7 +60,7 @@ class YamuxStream(Stream):
         return self._connection
 
     def __repr__(self) -> str:
-        return f"<YamuxStream {self._id} {self.protocol or 'not negotiated'} with {self._connection.remote_peer}>"
+        return f"<YamuxStream {self._id or 'closed'} {self.protocol or 'not negotiated'} with {self._connection.remote_peer}>"
 
     # ---- sending
 
@@ -93,7 +93,8 @@ class YamuxStream(Stream):
             if not self._connection.send_credit(self._id):
                 await self._writable.wait()
             elif self._connection.congested:
-                await self._connection.wait_for_room()
+                self._connection.wake_when_there_is_room(self._id, self._writable)
+                await self._writable.wait()
             else:
                 return
 
@@ -125,10 +126,10 @@ class YamuxStream(Stream):
             if self._chunks or self._finished:
                 await trio.lowlevel.cancel_shielded_checkpoint()
             while not self._chunks:
-                if self._failure is not None:
-                    raise self._failure
                 if self._finished:
                     return b""
+                if self._failure is not None:
+                    raise self._failure
                 await self._readable.wait()
             return self._take(max_bytes)
 
@@ -176,6 +177,7 @@ class YamuxStream(Stream):
     def _end(self, failure: Exception) -> None:
         """Drop what is buffered and let nothing more happen."""
         self._chunks.clear()
+        self._finished = False
         self.break_off(failure)
 
     # ---- called by the connection
@@ -198,8 +200,12 @@ class YamuxStream(Stream):
         """The stream was aborted: what was received before is dropped."""
         self._end(failure)
 
+    def forgotten(self) -> None:
+        """The session knows the stream no more, and the peer may use its id again: 0 is nobody's."""
+        self._id = 0
+
     def break_off(self, failure: Exception) -> None:
-        """The connection is gone; what was received before may still be read."""
+        """The connection is gone; what was received before, and the end if it came, may still be read."""
         if self._failure is None:
             self._failure = failure
         self._readable.wake()
