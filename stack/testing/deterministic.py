@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from random import Random
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import trio
 import trio.testing
@@ -26,7 +26,7 @@ def seed_scheduler(seed: int) -> Iterator[None]:
     It holds for every trio loop of the process. Tasks that wait for threads, sockets or other processes still depend
     on those.
     """
-    names: dict[str, Any] = vars(_trio_run)
+    names = _trio_run.__dict__
     random: Random = names[_RANDOM]
     state, allowed = random.getstate(), names.get(_DETERMINISTIC)
     random.seed(seed)
