@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from errno import EMFILE, ENFILE
 from typing import Any
 
 import trio
 
-from .errors import DialError, LimitExceeded, PeerIdMismatch
+from .errors import DialError, LimitExceeded, LocalProtocolError, NegotiationError, PeerIdMismatch, Refused
 
 
 class StageName(StrEnum):
@@ -172,34 +173,54 @@ class DialReport:
 def _explain(stage: Stage, error: Exception) -> None:
     stage.error = str(error) or type(error).__name__
     stage.advice = stage.advice or _advice(stage.name, error)
-    if isinstance(error, LimitExceeded):
-        stage.limit = f"ours: {error.limit} {error.resource} in scope {error.scope}"
-    elif isinstance(error, PeerIdMismatch):
-        stage.expected, stage.found = str(error.expected), str(error.actual)
+    match error:
+        case LimitExceeded():
+            stage.limit = f"ours: {error.limit} {error.resource} in scope {error.scope}"
+        case Refused():
+            stage.limit = "ours: the connection gater"
+        case OSError(errno=number) if number in _OUT_OF_FILES:
+            stage.limit = "ours: open files, set by the operating system"
+        case PeerIdMismatch():
+            stage.expected, stage.found = str(error.expected), str(error.actual)
 
 
 def _advice(name: StageName, error: Exception) -> str:
-    if isinstance(error, LimitExceeded):
-        return "raise the limit in Limits(...), or close connections that are not needed"
-    if isinstance(error, PeerIdMismatch):
-        return "check the /p2p/ part of the address: the peer there has changed its key, or is another peer"
     match error:
+        case LimitExceeded():
+            return "raise the limit in Limits(...), or close connections that are not needed"
+        case Refused():
+            return "change the gater this host was opened with, if the peer should be reached"
+        case LocalProtocolError():
+            return "check the address: the peer did nothing wrong"
+        case PeerIdMismatch():
+            return "check the /p2p/ part of the address: the peer there has changed its key, or is another peer"
         case ConnectionRefusedError():
             return "nothing listens on that port: is the peer running, and is the port right?"
-        case trio.TooSlowError() if name is StageName.CONNECT:
-            return "no answer at all: a firewall may drop the packets, or the host is down"
+        case OSError(errno=number) if number in _OUT_OF_FILES:
+            return "raise the limit (ulimit -n), or close connections that are not needed"
+        case NegotiationError() if name is StageName.SECURITY_NEGOTIATION:
+            return "both sides need a security protocol in common, such as noise"
         case trio.TooSlowError():
-            return "the port accepts but stays silent: is it a libp2p port?"
+            return _SILENCE_ADVICE.get(name, _STAGE_ADVICE[name])
         case OSError() if name is StageName.CONNECT:
             return "check the address and the route to it"
     return _STAGE_ADVICE[name]
 
 
+_OUT_OF_FILES = (EMFILE, ENFILE)
+
 _STAGE_ADVICE = {
     StageName.RESOLVE: "check the name, and that DNS works from here",
     StageName.CONNECT: "check the address; `peerstack explain` with another address of the peer may help",
-    StageName.SECURITY_NEGOTIATION: "is it a libp2p port, and do both sides share a security protocol?",
+    StageName.SECURITY_NEGOTIATION: "is it a libp2p port? A peer whose limits are reached hangs up here, too",
     StageName.SECURITY: "the peer gave up or broke the handshake: its own log says why",
     StageName.MUXER_NEGOTIATION: "both sides need a stream muxer in common, such as yamux",
     StageName.IDENTIFY: "the connection works, but the peer does not answer identify",
+}
+
+_SILENCE_ADVICE = {
+    StageName.CONNECT: "no answer at all: a firewall may drop the packets, or the host is down",
+    StageName.SECURITY_NEGOTIATION: "the port accepts but stays silent: is it a libp2p port?",
+    StageName.SECURITY: "the peer fell silent half-way: it may be overloaded, or the way to it loses packets",
+    StageName.MUXER_NEGOTIATION: "the peer fell silent half-way: it may be overloaded, or the way to it loses packets",
 }
