@@ -76,9 +76,9 @@ async def open_background() -> AsyncIterator[trio.Nursery]:
                     raise
                 failure = error
             nursery.cancel_scope.cancel()
-    except BaseExceptionGroup:
+    except BaseExceptionGroup as crash:
         if failure is None:
             raise
-        raise failure from None
+        raise failure from crash
     if failure is not None:
         raise failure

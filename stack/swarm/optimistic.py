@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import trio
 
 from ..abc import Buffer, MuxedConnection, Stream
 from ..background import Guard
 from ..codes import StreamCode
-from ..errors import StackError
+from ..errors import NegotiationError, StackError, StreamReset
 from ..negotiation import optimistic_prefix, read_answer
 
 _ALONG = 4096
@@ -40,10 +43,28 @@ class OptimisticStream(Stream):
     async def send_all(self, data: Buffer) -> None:
         """Send everything, behind the proposal the first time."""
         with self._sending:
-            if self._refusal is not None:
-                raise self._refusal
+            self._check_refusal()
             if self._proposed or not await self._propose(data):
-                await self._stream.send_all(data)
+                with self._explaining_resets():
+                    await self._stream.send_all(data)
+
+    def _check_refusal(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+
+    @contextmanager
+    def _explaining_resets(self) -> Iterator[None]:
+        """Turn the reset by a peer that gave up negotiating into what it means."""
+        try:
+            yield
+        except StreamReset as error:
+            self._check_refusal()
+            if self._answered or error.code != StreamCode.NEGOTIATION_FAILED or not error.remote:
+                raise
+            self._refusal = NegotiationError(
+                f"the peer does not support {self.protocol}: it reset the stream", offered=(self.protocol,)
+            )
+            raise self._refusal from error
 
     async def _propose(self, data: Buffer = b"") -> bool:
         """Send the proposal unless it was sent; return whether `data`, being little, went along."""
@@ -57,14 +78,18 @@ class OptimisticStream(Stream):
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the stream takes bytes."""
-        await self._stream.wait_send_all_might_not_block()
+        self._check_refusal()
+        with self._explaining_resets():
+            await self._stream.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
         """End our direction."""
         with self._sending:
+            self._check_refusal()
             if not self._proposed:
                 await self._propose()
-            await self._stream.send_eof()
+            with self._explaining_resets():
+                await self._stream.send_eof()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Receive at least one byte, or `b""` at the end."""
@@ -73,12 +98,17 @@ class OptimisticStream(Stream):
         return await self._stream.receive_some(max_bytes)
 
     async def _read_answer(self) -> None:
-        if self._refusal is not None:
-            raise self._refusal
+        self._check_refusal()
         if not self._proposed:
             await self._propose()
+        answer = _Remembered(self._stream)
         try:
-            await read_answer(self._stream, self.protocol)
+            with self._explaining_resets():
+                await read_answer(answer, self.protocol)
+        except trio.Cancelled:
+            # The next call reads the answer from its beginning.
+            self._stream.unread(answer.taken)
+            raise
         except StackError as error:
             if not isinstance(error, trio.BrokenResourceError):
                 self._refusal = error
@@ -102,3 +132,18 @@ class OptimisticStream(Stream):
                 self._stream.reset()
         finally:
             await self._stream.aclose()
+
+
+class _Remembered:
+    """A stream as negotiation reads it, which remembers what was taken."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.taken = b""
+        self.unread = stream.unread
+        self.send_all = stream.send_all
+        self._stream = stream
+
+    async def receive_some(self, max_bytes: int | None = None, /) -> bytes:
+        data = bytes(await self._stream.receive_some(max_bytes))
+        self.taken += data
+        return data
