@@ -10,10 +10,10 @@ from multiaddr import Multiaddr
 
 from ..abc import MuxedConnection, Observer, Stream, StreamHandler
 from ..addressing import expand_unspecified, is_unspecified, parse_address, split_peer, with_peer
-from ..errors import DialError, InvalidAddress, InvalidInput
+from ..errors import ConnectionLost, DialError, InvalidAddress, InvalidInput
 from ..events import Event
 from ..identity import Identity, PeerId
-from ..report import DialReport, Outcome, StageName
+from ..report import Attempt, DialReport, Outcome, StageName
 from ..swarm import Connection, ObservedAddresses, Swarm, SwarmStatistics
 from .peerstore import Peerstore, Ttl
 from .quirks import takes_early_proposals
@@ -145,18 +145,39 @@ class Host:
         return connection.remote_peer, report
 
     async def _wait_identified(self, connection: Connection, report: DialReport) -> None:
-        attempt = next((item for item in report.attempts if item.outcome is Outcome.OK), None)
-        if attempt is None:
-            await connection.identified.wait()
-            return
+        attempt = _unidentified(report) or Attempt(str(connection.muxed.info.remote_address), report.epoch)
         try:
             with attempt.stage(StageName.IDENTIFY) as stage:
-                with trio.fail_after(self.swarm.config.identify_timeout):
-                    await connection.identified.wait()
+                try:
+                    await self._identified(connection)
+                except ConnectionLost:
+                    stage.limit = "theirs, most likely: it knew who we are when it hung up"
+                    stage.advice = "the peer's limits or its gater may refuse this host: its own log says why"
+                    raise
                 stage.found = self.peerstore.agent(connection.remote_peer) or None
         except trio.TooSlowError:
             # The connection stands all the same; who needs identify sees in the report that it is missing.
             attempt.outcome = Outcome.OK
+        except ConnectionLost:
+            if attempt not in report.attempts:
+                report.attempts.append(attempt)
+            raise report.error() from None
+
+    async def _identified(self, connection: Connection) -> None:
+        """Wait until the peer is identified. Raises trio.TooSlowError, and ConnectionLost if it hung up instead."""
+        timeout = self.swarm.config.identify_timeout
+        with trio.move_on_after(timeout):
+            await connection.identified.wait()
+            while connection.muxed.closed:
+                # It may have been one too many of a simultaneous dial.
+                others = self.swarm.connections(connection.remote_peer)
+                if not others:
+                    reason = connection.reason or "the peer hung up"
+                    raise ConnectionLost(f"{reason}, right after the handshake")
+                connection = others[0]
+                await connection.identified.wait()
+            return
+        raise trio.TooSlowError(f"no answer within {timeout:g} s")
 
     async def open_stream(self, peer: PeerId, *protocols: str) -> Stream:
         """Open a stream for the first of `protocols` that the peer supports, dialing if need be.
@@ -219,6 +240,13 @@ class Host:
     def statistics(self) -> HostStatistics:
         """Return a snapshot."""
         return HostStatistics(str(self.peer_id), self.protocols, self.swarm.statistics())
+
+
+def _unidentified(report: DialReport) -> Attempt | None:
+    """Return the attempt that made the connection, if it is the first to wait for identify."""
+    made = next((item for item in report.attempts if item.outcome is Outcome.OK), None)
+    waited_for = made is not None and any(stage.name is StageName.IDENTIFY for stage in made.stages)
+    return None if waited_for else made
 
 
 def parse_targets(targets: Sequence[Target]) -> tuple[PeerId | None, list[Multiaddr]]:

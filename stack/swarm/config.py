@@ -21,6 +21,10 @@ class SwarmConfig:
     """For an inbound stream to agree on a protocol (js-libp2p: 10 s); a slow-loris holds a task that long."""
     identify_timeout: float = 5.0
     """For identify to finish on a new connection before `connect` returns without it (go and js: 5 s)."""
+    handler_grace: float = 1.0
+    """For handlers, after their connection is gone, to finish with what they have received."""
+    redundant_interval: float = 1.0
+    """Between two looks at whether a connection that a simultaneous dial made superfluous is idle."""
     dials_per_peer: int = 8
     """Addresses of one peer dialed at once (go-libp2p: 8)."""
     addresses_per_dial: int = 25
@@ -28,7 +32,7 @@ class SwarmConfig:
     trim_interval: float = 10.0
     """Between two looks at whether connections should be trimmed."""
     raise_handler_errors: bool = False
-    """For tests: let an exception of a handler end the swarm instead of its stream only."""
+    """For tests: let a bug in a handler, or in the serving of a connection, end the swarm instead of that alone."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 
 import trio
 from multiaddr import Multiaddr
@@ -10,7 +11,7 @@ from multiaddr import Multiaddr
 from ..abc import Gater, MuxedConnection, Transport
 from ..addressing import needs_resolving, split_peer
 from ..addressing.resolve import Resolver
-from ..errors import DialError, LimitExceeded, LocalProtocolError, Refused, ResolveError, StackError
+from ..errors import LocalProtocolError, Refused, ResolveError, StackError
 from ..identity import PeerId
 from ..limits import Reservation, Scopes
 from ..report import Attempt, DialReport, Outcome, StageName
@@ -26,13 +27,27 @@ Own = Callable[[MuxedConnection, Reservation], Awaitable[Connection]]
 class _Dial:
     """A dial under way, and those who wait for it."""
 
-    def __init__(self, report: DialReport) -> None:
-        self.report = report
+    def __init__(self, peer: PeerId | None, addresses: Collection[Multiaddr]) -> None:
+        self.peer = peer
+        self.addresses = frozenset(addresses)
+        self.report = DialReport(None if peer is None else str(peer))
         self.scope = trio.CancelScope()
-        self.done = trio.Event()
+        self.ended = trio.Event()
+        self.finished = False
+        """Whether it ran to its end, rather than being cut short by the end of the host."""
         self.connection: Connection | None = None
-        self.error: StackError | None = None
         self.waiting = 0
+
+    async def wait(self) -> Connection | None:
+        """Wait for the outcome; when the last of those who wait is cancelled, so is the dial."""
+        self.waiting += 1
+        try:
+            await self.ended.wait()
+        finally:
+            self.waiting -= 1
+            if not self.waiting:
+                self.scope.cancel()
+        return self.connection
 
 
 class Dialer:
@@ -63,39 +78,39 @@ class Dialer:
     ) -> tuple[Connection, DialReport]:
         """Dial until one address answers as `peer` (anybody when None). Raises DialError with its report.
 
-        Two callers who want one peer share one dial, which is cancelled when the last of them is.
+        Two callers who want one peer share one dial, which is cancelled when the last of them is. When it fails, a
+        caller who knows more addresses dials again.
         """
         if peer == self._local_peer:
             raise LocalProtocolError(f"{peer} is this host itself")
-        dial = self._pending.get(peer) if peer is not None else None
-        if dial is None:
-            dial = _Dial(DialReport(None if peer is None else str(peer)))
-            if peer is not None:
-                self._pending[peer] = dial
-            nursery.start_soon(self._run, dial, peer, addresses)
-        dial.waiting += 1
-        try:
-            await dial.done.wait()
-        finally:
-            dial.waiting -= 1
-            if not dial.waiting:
-                dial.scope.cancel()
-        if dial.error is not None:
-            raise dial.error
-        if dial.connection is None:
-            raise dial.report.error()
-        return dial.connection, dial.report
+        while True:
+            dial = None if peer is None else self._pending.get(peer)
+            if dial is None or dial.scope.cancel_called:
+                dial = self._begin(nursery, peer, addresses)
+            connection = await dial.wait()
+            if connection is not None:
+                return connection, dial.report
+            if not dial.finished:
+                dial.report.notes.append("the host was closed meanwhile")
+            if not dial.finished or dial.addresses.issuperset(addresses):
+                raise dial.report.error()
 
-    async def _run(self, dial: _Dial, peer: PeerId | None, addresses: Sequence[Multiaddr]) -> None:
+    def _begin(self, nursery: trio.Nursery, peer: PeerId | None, addresses: Sequence[Multiaddr]) -> _Dial:
+        dial = _Dial(peer, addresses)
+        if peer is not None:
+            self._pending[peer] = dial
+        nursery.start_soon(self._run, dial, addresses)
+        return dial
+
+    async def _run(self, dial: _Dial, addresses: Sequence[Multiaddr]) -> None:
         try:
             with dial.scope:
-                dial.connection = await self._dial(dial.report, peer, addresses)
-        except DialError as error:
-            dial.error = error
+                dial.connection = await self._dial(dial.report, dial.peer, addresses)
+                dial.finished = True
         finally:
-            if peer is not None:
-                del self._pending[peer]
-            dial.done.set()
+            if dial.peer is not None and self._pending.get(dial.peer) is dial:
+                del self._pending[dial.peer]
+            dial.ended.set()
 
     async def _dial(self, report: DialReport, peer: PeerId | None, addresses: Sequence[Multiaddr]) -> Connection | None:
         resolved = await self._resolve(report, addresses)
@@ -116,42 +131,40 @@ class Dialer:
     async def _dial_address(self, attempt: Attempt, peer: PeerId | None, address: Multiaddr) -> Connection:
         transport = self._transport_for(address)
         assert transport is not None, "addresses without a transport were filtered out"
+        stage = StageName.CONNECT
         try:
             reservation = self._scopes.dial()
-        except LimitExceeded as error:
-            attempt.fail(StageName.CONNECT, error)
-            raise
-        try:
-            muxed = await transport.dial(address, peer, attempt)
             try:
-                if muxed.info.remote_peer == self._local_peer:
-                    await muxed.aclose()
-                    raise LocalProtocolError("the address leads back to this host itself")
+                muxed = await transport.dial(address, peer, attempt)
+                stage = StageName.SECURITY  # where the peer became known
                 connection = await self._own(muxed, reservation)
-            except StackError as error:
-                attempt.fail(StageName.SECURITY, error)
+            except BaseException:
+                reservation.release()
                 raise
-            attempt.outcome = Outcome.OK
-            return connection
-        except BaseException:
-            reservation.release()
+        except (StackError, OSError, trio.TooSlowError) as error:
+            if attempt.failure is None:  # it failed between the stages, as by a limit of ours
+                attempt.fail(stage, error)
             raise
+        attempt.outcome = Outcome.OK
+        return connection
 
-    async def _resolve(self, report: DialReport, addresses: Iterable[Multiaddr]) -> list[Multiaddr]:
-        resolved: list[Multiaddr] = []
-        for address in addresses:
-            if not needs_resolving(address):
-                resolved.append(address)
-                continue
-            record = report.resolution(address)
-            try:
-                with record.stage(StageName.RESOLVE) as stage:
-                    found = await self._resolver.resolve(address)
-                    stage.found = ", ".join(map(str, found))
-                    resolved += found
-            except ResolveError:
-                continue
-        return resolved
+    async def _resolve(self, report: DialReport, addresses: Sequence[Multiaddr]) -> list[Multiaddr]:
+        """Put what names stand for in their places; all are looked up at once, since any of them may be slow."""
+        names = [address for address in dict.fromkeys(addresses) if needs_resolving(address)]
+        limit = self._config.addresses_per_dial
+        if len(names) > limit:
+            report.notes.append(f"only the first {limit} of {len(names)} names were looked up")
+        found: dict[Multiaddr, list[Multiaddr]] = {name: [] for name in names}
+        async with trio.open_nursery() as nursery:
+            for name in names[:limit]:
+                nursery.start_soon(self._look_up, report.resolution(name), name, found[name])
+        return [each for address in addresses for each in found.get(address, [address])]
+
+    async def _look_up(self, record: Attempt, name: Multiaddr, found: list[Multiaddr]) -> None:
+        with suppress(ResolveError), record.stage(StageName.RESOLVE) as stage:
+            found += await self._resolver.resolve(name)
+            stage.found = ", ".join(map(str, found))
+            record.outcome = Outcome.OK
 
     def _filter(self, report: DialReport, peer: PeerId | None, addresses: Iterable[Multiaddr]) -> list[Multiaddr]:
         """Keep the addresses that can and may be dialed; note the others."""

@@ -9,7 +9,7 @@ import trio
 
 from ..abc import Direction, Stream, StreamHandler
 from ..codes import StreamCode
-from ..errors import ConnectionLost, LimitExceeded, NegotiationError, StackError
+from ..errors import ConnectionLost, DialError, LimitExceeded, LocalProtocolError, NegotiationError, StackError
 from ..events import Event, HandlerFailed, StreamClosed, StreamOpened
 from ..limits import Reservation, Scopes
 from ..negotiation import negotiate_inbound, negotiate_outbound
@@ -41,35 +41,42 @@ class Streams:
         except BaseException:
             reservation.release()
             raise
-        connection.outbound_streams[stream] = reservation
+        connection.when_closed(stream, lambda: self._outbound_closed(connection, stream, reservation))
+        early = supported and len(protocols) == 1
         try:
-            if supported and len(protocols) == 1:
-                protocol = protocols[0]
-                opened: Stream = OptimisticStream(stream, protocol)
-            else:
-                protocol = stream.protocol = await negotiate_outbound(stream, protocols)
-                opened = stream
+            protocol = protocols[0] if early else await negotiate_outbound(stream, protocols)
             self._scopes.negotiated(reservation, connection.scope, protocol)
         except BaseException as error:
             stream.reset(StreamCode.NEGOTIATION_FAILED if isinstance(error, NegotiationError) else StreamCode.NONE)
             raise
+        stream.protocol = protocol
         self._notify(StreamOpened(connection.remote_peer, protocol, Direction.OUTBOUND))
-        return opened
+        return OptimisticStream(stream, protocol) if early else stream
+
+    def _outbound_closed(self, connection: Connection, stream: Stream, reservation: Reservation) -> None:
+        reservation.release()
+        if stream.protocol:
+            self._notify(StreamClosed(connection.remote_peer, stream.protocol))
 
     async def accept(self, connection: Connection, nursery: trio.Nursery) -> None:
         """Serve every stream the peer opens, each in a task of `nursery`, until the connection is gone."""
+        refused = 0
         while True:
             try:
                 stream = await connection.muxed.accept_stream()
             except ConnectionLost:
-                return
+                break
             try:
                 reservation = connection.scope.open_stream(inbound=True)
             except LimitExceeded as error:
-                _log.debug("a stream of %s is refused: %s", connection.remote_peer, error)
                 stream.reset(StreamCode.RESOURCE_LIMIT)
+                refused += 1
+                if refused == 1:  # a flood must not fill the log, too
+                    _log.debug("a stream of %s is refused: %s", connection.remote_peer, error)
                 continue
             nursery.start_soon(self._serve, connection, stream, reservation)
+        if refused > 1:
+            _log.debug("in all, %d streams of %s were refused by limits of ours", refused, connection.remote_peer)
 
     async def _serve(self, connection: Connection, stream: Stream, reservation: Reservation) -> None:
         with reservation:
@@ -102,7 +109,9 @@ class Streams:
             reason = str(error)
         else:
             stream.protocol = protocol
-            return self.handlers.get(protocol)
+            if (handler := self.handlers.get(protocol)) is not None:
+                return handler
+            reason = f"{protocol} is no longer served"
         _log.debug("a stream of %s is refused: %s", connection.remote_peer, reason)
         stream.reset(code)
         return None
@@ -111,11 +120,12 @@ class Streams:
         """Run a handler: one of the two places where any exception is caught, since it must cost its stream only."""
         try:
             await handler(stream)
-        except (StackError, trio.BrokenResourceError) as error:
-            # The peer reset the stream, vanished, or broke the protocol: its fault, and no news.
-            _log.debug("%s with %s ended: %s", stream.protocol, stream.remote_peer, error)
-            stream.reset(StreamCode.PROTOCOL_VIOLATION)
+            await stream.aclose()
         except Exception as error:
+            if _caused_by_peer(error):
+                _log.debug("%s with %s ended: %s", stream.protocol, stream.remote_peer, _describe(error))
+                stream.reset(_code(error))
+                return
             if self._config.raise_handler_errors:
                 raise
             _log.exception("the handler of %s raised; its stream with %s is reset", stream.protocol, stream.remote_peer)
@@ -124,5 +134,22 @@ class Streams:
         except BaseException:
             stream.reset(StreamCode.SHUTDOWN)
             raise
-        else:
-            await stream.aclose()
+
+
+def _caused_by_peer(error: BaseException) -> bool:
+    """Say whether a handler ended since the peer reset the stream, vanished, dawdled, or broke the protocol."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_caused_by_peer, error.exceptions))
+    if isinstance(error, (LocalProtocolError, DialError)):
+        return False
+    return isinstance(error, (StackError, trio.BrokenResourceError, trio.TooSlowError))
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(map(_describe, error.exceptions))
+    return str(error) or type(error).__name__
+
+
+def _code(error: BaseException) -> StreamCode:
+    return StreamCode.RESOURCE_LIMIT if isinstance(error, LimitExceeded) else StreamCode.PROTOCOL_VIOLATION

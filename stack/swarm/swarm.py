@@ -32,6 +32,9 @@ from .trim import Candidate, Trimmer
 
 _log = logging.getLogger(__name__)
 
+_EXPECTED = (StackError, OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
+"""What a peer or the network can cause."""
+
 ConnectionHook = Callable[[Connection], Awaitable[None]]
 """Runs beside every new connection, such as identify; `Connection.identified` is set when it returns."""
 
@@ -84,6 +87,9 @@ class Swarm:
             own=self._start,
         )
         self._listeners: list[Listener] = []
+        self._handshakes: dict[trio.CancelScope, Reservation] = {}
+        """Arriving connections that are not authenticated yet, the oldest first."""
+        self._tidying: set[PeerId] = set()
         self._nursery: trio.Nursery | None = None
 
     # ---- life
@@ -94,7 +100,10 @@ class Swarm:
             self._nursery = nursery
             nursery.start_soon(self._trim_now_and_then)
             task_status.started()
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
 
     async def aclose(self) -> None:
         """Stop listening, say goodbye to every peer, and end `run`."""
@@ -127,9 +136,10 @@ class Swarm:
         transport = next((item for item in self._transports if item.can_listen(address)), None)
         if transport is None:
             raise InvalidAddress(f"no transport of this host can listen on {address}")
+        nursery = self._running
         listener = await transport.listen(address)
         self._listeners.append(listener)
-        self._running.start_soon(self._serve_listener, listener)
+        nursery.start_soon(self._serve_listener, listener)
         self._notify(ListenStarted(listener.address))
         return listener.address
 
@@ -155,32 +165,62 @@ class Swarm:
         try:
             if self._gater is not None and not self._gater.allow_accept(incoming.remote_address):
                 raise Refused("our connection gater refuses the address")
-            reservation = self.scopes.accept(incoming.remote_address, trio.current_time())
+            reservation = self._accept(incoming.remote_address)
         except (Refused, LimitExceeded) as error:
             await incoming.refuse()
-            self._inbound_failed(incoming, error)
+            self._inbound_failed(incoming, str(error))
             return
         self._running.start_soon(self._handshake, incoming, reservation)
+
+    def _accept(self, remote_address: Multiaddr) -> Reservation:
+        """Count an arriving connection; when too many shake hands already, the oldest handshake makes room.
+
+        Else a few peers that dawdle would keep out everybody: a handshake takes well under a second if it is honest.
+        """
+        now = trio.current_time()
+        try:
+            return self.scopes.accept(remote_address, now)
+        except LimitExceeded as error:
+            if error.scope != self.scopes.transient.name or not self._handshakes:
+                raise
+            scope = next(iter(self._handshakes))
+            self._handshakes.pop(scope).release()
+            scope.cancel()
+            return self.scopes.accept(remote_address, now)
 
     async def _handshake(self, incoming: Incoming, reservation: Reservation) -> None:
         """Authenticate an arriving connection and serve it; what the peer does wrong ends here."""
         with reservation:
             try:
-                with trio.fail_after(self.config.inbound_timeout):
-                    muxed = await incoming.upgrade()
+                muxed = await self._upgrade(incoming, reservation)
                 connection = await self._enter(muxed, reservation)
-            except trio.TooSlowError:
-                error: Exception = ConnectionLost("the peer did not finish the handshake in time")
-            except (StackError, OSError) as caught:
-                error = caught
+            except Exception as error:  # noqa: BLE001 - a supervisor, see `_reason`
+                self._inbound_failed(incoming, self._reason(error, f"the handshake with {incoming.remote_address}"))
             else:
                 await self._serve(connection)
-                return
-            self._inbound_failed(incoming, error)
 
-    def _inbound_failed(self, incoming: Incoming, error: Exception) -> None:
-        _log.debug("connection from %s refused: %s", incoming.remote_address, error)
-        self._notify(InboundRefused(incoming.remote_address, str(error)))
+    def _reason(self, error: Exception, what: str) -> str:
+        """Say why a connection ended. A bug, ours or of a plug-in, is logged and costs no more than the connection."""
+        if not isinstance(error, _EXPECTED):
+            if self.config.raise_handler_errors:
+                raise error
+            _log.error("%s failed by a bug", what, exc_info=error)
+        return str(error) or type(error).__name__
+
+    async def _upgrade(self, incoming: Incoming, reservation: Reservation) -> MuxedConnection:
+        with trio.move_on_after(self.config.inbound_timeout) as scope:
+            self._handshakes[scope] = reservation
+            try:
+                return await incoming.upgrade()
+            finally:
+                evicted = self._handshakes.pop(scope, None) is None
+        if evicted:
+            raise ConnectionLost("its handshake was the oldest of too many, and gave way to a newer connection")
+        raise ConnectionLost("the peer did not finish the handshake in time")
+
+    def _inbound_failed(self, incoming: Incoming, reason: str) -> None:
+        _log.debug("connection from %s refused: %s", incoming.remote_address, reason)
+        self._notify(InboundRefused(incoming.remote_address, reason))
 
     # ---- dialing
 
@@ -221,58 +261,66 @@ class Swarm:
 
     async def _enter(self, muxed: MuxedConnection, reservation: Reservation) -> Connection:
         """Enter an authenticated connection into the table, or close it if gater or limits refuse."""
+        peer = muxed.info.remote_peer
         try:
+            if peer == self.local_peer:
+                raise LocalProtocolError("the address leads back to this host itself")
             if self._gater is not None and not self._gater.allow_connection(muxed.info):
-                raise Refused(f"our connection gater refuses peer {muxed.info.remote_peer}")
-            scope = self.scopes.connected(reservation, muxed.info.remote_peer, muxed.info.remote_address)
-        except (Refused, LimitExceeded):
+                raise Refused(f"our connection gater refuses peer {peer}")
+            scope = self.scopes.connected(reservation, peer, muxed.info.remote_address)
+        except (LocalProtocolError, Refused, LimitExceeded):
             await muxed.aclose()
             raise
         connection = Connection(muxed, scope)
         self._table.add(connection)
         self._notify(ConnectionOpened(muxed.info))
+        if self._table.redundant(peer) and peer not in self._tidying:
+            self._tidying.add(peer)
+            self._running.start_soon(self._close_redundant, peer)
         return connection
 
     async def _serve(self, connection: Connection) -> None:
         """Run a connection and serve its streams until it ends."""
-        reason: str | None = None
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._streams.accept, connection, nursery)
-                nursery.start_soon(self._run_hook, connection)
-                try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._streams.accept, connection, nursery)
+            nursery.start_soon(self._run_hook, connection)
+            try:
+                # It may have been closed again before this task had its first turn.
+                if not connection.muxed.closed:
                     await connection.muxed.run()
-                except StackError as error:
-                    reason = str(error)
-                nursery.cancel_scope.cancel()
-        finally:
-            connection.identified.set()
-            self._leave(connection, reason)
+            except Exception as error:  # noqa: BLE001 - a supervisor, see `_reason`
+                connection.reason = self._reason(error, f"the connection to {connection.remote_peer}")
+            finally:
+                self._leave(connection)
+            # Its streams are broken, but what they received may still be read.
+            nursery.cancel_scope.deadline = trio.current_time() + self.config.handler_grace
 
     async def _run_hook(self, connection: Connection) -> None:
         if self.on_connection is not None:
             await self.on_connection(connection)
         connection.identified.set()
-        await self._close_redundant(connection.remote_peer)
 
     async def _close_redundant(self, peer: PeerId) -> None:
-        connection = self._table.redundant(peer)
-        if connection is not None:
-            _log.debug("closing a connection to %s that a simultaneous dial made superfluous", peer)
-            await connection.muxed.aclose()
+        """Close connections of ours that simultaneous dials made superfluous, as soon as they are idle."""
+        while redundant := self._table.redundant(peer):
+            await trio.sleep(self.config.redundant_interval)
+            for connection in redundant:
+                if connection.idle and connection in self._table.redundant(peer):
+                    _log.debug("closing a connection to %s that a simultaneous dial made superfluous", peer)
+                    await connection.muxed.aclose()
+        self._tidying.discard(peer)
 
-    def _leave(self, connection: Connection, reason: str | None) -> None:
+    def _leave(self, connection: Connection) -> None:
+        peer = connection.remote_peer
         self._table.remove(connection)
+        connection.identified.set()
         connection.gone.set()
         connection.scope.close()
-        for reservation in connection.outbound_streams.values():
-            reservation.release()
-        connection.outbound_streams.clear()
-        peer = connection.remote_peer
-        if reason is not None:
-            _log.debug("connection to %s lost: %s", peer, reason)
-        self._notify(ConnectionClosed(connection.muxed.info, reason))
-        if self._table.best(peer) is None:
+        connection.drop_streams()
+        if connection.reason is not None:
+            _log.debug("connection to %s lost: %s", peer, connection.reason)
+        self._notify(ConnectionClosed(connection.muxed.info, connection.reason))
+        if peer not in self._table.peers:
             self.trimmer.forget(peer)
             if self.on_disconnected is not None:
                 self.on_disconnected(peer)

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import trio
 
 from ..abc import Direction, MuxedConnection, Stream
 from ..identity import PeerId
-from ..limits import ConnectionScope, Reservation
+from ..limits import ConnectionScope
 
 
 class Connection:
     """A connection in the table: the muxed connection, what it counts as, and whether identify is done."""
 
-    __slots__ = ("gone", "identified", "muxed", "opened", "outbound_streams", "scope")
+    __slots__ = ("_on_closed", "gone", "identified", "muxed", "opened", "reason", "scope")
 
     def __init__(self, muxed: MuxedConnection, scope: ConnectionScope) -> None:
         self.muxed = muxed
         self.scope = scope
         self.gone = trio.Event()
         """Set when the connection has left the table."""
+        self.reason: str | None = None
+        """Why it was lost; None while it is open, and after an orderly end."""
         self.opened = trio.current_time()
         """On trio's clock, in seconds."""
         self.identified = trio.Event()
         """Set when identify has finished, well or not."""
-        self.outbound_streams: dict[Stream, Reservation] = {}
+        self._on_closed: dict[Stream, Callable[[], None]] = {}
         muxed.on_stream_closed = self._stream_closed
 
     @property
@@ -33,10 +35,24 @@ class Connection:
         """The authenticated peer."""
         return self.muxed.info.remote_peer
 
+    @property
+    def idle(self) -> bool:
+        """Whether identify is done and no stream is open."""
+        return self.identified.is_set() and self.muxed.stream_count == 0
+
+    def when_closed(self, stream: Stream, callback: Callable[[], None]) -> None:
+        """Call back once when the stream is done, or the connection is lost."""
+        self._on_closed[stream] = callback
+
+    def drop_streams(self) -> None:
+        """Take all streams for closed: the connection is gone."""
+        for stream in list(self._on_closed):
+            self._stream_closed(stream)
+
     def _stream_closed(self, stream: Stream) -> None:
-        reservation = self.outbound_streams.pop(stream, None)
-        if reservation is not None:
-            reservation.release()
+        callback = self._on_closed.pop(stream, None)
+        if callback is not None:
+            callback()
 
 
 class ConnectionTable:
@@ -78,17 +94,13 @@ class ConnectionTable:
         if not connections:
             del self._connections[connection.remote_peer]
 
-    def redundant(self, peer: PeerId) -> Connection | None:
-        """Return an idle connection of ours that a simultaneous dial of the peer made superfluous.
+    def redundant(self, peer: PeerId) -> list[Connection]:
+        """Return the connections dialed by us that simultaneous dials made superfluous.
 
         Both sides prefer the connection dialed by the lower peer id, and only the dialer of the other one closes
         it, so that they never close one each.
         """
-        for connection in self.of(peer)[1:]:
-            idle = connection.muxed.stream_count == 0 and connection.identified.is_set()
-            if idle and connection.muxed.info.direction is Direction.OUTBOUND:
-                return connection
-        return None
+        return [item for item in self.of(peer)[1:] if item.muxed.info.direction is Direction.OUTBOUND]
 
     def _rank(self, connection: Connection) -> tuple[bool, float]:
         ours = connection.muxed.info.direction is Direction.OUTBOUND
