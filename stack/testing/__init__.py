@@ -4,6 +4,7 @@ from ..memory import MemoryPipe, memory_pipe_pair
 from .channel_checks import check_channel
 from .connections import Side, connection_infos, muxed_pair
 from .deterministic import run_deterministic, seed_scheduler
+from .identities import seeded_identity
 from .link import LinkConditions, OnLoss
 from .muxer_checks import check_muxer
 from .network import SimulatedNetwork, SimulatedNode
@@ -36,4 +37,5 @@ __all__ = [
     "plain_channel_pair",
     "run_deterministic",
     "seed_scheduler",
+    "seeded_identity",
 ]

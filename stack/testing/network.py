@@ -116,7 +116,8 @@ class SimulatedNetwork:
     def trace_hash(self, *, contents: bool = True) -> str:
         """Return one hash over all that happened; `contents=False` leaves out what the bytes were.
 
-        Encrypted traffic needs the latter: its keys come from the operating system and not from the seed.
+        Encrypted traffic needs the latter: its keys come from the operating system and not from the seed. Whole hosts
+        need `seeded_identity` as well, since peers compare their ids.
         """
         return self.trace.hash(contents=contents)
 

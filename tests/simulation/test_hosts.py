@@ -17,6 +17,7 @@ from peerstack.stack.testing import (
     RecordingObserver,
     SimulatedNetwork,
     run_deterministic,
+    seeded_identity,
 )
 
 ECHO = "/echo/1"
@@ -39,7 +40,12 @@ async def hosts(
         return
     first, *rest = names
     watching = [observers[first]] if observers and first in observers else []
-    opened = open_host(listen=["/memory/0"], transports=[network.node(first)], observers=watching)
+    opened = open_host(
+        listen=["/memory/0"],
+        identity=seeded_identity(network.random),
+        transports=[network.node(first)],
+        observers=watching,
+    )
     async with opened as host, hosts(network, *rest, observers=observers) as others:
         host.handle(ECHO, echo)
         yield [host, *others]
