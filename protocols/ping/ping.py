@@ -115,15 +115,15 @@ async def serve(stream: Stream, config: PingConfig = _DEFAULT) -> None:
     Raises RemoteProtocolError when the stream ends inside a ping.
     """
     reader = BufferedReader(stream)
-    with trio.move_on_after(config.total):
+    end = trio.current_time() + config.total
+    # One scope whose deadline moves: a scope for each ping would cost more than the rest of the echo.
+    with trio.CancelScope() as scope:
         while True:
-            with trio.move_on_after(config.idle):
-                try:
-                    payload = await reader.receive_exactly(SIZE)
-                except EndOfMessages:
-                    await stream.aclose()
-                    return
-                await stream.send_all(payload)
-                continue
-            break
+            scope.deadline = min(trio.current_time() + config.idle, end)
+            try:
+                payload = await reader.receive_exactly(SIZE)
+            except EndOfMessages:
+                await stream.aclose()
+                return
+            await stream.send_all(payload)
     stream.reset()

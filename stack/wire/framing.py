@@ -46,6 +46,8 @@ class BufferedReader:
         """Return `count` bytes; EndOfMessages if none was left, RemoteProtocolError if some were."""
         while len(self._buffer) < count:
             chunk = await self._stream.receive_some()
+            if len(chunk) == count and not self._buffer:
+                return bytes(chunk)
             if not chunk:
                 raise _ended(bool(self._buffer))
             self._buffer += chunk
