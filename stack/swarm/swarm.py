@@ -112,7 +112,9 @@ class Swarm:
         async with trio.open_nursery() as nursery:
             for connection in self._table:
                 nursery.start_soon(connection.muxed.aclose)
-        self._running.cancel_scope.cancel()
+        # A cancellation from outside the block has reached `run` already.
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
 
     @property
     def _running(self) -> trio.Nursery:
