@@ -60,7 +60,8 @@ class YamuxStream(Stream):
         return self._connection
 
     def __repr__(self) -> str:
-        return f"<YamuxStream {self._id or 'closed'} {self.protocol or 'not negotiated'} with {self._connection.remote_peer}>"
+        number, protocol = self._id or "closed", self.protocol or "not negotiated"
+        return f"<YamuxStream {number} {protocol} with {self._connection.remote_peer}>"
 
     # ---- sending
 

@@ -144,7 +144,7 @@ async def test_joining_stops_at_a_bound() -> None:
         for _ in range(100):
             await stream.send_all(bytes(1000))
             await trio.testing.wait_all_tasks_blocked()
-        sizes = []
+        sizes: list[int] = []
         while sum(sizes) < 100_000:
             sizes.append(len(await accepted.receive_some()))
         assert sizes == [65_000, 35_000]
