@@ -71,6 +71,11 @@ class Peer:
         """The first address it listens on, with its peer id."""
         return self.addresses[0]
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     async def __aenter__(self) -> Self:
         pipe = subprocess.PIPE
         try:

@@ -1,0 +1,78 @@
+"""What is asked of ours: ratios within one run, and a few absolute bounds."""
+
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from benchmarks.measures import LABELS, MEASURES, OURS, SEALED
+from benchmarks.results import Results, Spread, ratios
+
+RELATIONS: Mapping[str, Callable[[float, float], bool]] = {
+    "≥": operator.ge,
+    ">": operator.gt,
+    "≤": operator.le,
+    "<": operator.lt,
+}
+
+
+class Verdict(StrEnum):
+    """Whether a goal was reached."""
+
+    REACHED = "reached"
+    MISSED = "missed"
+    UNKNOWN = "not measured"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A bound on ours: on its number, or on the ratio of its number to another's."""
+
+    what: str
+    measure: str
+    against: str | None
+    """Whose number ours is divided by, if any's."""
+    relation: str
+    bound: float
+
+    def found(self, results: Results) -> Spread | None:
+        """Return the ratio in each round, or the number, as median, least and greatest; None if not measured."""
+        ours = results.of(self.measure, OURS)
+        if self.against is None:
+            return Spread.of(ours)
+        return Spread.of(ratios(ours, results.of(self.measure, self.against)))
+
+    def verdict(self, results: Results) -> Verdict:
+        """Return whether the median keeps to the bound."""
+        found = self.found(results)
+        if found is None:
+            return Verdict.UNKNOWN
+        return Verdict.REACHED if RELATIONS[self.relation](found.median, self.bound) else Verdict.MISSED
+
+    @property
+    def target(self) -> str:
+        """The bound in words."""
+        if self.against is None:
+            unit = MEASURES[self.measure].unit
+            return f"{self.relation} {self.bound:g} {unit}".strip()
+        return f"{self.relation} {self.bound:g} x {LABELS[self.against]}"
+
+
+def _throughput() -> Iterable[Goal]:
+    for measure in ("download", "upload"):
+        yield Goal(f"Throughput, {measure}", measure, SEALED, "≥", 0.65)
+        yield Goal(f"Throughput, {measure}", measure, "js", "≥", 2.5)
+        yield Goal(f"Throughput, {measure}", measure, "go", ">", 1)
+
+
+GOALS = (
+    *_throughput(),
+    Goal("Ping, round trip", "ping", "js", "<", 1),
+    Goal("Ping, round trip", "ping", "go", "≤", 2.5),
+    Goal("Dials, one after another", "dials", "js", "≥", 3),
+    Goal("Streams, one after another", "streams", "js", "≥", 1),
+    Goal("Streams, 100 at once", "streams100", "js", "≥", 1),
+    Goal("Memory of an idle connection", "listener_rss", None, "≤", 50),
+    Goal("Import, above the bare interpreter", "import", None, "<", 250),
+    Goal("Packages beyond the four dependencies and theirs", "beyond", None, "≤", 0),
+)

@@ -1,0 +1,176 @@
+"""What is measured, in groups, and who takes part."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+OURS = "peerstack"
+RAW = "raw"
+SEALED = "sealed"
+CEILINGS = (RAW, SEALED)
+FOREIGN = ("go", "rust", "js", "py")
+BARE = "bare"
+TRIO = "trio"
+FOUR = "four"
+LABELS = {
+    OURS: "peerstack",
+    "go": "go-libp2p",
+    "rust": "rust-libp2p",
+    "js": "js-libp2p",
+    "py": "py-libp2p",
+    RAW: "trio TCP, plain",
+    SEALED: "trio TCP, encrypted frames",
+    BARE: "bare interpreter",
+    TRIO: "trio alone",
+    FOUR: "the four dependencies alone",
+}
+"""Names of those who take part, in the order in which tables and bars show them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """One number."""
+
+    key: str
+    title: str
+    unit: str
+    more_is_better: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Measures that are taken together."""
+
+    key: str
+    title: str
+    how: str
+    """How they are taken, a sentence or two for the document."""
+    measures: Sequence[Measure]
+    entrants: Sequence[str]
+    """Who can take part."""
+    once: bool = False
+    """Whether another round could only find the same."""
+
+
+GROUPS = (
+    Group(
+        key="throughput",
+        title="Throughput of one stream",
+        how="One stream, {megabytes} MiB in writes of 256 KiB over the perf protocol, after an eighth of that each way "
+        "as a warm-up. The clock of the dialer.",
+        measures=(
+            Measure(key="download", title="download", unit="MiB/s", more_is_better=True),
+            Measure(key="upload", title="upload", unit="MiB/s", more_is_better=True),
+        ),
+        entrants=(OURS, *FOREIGN, *CEILINGS),
+    ),
+    Group(
+        key="ping",
+        title="Round trip",
+        how="The median of {pings} pings of 32 bytes on one stream, after a tenth of that as a warm-up.",
+        measures=(Measure(key="ping", title="ping", unit="µs"),),
+        entrants=(OURS, *FOREIGN, RAW),
+    ),
+    Group(
+        key="dials",
+        title="Dials",
+        how="TCP connect, Noise, yamux, one ping, close: {dials} one after another, then {dials_at_once_count} by 50 "
+        "hosts side by side. Who would take more than {patience:g} seconds does fewer. Plain TCP does the same without "
+        "Noise and yamux.",
+        measures=(
+            Measure(key="dials", title="one after another", unit="/s", more_is_better=True),
+            Measure(key="dials50", title="50 at once", unit="/s", more_is_better=True),
+        ),
+        entrants=(OURS, *FOREIGN, RAW),
+    ),
+    Group(
+        key="streams",
+        title="Streams",
+        how="Open a stream, send 32 bytes, half-close, read them back and the end: {streams} one after another, then "
+        "{streams_at_once_count}, 100 at a time, all on one connection.",
+        measures=(
+            Measure(key="streams", title="one after another", unit="/s", more_is_better=True),
+            Measure(key="streams100", title="100 at once", unit="/s", more_is_better=True),
+        ),
+        entrants=(OURS, *FOREIGN),
+    ),
+    Group(
+        key="memory",
+        title="Memory of an idle connection",
+        how="What {idle} idle connections, each from another host, add to the listening process, divided by their "
+        "number: resident set (RSS) and proportional set (PSS), {settle:g} s after the last dial, against the "
+        "same process with 8 connections. The dialing process holds a whole host for each connection.",
+        measures=(
+            Measure(key="listener_rss", title="listener, RSS", unit="KiB"),
+            Measure(key="listener_pss", title="listener, PSS", unit="KiB"),
+            Measure(key="dialer_rss", title="dialer with its host, RSS", unit="KiB"),
+        ),
+        entrants=(OURS, *FOREIGN),
+    ),
+    Group(
+        key="import",
+        title="Import time",
+        how="Fresh interpreters, from start to exit; each sample is the median of 3, less the median of 3 of an "
+        "interpreter of the same environment that imports nothing, right before.",
+        measures=(
+            Measure(key="import", title="above the bare interpreter", unit="ms"),
+            Measure(key="start", title="whole process", unit="ms"),
+        ),
+        entrants=(OURS, "py", TRIO, BARE),
+    ),
+    Group(
+        key="size",
+        title="Installed size",
+        how="The wheel, built and installed by pip into a fresh environment; everything else that this brings, and the "
+        "size of all files, compiled ones included. py-libp2p as its peer here is installed.",
+        measures=(
+            Measure(key="packages", title="third-party packages", unit=""),
+            Measure(key="beyond", title="not brought by the four", unit=""),
+            Measure(key="size", title="size", unit="MB"),
+        ),
+        entrants=(OURS, "py", FOUR),
+        once=True,
+    ),
+)
+MEASURES = {measure.key: measure for group in GROUPS for measure in group.measures}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How much work one sample is."""
+
+    bytes: int = 256 << 20
+    chunk: int = 256 << 10
+    pings: int = 1000
+    dials: int = 200
+    dials_at_once: int = 50
+    dials_at_once_count: int = 400
+    streams: int = 1000
+    streams_at_once: int = 100
+    streams_at_once_count: int = 2000
+    idle: int = 500
+    warm_up_idle: int = 8
+    settle: float = 2.0
+    """Seconds between the last idle connection and the look at the memory."""
+    patience: float = 5.0
+    """Seconds of dials one after another; who would need more does fewer of them."""
+    starts: int = 3
+    """Interpreters started for one sample of the import time."""
+
+    @property
+    def megabytes(self) -> int:
+        """The bytes of one transfer in MiB."""
+        return self.bytes >> 20
+
+
+QUICK = Sizes(
+    bytes=32 << 20,
+    pings=100,
+    dials=20,
+    dials_at_once_count=100,
+    streams=100,
+    streams_at_once_count=200,
+    idle=50,
+    settle=0.5,
+    patience=1.0,
+    starts=1,
+)
