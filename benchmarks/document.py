@@ -9,6 +9,10 @@ from benchmarks.results import Results, Spread
 
 ABSENT = "-"
 MARKS = {Verdict.REACHED: "reached", Verdict.MISSED: "**missed**", Verdict.UNKNOWN: "not measured"}
+GOALS_HOW = """\
+Ours divided by theirs, round by round, or our number where nobody is named. The last column is what the ceiling \
+reaches against the same: encrypted frames for throughput, plain trio TCP for the rest. A goal that the ceiling itself \
+misses asks for more than one thread of trio gives."""
 READING = """\
 ## How to read this
 
@@ -61,19 +65,37 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in [head, marks, *rows])
 
 
+def rounds(count: int) -> str:
+    """Return how many rounds there were, in words."""
+    return f"{count} interleaved round{'s' * (count != 1)}"
+
+
 def _head(results: Results, plot: str) -> str:
     return (
         "# Benchmarks\n\n"
-        f"Written by one command, in one run of {results.seconds / 60:.0f} minutes on {results.began}:\n\n"
+        f"Written by one command, in one run of {_time(results.seconds)} on {results.began}:\n\n"
         f"```\n{results.command}\n```\n\n"
-        f"{results.runs} interleaved rounds; every number is a median, with the least and the greatest beside it.\n\n"
+        f"{rounds(results.runs)}; every number is a median, with the least and the greatest beside it.\n\n"
         f"![Medians of all, as bars; the whiskers reach from the least to the greatest]({plot})\n"
     )
 
 
+def _time(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds > 120 else f"{seconds:.0f} seconds"
+
+
 def _goals(results: Results, goals: Iterable[Goal]) -> str:
-    rows = [(goal.what, spread(goal.found(results)), goal.target, MARKS[goal.verdict(results)]) for goal in goals]
-    return f"## The goals\n\n{table(('', 'peerstack', 'goal', ''), rows)}"
+    rows = [
+        (
+            goal.what,
+            spread(goal.found(results)),
+            goal.target,
+            MARKS[goal.verdict(results)],
+            spread(goal.ceiling(results)),
+        )
+        for goal in goals
+    ]
+    return f"## The goals\n\n{GOALS_HOW}\n\n{table(('', 'peerstack', 'goal', 'verdict', 'ceiling'), rows)}"
 
 
 def _group(results: Results, group: Group) -> str:

@@ -62,7 +62,10 @@ def _add_foreign(entrants: Entrants, name: str) -> None:
         entrants.left_out[name] = str(error).splitlines()[0]
         print(f"{name} is left out: {error}", file=sys.stderr)
         return
-    entrants.toolchains[name] = toolchain_version(RECIPES[name].versions).splitlines()[0]
+    if name != "py":  # the Python of all others here
+        first = RECIPES[name].versions[0]
+        said = toolchain_version([first])
+        entrants.toolchains[name] = said if said.startswith(first[0]) else f"{first[0]} {said}"
 
 
 def _add_environments(entrants: Entrants, folder: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from benchmarks.measures import LABELS, MEASURES, OURS, SEALED
+from benchmarks.measures import CEILINGS, LABELS, MEASURES, OURS, RAW, SEALED
 from benchmarks.results import Results, Spread, ratios
 
 RELATIONS: Mapping[str, Callable[[float, float], bool]] = {
@@ -41,6 +41,13 @@ class Goal:
         if self.against is None:
             return Spread.of(ours)
         return Spread.of(ratios(ours, results.of(self.measure, self.against)))
+
+    def ceiling(self, results: Results) -> Spread | None:
+        """Return what the highest trio reaches against the same, None where that says nothing."""
+        if self.against is None or self.against in CEILINGS:
+            return None
+        best = SEALED if results.of(self.measure, SEALED) else RAW
+        return Spread.of(ratios(results.of(self.measure, best), results.of(self.measure, self.against)))
 
     def verdict(self, results: Results) -> Verdict:
         """Return whether the median keeps to the bound."""

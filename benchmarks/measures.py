@@ -109,7 +109,7 @@ GROUPS = (
     Group(
         key="import",
         title="Import time",
-        how="Fresh interpreters, from start to exit; each sample is the median of 3, less the median of 3 of an "
+        how="Fresh interpreters, from start to exit; each sample is the median of {starts}, less that of an "
         "interpreter of the same environment that imports nothing, right before.",
         measures=(
             Measure(key="import", title="above the bare interpreter", unit="ms"),

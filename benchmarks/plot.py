@@ -7,15 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from benchmarks.document import number
+from benchmarks.document import number, rounds
 from benchmarks.measures import CEILINGS, FOUR, GROUPS, LABELS, OURS, TRIO, Group, Measure
 from benchmarks.results import Results, Spread
 
 WIDTH, MARGIN, GUTTER = 1000, 24, 32
 PANEL = (WIDTH - 2 * MARGIN - GUTTER) / 2
-LABEL, VALUE = 170, 62
+LABEL, VALUE = 186, 62
+ROOM = PANEL - LABEL - VALUE
 ROW, BAR = 19, 12
-TITLE, SUBTITLE, AFTER = 22, 24, 26
+TITLE, SUBTITLE, AFTER = 22, 24, 32
 HEAD = 64
 MOST_ON_LINEAR = 40
 """Above this ratio of the greatest to the least, a linear scale hides the small ones."""
@@ -35,6 +36,8 @@ STYLE = """
   .reference { fill: #d5dbe1; }
   .axis { stroke: #8c959f; stroke-width: 1; }
   .whisker { stroke: #1f2328; stroke-width: 1; }
+  .decade { stroke: #d1d9e0; stroke-width: 1; }
+  .tick { font-size: 10px; text-anchor: middle; }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3; }
     .page { fill: #0d1117; }
@@ -44,6 +47,7 @@ STYLE = """
     .reference { fill: #363e48; }
     .axis { stroke: #656c76; }
     .whisker { stroke: #e6edf3; }
+    .decade { stroke: #2f3742; }
   }
 """
 
@@ -82,20 +86,41 @@ class Scale:
             return math.log(value / self.least) / math.log(self.greatest / self.least)
         return value / self.greatest
 
+    def decades(self) -> list[float]:
+        """Return the powers of ten to mark, which only a logarithmic scale needs."""
+        if not self.logarithmic:
+            return []
+        return [
+            10.0**power for power in range(round(math.log10(self.least)), math.floor(math.log10(self.greatest)) + 1)
+        ]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The bars of one measure."""
+
+    group: Group
+    measure: Measure
+    bars: Sequence[Bar]
+
+    @property
+    def title(self) -> str:
+        """What stands above it."""
+        same = self.group.title.lower().endswith(self.measure.title)
+        return self.group.title if same else f"{self.group.title}, {self.measure.title}"
+
 
 def to_svg(results: Results) -> str:
     """Return the picture."""
-    columns = [HEAD, HEAD]
+    height = HEAD
     panels: list[str] = []
-    for title, measure, bars in _panels(results):
-        column = 0 if columns[0] <= columns[1] else 1
-        x = MARGIN + column * (PANEL + GUTTER)
-        panels += _panel(x, columns[column], title, measure, bars)
-        columns[column] += TITLE + SUBTITLE + ROW * len(bars) + AFTER
-    height = max(columns)
+    for row in _in_rows(list(_panels(results))):
+        for column, panel in enumerate(row):
+            panels += _panel(MARGIN + column * (PANEL + GUTTER), height, panel)
+        height += TITLE + SUBTITLE + ROW * max(len(panel.bars) for panel in row) + AFTER
     head = [
         f'<text class="big" x="{MARGIN}" y="34">peerstack beside the other implementations</text>',
-        f'<text class="quiet" x="{MARGIN}" y="52">Medians of {results.runs} interleaved rounds on loopback; '
+        f'<text class="quiet" x="{MARGIN}" y="52">Medians of {rounds(results.runs)} on loopback; '
         "whiskers from the least to the greatest. Pale bars are references without a protocol.</text>",
     ]
     body = "\n".join([f'<rect class="page" width="{WIDTH}" height="{height}" rx="8"/>', *head, *panels])
@@ -106,12 +131,19 @@ def to_svg(results: Results) -> str:
     )
 
 
-def _panels(results: Results) -> Iterator[tuple[str, Measure, list[Bar]]]:
+def _panels(results: Results) -> Iterator[Panel]:
     for group in GROUPS:
-        for measure in group.measures:
-            bars = list(_bars(results, group, measure))
-            if bars and measure.key not in NOT_DRAWN:
-                yield f"{group.title}, {measure.title}", measure, bars
+        for measure in (measure for measure in group.measures if measure.key not in NOT_DRAWN):
+            if bars := list(_bars(results, group, measure)):
+                yield Panel(group, measure, bars)
+
+
+def _in_rows(panels: Sequence[Panel]) -> Iterator[Sequence[Panel]]:
+    """Yield two panels at a time: first those that share a group, then the others."""
+    groups = [panel.group for panel in panels]
+    ordered = sorted(panels, key=lambda panel: groups.count(panel.group) == 1)
+    for start in range(0, len(ordered), 2):
+        yield ordered[start : start + 2]
 
 
 def _bars(results: Results, group: Group, measure: Measure) -> Iterator[Bar]:
@@ -120,25 +152,28 @@ def _bars(results: Results, group: Group, measure: Measure) -> Iterator[Bar]:
             yield Bar(entrant, found)
 
 
-def _panel(x: float, y: float, title: str, measure: Measure, bars: Sequence[Bar]) -> Iterable[str]:
-    scale = Scale.of(bars)
-    notes = [measure.unit, f"{'more' if measure.more_is_better else 'less'} is better"]
+def _panel(x: float, y: float, panel: Panel) -> Iterable[str]:
+    bars, scale = panel.bars, Scale.of(panel.bars)
+    notes = [panel.measure.unit, f"{'more' if panel.measure.more_is_better else 'less'} is better"]
     notes += ["logarithmic scale"] * scale.logarithmic
     top = y + TITLE + SUBTITLE - 8
-    yield f'<text class="title" x="{x:g}" y="{y + 14:g}">{escape(title)}</text>'
+    yield f'<text class="title" x="{x:g}" y="{y + 14:g}">{escape(panel.title)}</text>'
     yield f'<text class="quiet" x="{x:g}" y="{y + 30:g}">{escape("; ".join(filter(None, notes)))}</text>'
+    start, bottom = x + LABEL, top + ROW * len(bars)
+    for decade in scale.decades():
+        at = start + ROOM * scale(decade)
+        yield f'<line class="decade" x1="{at:.1f}" y1="{top:g}" x2="{at:.1f}" y2="{bottom:g}"/>'
+        yield f'<text class="quiet tick" x="{at:.1f}" y="{bottom + 11:g}">{decade:g}</text>'
     for index, bar in enumerate(bars):
         yield from _bar(x, top + index * ROW, bar, scale)
-    start = x + LABEL
-    yield f'<line class="axis" x1="{start:g}" y1="{top:g}" x2="{start:g}" y2="{top + ROW * len(bars):g}"/>'
+    yield f'<line class="axis" x1="{start:g}" y1="{top:g}" x2="{start:g}" y2="{bottom:g}"/>'
 
 
 def _bar(x: float, y: float, bar: Bar, scale: Scale) -> Iterable[str]:
-    room, start = PANEL - LABEL - VALUE, x + LABEL
-    middle = y + ROW / 2
+    start, middle = x + LABEL, y + ROW / 2
     kind = "ours" if bar.entrant == OURS else "reference" if bar.entrant in REFERENCES else "theirs"
     strong = " ours-text" if bar.entrant == OURS else ""
-    low, mid, high = (start + room * scale(n) for n in (bar.spread.least, bar.spread.median, bar.spread.greatest))
+    low, mid, high = (start + ROOM * scale(n) for n in (bar.spread.least, bar.spread.median, bar.spread.greatest))
     yield f'<text class="label{strong}" x="{start - 8:g}" y="{middle + 4:g}">{escape(LABELS[bar.entrant])}</text>'
     yield (
         f'<rect class="{kind}" x="{start:g}" y="{middle - BAR / 2:g}" width="{max(mid - start, 1):.1f}" '
