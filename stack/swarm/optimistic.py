@@ -42,6 +42,8 @@ class OptimisticStream(Stream):
 
     async def send_all(self, data: Buffer) -> None:
         """Send everything, behind the proposal the first time."""
+        if self._answered:
+            return await self._stream.send_all(data)
         with self._sending:
             self._check_refusal()
             if self._proposed or not await self._propose(data):

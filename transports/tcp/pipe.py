@@ -101,7 +101,11 @@ class TcpPipe(Pipe):
         if self._replay:
             await trio.lowlevel.checkpoint()
         else:
-            await self._wait(trio.lowlevel.wait_readable)
+            # As `_wait` does, without a call for it: this runs once for every message.
+            descriptor = self._socket.fileno()
+            if descriptor == -1:
+                self._check_open()
+            await trio.lowlevel.wait_readable(descriptor)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive at least one byte, or `b""` at the end."""

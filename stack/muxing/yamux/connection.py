@@ -216,8 +216,10 @@ class YamuxConnection(MuxedConnection):
 
     def consumed(self, stream_id: int, size: int) -> None:
         """Note that the application took bytes."""
-        self._core.consumed(stream_id, size, trio.current_time())
-        self._pump()
+        core = self._core
+        core.consumed(stream_id, size, trio.current_time())
+        if core.has_data_to_send:
+            self._pump()
 
     # ---- the tasks
 

@@ -118,6 +118,11 @@ class YamuxCore:
         full = self._outbound >= self._config.max_outbound_streams
         return not early and not full and self._unacknowledged < self._config.ack_backlog
 
+    @property
+    def has_data_to_send(self) -> bool:
+        """Whether `data_to_send` would return anything."""
+        return bool(self._out)
+
     def send_credit(self, stream_id: int) -> int:
         """Return how many bytes the stream may send now; 0 for a stream that is gone."""
         stream = self._streams.get(stream_id)
