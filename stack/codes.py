@@ -1,4 +1,4 @@
-"""Error codes that say why a stream was reset, where the muxer can carry them (go-libp2p's numbers; not in the spec)."""
+"""Error codes that say why a stream was reset, where the muxer carries them (go-libp2p's numbers, not in the spec)."""
 
 from __future__ import annotations
 

@@ -43,7 +43,8 @@ class OptimisticStream(Stream):
     async def send_all(self, data: Buffer) -> None:
         """Send everything, behind the proposal the first time."""
         if self._answered:
-            return await self._stream.send_all(data)
+            await self._stream.send_all(data)
+            return
         with self._sending:
             self._check_refusal()
             if self._proposed or not await self._propose(data):
