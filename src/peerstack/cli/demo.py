@@ -44,7 +44,9 @@ Examples:
 
 
 @app.default
-def demo(*, size: Annotated[int, size_option("Move so much in the transfer.")] = 64 * MIB, json: Json = False) -> int:
+def demo(
+    *, size: Annotated[int, size_option("How much to transfer, such as 64MiB or 1GB.")] = 64 * MIB, json: Json = False
+) -> int:
     """Show the main job in miniature, over real TCP."""
     return run(partial(_demo, size), json=json)
 

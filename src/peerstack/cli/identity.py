@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import trio
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 
 from peerstack.stack.errors import InvalidInput, InvalidKey, InvalidPeerId, KeyFileError
 from peerstack.stack.identity import Identity, PeerId, PublicKey
@@ -26,6 +26,7 @@ Form = Literal["base58", "cid", "base36", "hex"]
 
 app = App(
     name="id",
+    group_parameters=Group("Options"),
     help_epilogue="""Examples:
   peerstack id new --out my.key
   peerstack id show my.key
@@ -59,7 +60,7 @@ Examples:
 def new(
     *,
     type: Annotated[KeyTypeName, Parameter(help="The signature scheme; all peers know Ed25519.")] = "ed25519",
-    bits: Annotated[int | None, Parameter(help="The size of an RSA key, 2048 to 8192 (2048 if not given).")] = None,
+    bits: Annotated[int | None, Parameter(help="The size of an RSA key, 2048 to 8192; 2048 if not given.")] = None,
     out: Annotated[Path | None, Parameter(help="Keep the key in this new file.")] = None,
     json: Json = False,
 ) -> int:
@@ -96,8 +97,8 @@ def _save(identity: Identity, path: Path) -> None:
 
 _SHOW_EPILOGUE = """Examples:
   peerstack id show my.key
-  peerstack id show 12D3KooWE4MfjN5mo3jLfagxnEvQEMPrC3Uf8zNoAYMpdaVqA7TB
-  peerstack id show CAESID8gDLPl…             a public key as base64"""
+  peerstack id show 12D3KooW…
+  peerstack id show CAESID8gDLPl…"""
 
 
 @app.command(help_epilogue=_SHOW_EPILOGUE, sort_key=1)

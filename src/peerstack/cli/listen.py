@@ -51,15 +51,20 @@ Examples:
   peerstack id new --out my.key && peerstack listen --identity my.key --perf""",
 )
 
+_LISTEN = Parameter(
+    help="Listen here, may be given again; tcp/0 takes a free port.",
+    metavar="ADDRESS",
+    show_default=lambda addresses: " ".join(addresses),
+)
+_PERF = Parameter(help="Let peers measure how fast bytes move, at our expense.", show_default=False)
+
 
 @app.default
 def listen(
     *,
-    listen: Annotated[tuple[str, ...], Parameter(help="Listen here, may be given again; tcp/0 takes a free port.")] = (
-        EVERYWHERE,
-    ),
+    listen: Annotated[tuple[str, ...], _LISTEN] = (EVERYWHERE,),
     identity: Annotated[Path | None, Parameter(help="Be the peer with this key file; see `peerstack id new`.")] = None,
-    perf: Annotated[bool, Parameter(help="Let peers measure how fast bytes move, at our expense.")] = False,
+    perf: Annotated[bool, _PERF] = False,
     json: Json = False,
 ) -> int:
     """Wait for peers and show who comes."""

@@ -37,13 +37,13 @@ not be reached at all.
 
 Examples:
   peerstack ping /ip4/127.0.0.1/tcp/4001
-  peerstack ping /dns4/example.org/tcp/4001/p2p/12D3KooW… --count 10 --interval 0.2
+  peerstack ping /dns4/example.org/tcp/4001/p2p/12D3KooW… --interval 0.2
   peerstack ping /ip4/127.0.0.1/tcp/4001 --json | tail -1""",
 )
 perf_app = App(
     name="perf",
-    help_epilogue="""The peer must serve it: `peerstack listen --perf`, or another libp2p program with
-/perf/1.0.0. First the upload, then the download, over one stream.
+    help_epilogue="""The peer must serve it: `peerstack listen --perf`, or any other libp2p program
+that has /perf/1.0.0. First the upload, then the download, over one stream.
 
 Examples:
   peerstack perf /ip4/127.0.0.1/tcp/4001
@@ -60,9 +60,9 @@ def ping(
     address: Address,
     /,
     *,
-    count: Annotated[int, Parameter(help="Send so many.", validator=Number(gte=1))] = 4,
-    interval: Annotated[float, seconds_option("Seconds from one to the next.")] = 1.0,
-    timeout: Annotated[float, seconds_option("Seconds after which one is lost.")] = 5.0,
+    count: Annotated[int, Parameter(help="How many to send.", metavar="N", validator=Number(gte=1))] = 4,
+    interval: Annotated[float, seconds_option("From one ping to the next.")] = 1.0,
+    timeout: Annotated[float, seconds_option("After which a ping counts as lost.")] = 5.0,
     json: Json = False,
 ) -> int:
     """Measure the round-trip time to a peer."""
@@ -121,8 +121,8 @@ def perf(
     address: Address,
     /,
     *,
-    upload: Annotated[int, size_option("Send so much: bytes, or a size such as 64MiB or 1GB.")] = 64 * MIB,
-    download: Annotated[int, size_option("Have so much sent back.")] = 64 * MIB,
+    upload: Annotated[int, size_option("How much to send: bytes, or a size such as 64MiB or 1GB.")] = 64 * MIB,
+    download: Annotated[int, size_option("How much to have sent back.")] = 64 * MIB,
     json: Json = False,
 ) -> int:
     """Measure how fast bytes move to and from a peer."""

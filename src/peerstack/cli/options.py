@@ -8,10 +8,11 @@ from typing import Annotated, Any, TypeAlias
 from cyclopts import Parameter, Token
 
 from .units import parse_size
+from .units import size as written_size
 
 MAX_SECONDS = 86_400.0
 
-Json: TypeAlias = Annotated[bool, Parameter(help="Print one JSON object a line, for programs.")]
+Json: TypeAlias = Annotated[bool, Parameter(help="Print one JSON object a line, for programs.", show_default=False)]
 Address: TypeAlias = Annotated[
     str, Parameter(help="Where the peer is, such as /ip4/127.0.0.1/tcp/4001; with /p2p/ID it must prove that id.")
 ]
@@ -29,9 +30,9 @@ def _check_seconds(_: Any, value: float) -> None:
 
 def size_option(text: str) -> Parameter:
     """Return the settings of an option that takes a size."""
-    return Parameter(help=text, converter=_convert_size, n_tokens=1)
+    return Parameter(help=text, converter=_convert_size, n_tokens=1, metavar="SIZE", show_default=written_size)
 
 
 def seconds_option(text: str) -> Parameter:
     """Return the settings of an option that takes seconds."""
-    return Parameter(help=text, validator=_check_seconds)
+    return Parameter(help=text, validator=_check_seconds, metavar="SECONDS")

@@ -32,7 +32,7 @@ def size(count: int) -> str:
     """Return a number of bytes for people."""
     for unit, name in ((1024**3, "GiB"), (MIB, "MiB"), (1024, "KiB")):
         if count >= unit:
-            return f"{count / unit:.1f} {name}"
+            return f"{count / unit:.1f}".removesuffix(".0") + f" {name}"
     return f"{count} B"
 
 
