@@ -10,7 +10,7 @@ from benchmarks.results import Results, Spread
 ABSENT = "-"
 MARKS = {Verdict.REACHED: "reached", Verdict.MISSED: "**missed**", Verdict.UNKNOWN: "not measured"}
 GOALS_HOW = """\
-Ours divided by theirs, round by round, or our number where nobody is named. The last column is what the ceiling \
+Ours divided by theirs, turn by turn, or our number where nobody is named. The last column is what the ceiling \
 reaches against the same: encrypted frames for throughput, plain trio TCP for the rest. A goal that the ceiling itself \
 misses asks for more than one thread of trio gives."""
 READING = """\
@@ -19,8 +19,9 @@ READING = """\
 - Each pair is one implementation against itself, in two fresh processes on loopback: TCP, Noise, yamux, Ed25519 keys, \
 with the settings an application would have; only limits on connections and streams are raised. The programs lie in \
 [`interop/`](../interop/CONTRACT.md). Go is compiled plainly, Rust with `--release`.
-- Rounds are interleaved: every pair takes its turn before any takes its next, so that drift of the machine hits all \
-alike. Ratios are made within a round; their median is what counts, not the ratio of the medians.
+- Turns are interleaved: every pair takes its turn before any takes its next, so that drift of the machine hits all \
+alike. A round has three turns of throughput and of pings, and one of everything else. Ratios are made within a turn; \
+their median is what counts, not the ratio of the medians.
 - The ceilings are what two processes reach through trio without a protocol: plain TCP, and TCP with \
 ChaCha20-Poly1305 frames of 64 KiB, four a send, encrypted and decrypted in place (`benchmarks/ceiling.py`).
 - go-libp2p and rust-libp2p use several cores in each process; peerstack, js-libp2p, py-libp2p and the ceilings one.
@@ -94,7 +95,10 @@ def _goals(results: Results, goals: Iterable[Goal]) -> str:
             spread(goal.ceiling(results)),
         )
         for goal in goals
+        if goal.measure in results.samples
     ]
+    if not rows:
+        return ""
     return f"## The goals\n\n{GOALS_HOW}\n\n{table(('', 'peerstack', 'goal', 'verdict', 'ceiling'), rows)}"
 
 

@@ -109,6 +109,7 @@ def _pip(arguments: Iterable[str]) -> None:
 def _run(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise CanNotInstall(f"{' '.join(Path(word).name for word in command[:4])} failed: {last}")
+        lines = done.stderr.strip().splitlines()
+        reason = next((line.strip() for line in lines if "error:" in line.lower()), lines[-1] if lines else "")
+        raise CanNotInstall(f"{Path(command[0]).name} {' '.join(command[1:3])} failed: {reason or 'no reason given'}")
     return done.stdout

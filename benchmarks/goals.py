@@ -36,7 +36,7 @@ class Goal:
     bound: float
 
     def found(self, results: Results) -> Spread | None:
-        """Return the ratio in each round, or the number, as median, least and greatest; None if not measured."""
+        """Return the ratio in each turn, or the number, as median, least and greatest; None if not measured."""
         ours = results.of(self.measure, OURS)
         if self.against is None:
             return Spread.of(ours)

@@ -47,6 +47,8 @@ class Group:
     measures: Sequence[Measure]
     entrants: Sequence[str]
     """Who can take part."""
+    turns: int = 1
+    """How often everyone takes a turn in each round; the short and restless measures more often."""
     once: bool = False
     """Whether another round could only find the same."""
 
@@ -62,6 +64,7 @@ GROUPS = (
             Measure(key="upload", title="upload", unit="MiB/s", more_is_better=True),
         ),
         entrants=(OURS, *FOREIGN, *CEILINGS),
+        turns=3,
     ),
     Group(
         key="ping",
@@ -69,6 +72,7 @@ GROUPS = (
         how="The median of {pings} pings of 32 bytes on one stream, after a tenth of that as a warm-up.",
         measures=(Measure(key="ping", title="ping", unit="µs"),),
         entrants=(OURS, *FOREIGN, RAW),
+        turns=3,
     ),
     Group(
         key="dials",

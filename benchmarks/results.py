@@ -9,7 +9,7 @@ from typing import Any, Self
 from benchmarks.measures import LABELS, OURS
 
 Samples = dict[str, dict[str, list[float | None]]]
-"""By measure and by who took part: one number for each round, None where it failed."""
+"""By measure and by who took part: one number for each turn, None where it failed."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Spread:
 
 
 def ratios(above: Sequence[float | None], below: Sequence[float | None]) -> list[float]:
-    """Return the ratio in each round in which both are there, so that drift from round to round cancels out."""
+    """Return the ratio in each turn in which both are there, so that drift from turn to turn cancels out."""
     pairs = zip(above, below, strict=False)
     return [one / other for one, other in pairs if one is not None and other is not None and other]
 
@@ -56,15 +56,15 @@ class Results:
     failures: list[str] = field(default_factory=list)
     """Samples that failed, and why, a line each."""
 
-    def add(self, entrant: str, round_number: int, values: Mapping[str, float]) -> None:
-        """Note what one found in a round, counted from 0; rounds before it that failed are filled with None."""
+    def add(self, entrant: str, turn: int, values: Mapping[str, float]) -> None:
+        """Note what one found in a turn, counted from 0; turns before it that failed are filled with None."""
         for measure, value in values.items():
-            rounds = self.samples.setdefault(measure, {}).setdefault(entrant, [])
-            rounds += [None] * (round_number - len(rounds))
-            rounds.append(value)
+            turns = self.samples.setdefault(measure, {}).setdefault(entrant, [])
+            turns += [None] * (turn - len(turns))
+            turns.append(value)
 
     def of(self, measure: str, entrant: str) -> Sequence[float | None]:
-        """Return the samples by round, possibly none."""
+        """Return the samples by turn, possibly none."""
         return self.samples.get(measure, {}).get(entrant, [])
 
     def spread(self, measure: str, entrant: str) -> Spread | None:
@@ -77,7 +77,7 @@ class Results:
         return any(f", {LABELS[OURS]}: " in line for line in self.failures)
 
     def to_json(self) -> str:
-        """Return everything as JSON, the samples of each round too."""
+        """Return everything as JSON, every sample too."""
         return json.dumps(asdict(self), indent=1)
 
     @classmethod

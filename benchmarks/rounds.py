@@ -1,4 +1,4 @@
-"""Runs the rounds: in each round and group everyone takes a turn before anyone takes the next."""
+"""Runs the rounds: in each group everyone takes a turn before anyone takes the next."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,12 +23,12 @@ class Turn:
     """One sample to take."""
 
     number: int
-    """Round, counted from 0."""
+    """Which turn of this group it is, counted from 0 through all rounds."""
     group: Group
     entrant: str
 
     def __str__(self) -> str:
-        return f"round {self.number + 1}, {self.group.title.lower()}, {LABELS[self.entrant]}"
+        return f"turn {self.number + 1}, {self.group.title.lower()}, {LABELS[self.entrant]}"
 
 
 @dataclass
@@ -97,10 +97,11 @@ async def measure(entrants: Entrants, groups: Sequence[Group], runs: int, sizes:
 def plan(entrants: Entrants, groups: Sequence[Group], runs: int) -> list[Turn]:
     """Return the turns in their order: by round, by group, then everyone in the group."""
     return [
-        Turn(number, group, entrant)
-        for number in range(runs)
+        Turn(round_number * group.turns + turn, group, entrant)
+        for round_number in range(runs)
         for group in groups
-        if number == 0 or not group.once
+        if round_number == 0 or not group.once
+        for turn in range(group.turns)
         for entrant in entrants.of(group)
     ]
 
