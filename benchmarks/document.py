@@ -132,6 +132,6 @@ def _machine(results: Results) -> str:
 
 
 def _missing(results: Results) -> str:
-    lines = [f"- {LABELS.get(name, name)} was left out: {reason}" for name, reason in results.left_out.items()]
+    lines = [f"- left out: {LABELS.get(name, name)}, {reason}" for name, reason in results.left_out.items()]
     lines += [f"- failed: {line}" for line in results.failures]
     return "## What is missing\n\n" + "\n".join(lines) + "\n" if lines else ""

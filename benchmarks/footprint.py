@@ -110,6 +110,6 @@ def _run(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines()
-        reason = next((line.strip() for line in lines if "error:" in line.lower()), lines[-1] if lines else "")
+        reason = next((line.strip() for line in lines if "ERROR:" in line), lines[-1] if lines else "")
         raise CanNotInstall(f"{Path(command[0]).name} {' '.join(command[1:3])} failed: {reason or 'no reason given'}")
     return done.stdout

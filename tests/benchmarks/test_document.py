@@ -77,4 +77,4 @@ def test_what_is_missing_is_said(results: Results) -> None:
     results.left_out["go"] = "no go"
     results.failures.append("round 1, ping, js-libp2p: gone")
     text = to_markdown(results, "plot.svg")
-    assert "- go-libp2p was left out: no go\n- failed: round 1, ping, js-libp2p: gone\n" in text
+    assert "- left out: go-libp2p, no go\n- failed: round 1, ping, js-libp2p: gone\n" in text
