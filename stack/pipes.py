@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import index
+
 import trio
 
 from .abc import Buffer, Pipe
@@ -13,11 +15,12 @@ _SEND_SIZE = 64 * 1024  # bytes handed to a foreign stream at once; it may copy 
 class StreamPipe(Pipe):
     """A plain trio stream seen as a pipe; nothing moves without waiting."""
 
-    __slots__ = ("_replay", "_stream")
+    __slots__ = ("_replay", "_stream", "_torn")
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
         self._replay: bytes | None = b""
+        self._torn = False
 
     def send_nowait(self, data: Buffer) -> int:
         """Send nothing: a trio stream can only be waited for."""
@@ -26,12 +29,19 @@ class StreamPipe(Pipe):
     async def send_some(self, data: Buffer) -> int:
         """Send the first part of `data` and return its size."""
         with memoryview(data)[:_SEND_SIZE] as view:
-            await self._stream.send_all(view)
+            await self.send_all(view)
             return len(view)
 
     async def send_all(self, data: Buffer) -> None:
-        """Send everything."""
-        await self._stream.send_all(data)
+        """Send everything; a call that is cancelled breaks the pipe, since nobody knows how much of it went."""
+        if self._torn:
+            raise trio.BrokenResourceError("an earlier send was cancelled half-way")
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            await self._stream.send_all(data)
+        except trio.Cancelled:
+            self._torn = True
+            raise
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the stream takes bytes again."""
@@ -64,6 +74,8 @@ class StreamPipe(Pipe):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Receive at least one byte, or `b""` at the end."""
+        if max_bytes is not None and index(max_bytes) < 1:
+            raise ValueError("max_bytes must be at least 1")
         if not self._replay:
             return b"" if self._replay is None else await self._stream.receive_some(max_bytes)
         await trio.lowlevel.checkpoint()
