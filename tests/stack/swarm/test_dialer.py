@@ -404,7 +404,9 @@ async def test_the_report_tells_each_attempt(autojump_clock: Clock) -> None:
         report = await failed_dial(swarm, PEER, ONE, TWO, THREE)
         stages = {attempt.address: attempt.failure for attempt in report.attempts}
         one, two, three = stages[str(ONE)], stages[str(TWO)], stages[str(THREE)]
-        assert one is not None and two is not None and three is not None
+        assert one is not None
+        assert two is not None
+        assert three is not None
         assert one.advice == "nothing listens on that port: is the peer running, and is the port right?"
         assert (two.expected, two.found) == (str(PEER), str(OTHER_PEER))
         assert three.error == "the peer answered garbage"

@@ -1,4 +1,4 @@
-"""The staggered race of addresses: exact delays, failures that let the next begin, losers, late winners, eight at once."""
+"""The staggered race of addresses: exact delays, failures that start the next, losers, late winners, eight at once."""
 
 from __future__ import annotations
 
