@@ -235,7 +235,7 @@ class YamuxConnection(MuxedConnection):
                 for chunk in chunks:
                     self._dispatch(self._core.receive_data(chunk, now))
                 self._pump()
-        except (ProtocolError, ConnectionLost) as error:
+        except ProtocolError as error:
             if isinstance(error, RemoteProtocolError):
                 self._core.go_away(GoAwayCode(error.code or GoAwayCode.PROTOCOL_ERROR))
             self._end(error)

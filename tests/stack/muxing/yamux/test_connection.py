@@ -262,6 +262,42 @@ async def test_streams_that_wait_to_be_accepted_can_still_be_read() -> None:
         await raises(ConnectionLost, peer.connection.accept_stream)
 
 
+async def test_after_our_goodbye_the_wire_may_end_inside_a_frame_of_the_channel_below() -> None:
+    class Channel(PlainChannel):
+        async def read(self) -> list[bytes]:
+            if not await super().read():
+                raise ConnectionLost("the connection ended inside a frame")
+            return []
+
+    for leaving in (True, False):
+        near, far = memory_pipe_pair()
+        connection = Yamux().mux(Channel(near), OUTBOUND)
+        async with trio.open_nursery() as nursery:
+            if leaving:
+                nursery.start_soon(connection.run)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.start_soon(connection.aclose)
+            else:
+                nursery.start_soon(raises, ConnectionLost, connection.run, "inside a frame")
+            await trio.testing.wait_all_tasks_blocked()
+            await far.send_eof()
+
+
+async def test_bytes_that_the_channel_below_can_not_open_are_a_protocol_error() -> None:
+    near, far = memory_pipe_pair()
+
+    class Channel(PlainChannel):
+        async def read(self) -> list[bytes]:
+            await super().read()
+            raise RemoteProtocolError("this does not decrypt")
+
+    connection = Yamux().mux(Channel(near), OUTBOUND)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(raises, RemoteProtocolError, connection.run, "does not decrypt")
+        await far.send_all(b"garbage")
+        assert await far.receive_some() == frame(GO_AWAY, 0, 0, GoAwayCode.PROTOCOL_ERROR)
+
+
 # ---- time
 
 
@@ -339,6 +375,15 @@ async def test_a_channel_that_can_not_end_one_direction_is_closed_all_the_same()
         nursery.start_soon(connection.aclose)
         assert await far.receive_some() == frame(GO_AWAY)
         await far.aclose()
+
+
+async def test_a_large_send_goes_in_frames_that_no_peer_refuses() -> None:
+    async with against_raw(capacity=8 * INITIAL_WINDOW) as peer:
+        stream = await peer.accepted()
+        await peer.send(frame(WINDOW_UPDATE, 0, 1, 16 * INITIAL_WINDOW))
+        await stream.send_all(bytes(5 * INITIAL_WINDOW // 2))
+        lengths = [length for *_, length in peer.received()]
+        assert lengths == [INITIAL_WINDOW, INITIAL_WINDOW, INITIAL_WINDOW // 2]
 
 
 async def test_a_stream_over_a_window_waits_for_its_reader() -> None:

@@ -153,6 +153,34 @@ async def test_the_end_between_frames_is_the_end() -> None:
     assert await receiver.receive_some() == b""
 
 
+async def test_one_direction_can_end_alone() -> None:
+    sender, receiver = channel_pair()
+    await sender.send_eof()
+    assert await receiver.read() == []
+    await receiver.send_all(b"answer")
+    assert await sender.read() == [b"answer"]
+
+
+class EagerPipe(MemoryPipe):
+    """Says that there may be bytes when there are none yet."""
+
+    async def wait_receive_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_a_pipe_may_be_wrong_about_having_bytes() -> None:
+    near, far = memory_pipe_pair()
+    mine, theirs = sessions()
+    sender = NoiseChannel(near, mine)
+    receiver = NoiseChannel(EagerPipe(far.incoming, far.outgoing), theirs)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(expect, receiver, [b"x"])
+        for _ in range(5):
+            await trio.lowlevel.checkpoint()
+        sender.write([b"x"])
+        sender.flush_nowait()
+
+
 async def test_the_end_at_any_byte_inside_a_frame_is_an_error() -> None:
     for cut in range(1, 3 + FRAME_OVERHEAD):
         near, far = memory_pipe_pair()
