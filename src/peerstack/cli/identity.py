@@ -78,6 +78,8 @@ async def _new(key_type: KeyTypeName, bits: int | None, out: Path | None, output
     if out is not None:
         _save(identity, out)
     output.emit(_key_shown(identity.peer_id, identity.public_key, out))
+    if out is None:
+        output.hint("This key is not kept; --out FILE keeps one.")
     return 0
 
 

@@ -82,7 +82,7 @@ async def _listen(addresses: tuple[str, ...], key_file: Path | None, perf: bool,
         for address in wanted:
             await _bind(host, address)
         output.emit(events.Listening(str(host.peer_id), tuple(str(address) for address in host.addresses)))
-        output.hint("Ctrl-C ends it. `peerstack ping` with one of these addresses shows that it can be reached.")
+        output.hint("Try `peerstack ping` with one of these addresses; Ctrl-C ends it.")
         while True:
             for told in await feed.next():
                 output.emit(told)
