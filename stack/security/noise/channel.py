@@ -196,7 +196,7 @@ class NoiseChannel(Channel):
 
     def _open(self, view: memoryview, end: int) -> list[bytes]:
         chunks: list[bytes] = []
-        position = 0
+        position = size = 0
         nonce = self._receive_nonce
         decrypt = self._decrypt
         try:
