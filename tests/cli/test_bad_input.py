@@ -94,6 +94,7 @@ def test_another_peer_than_expected_is_named_with_both_ids(peer: Peer) -> None:
         (["id", "new", "--bits", "4096"], "--bits is for RSA keys, ed25519 keys have one size; leave it out"),
         (["id", "new", "--type", "rsa", "--bits", "1024"], "RSA keys have 2048 to 8192 bits, not 1024"),
         (["id", "show", "nothing"], "'nothing' is neither an existing file, nor a peer id, nor a public key"),
+        (["id", "show", "a" * 300], "is neither an existing file, nor a peer id, nor a public key"),
         (["id", "convert", "nothing", "--to", "hex"], "'nothing' is not a peer id"),
         (["id", "convert", "00ff", "--to", "hex"], "'00ff' is not a peer id"),
         (["id", "convert", SOMEBODY], "--to requires an argument"),

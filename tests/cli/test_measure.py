@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 from functools import partial
 
 import pytest
@@ -53,10 +54,31 @@ def test_after_a_lost_ping_the_next_one_begins_anew() -> None:
     assert streams == 2
 
 
+def test_the_stream_of_a_lost_ping_is_reset_at_once() -> None:
+    first_ended = threading.Event()
+
+    async def answer_when_the_first_stream_has_ended(stream: Stream) -> None:
+        if first_ended.is_set():
+            await ping.serve(stream)
+            return
+        try:
+            async for _ in stream:
+                pass
+        except trio.BrokenResourceError:
+            first_ended.set()
+
+    with serving(lambda host: host.handle(ping.PROTOCOL, answer_when_the_first_stream_has_ended)) as peer:
+        ran = cli("ping", peer.address, "--count", "20", "--interval", "0", "--timeout", "0.1", "--json")
+    assert ran.events[-1]["received"] > 0
+
+
 def test_pings_go_on_after_the_connection_is_lost() -> None:
     seen = 0
 
     def configure(host: Host) -> None:
+        # Without identify the address that was dialed is all that is known of the peer.
+        host.unhandle("/ipfs/id/1.0.0")
+
         async def hang_up_on_the_second(stream: Stream) -> None:
             nonlocal seen
             seen += 1

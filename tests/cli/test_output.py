@@ -262,6 +262,18 @@ async def test_the_advice_is_that_of_the_failure_in_the_summary() -> None:
     assert failure_of(DialError("no", without)).message == "no; `peerstack explain ADDR` shows every stage"
 
 
+async def test_of_several_failures_the_one_that_came_furthest_is_told_with_its_advice() -> None:
+    found = DialReport(None, epoch=0.0)
+    found.attempt("/ip4/1.2.3.4/tcp/1").fail(StageName.CONNECT, ConnectionRefusedError(111, "Connection refused"))
+    silent = found.attempt("/ip4/1.2.3.4/tcp/2")
+    with silent.stage(StageName.CONNECT):
+        pass
+    silent.fail(StageName.SECURITY_NEGOTIATION, trio.TooSlowError("no answer within 5 s"))
+    message = failure_of(found.error()).message
+    assert "/tcp/2: security negotiation: no answer within 5 s" in message
+    assert message.endswith("; the port accepts but stays silent: is it a libp2p port?")
+
+
 # ---- streams that are closed
 
 
@@ -279,8 +291,7 @@ def test_output_that_nobody_reads_says_so_but_a_failure_does_not() -> None:
     output.fail(Failure("nobody hears it"))
 
 
-def test_a_command_whose_reader_is_gone_ends_quietly(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entry, "_discard_output", lambda: None)
+def test_a_command_whose_reader_is_gone_ends_quietly(peer: Peer) -> None:
     ran = cli("ping", peer.address, "--json", out=ClosedPipe())
     assert (ran.code, ran.err) == (141, "")
 

@@ -93,7 +93,7 @@ async def send_pings(
             except _LOST as error:
                 output.emit(events.Lost(seq, _reason(error, timeout)))
                 if current is not None:
-                    # Its echo may still come, and must not be taken for the next one.
+                    # Its echo may still come, and must not be taken for that of the next one.
                     current.stream.reset()
                     current = None
             if seq < count:

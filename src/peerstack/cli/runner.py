@@ -10,7 +10,6 @@ import trio
 
 from peerstack.stack.background import open_background
 
-from .entry import CLOSED_PIPE
 from .failure import FAILURES, CommandError, Failure, failure_of
 from .output import Output, OutputClosed
 
@@ -18,6 +17,8 @@ Program = Callable[[Output], Awaitable[int]]
 """What a command does; returns the exit code."""
 
 FAILED = 2
+CLOSED_PIPE = 141
+"""Exit code when whoever read our output has gone: 128 + SIGPIPE, as of programs that the signal kills."""
 _UNHEARD = logging.NullHandler()
 """What the library logs for operators is told here by events, or in the one line of a failure."""
 _STOP = (signal.SIGINT, signal.SIGTERM)
