@@ -262,3 +262,9 @@ async def connection_of(connection: MuxedConnection) -> MuxedConnection:
 def at(dialed: Sequence[tuple[float, Multiaddr]], address: Multiaddr) -> float:
     """Return when an address was dialed."""
     return next(when for when, which in dialed if which == address)
+
+
+async def read_all(stream: trio.abc.ReceiveStream) -> None:
+    """Read to the end."""
+    async for _ in stream:
+        pass
