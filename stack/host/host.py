@@ -169,6 +169,7 @@ class Host:
         with trio.move_on_after(timeout):
             await connection.identified.wait()
             while connection.muxed.closed:
+                await connection.gone.wait()
                 # It may have been one too many of a simultaneous dial.
                 others = self.swarm.connections(connection.remote_peer)
                 if not others:

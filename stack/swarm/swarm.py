@@ -195,11 +195,15 @@ class Swarm:
         with reservation:
             try:
                 muxed = await self._upgrade(incoming, reservation)
-                connection = await self._enter(muxed, reservation)
             except Exception as error:  # noqa: BLE001 - a supervisor, see `_reason`
                 self._inbound_failed(incoming, self._reason(error, f"the handshake with {incoming.remote_address}"))
-            else:
-                await self._serve(connection)
+                return
+            try:
+                connection = await self._enter(muxed, reservation)
+            except StackError as error:
+                self._inbound_failed(incoming, str(error))
+                return
+            await self._serve(connection)
 
     def _reason(self, error: Exception, what: str) -> str:
         """Say why a connection ended. A bug, ours or of a plug-in, is logged and costs no more than the connection."""

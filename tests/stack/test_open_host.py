@@ -1,0 +1,328 @@
+"""The block of open_host: nothing outlives it, errors leave as themselves, and no peer can hold it up."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+from multiaddr import Multiaddr
+
+from peerstack import open_host
+from peerstack.stack.abc import Channel, ConnectionInfo, MuxedConnection, Stream
+from peerstack.stack.background import open_background
+from peerstack.stack.errors import DialError, InvalidAddress, LocalProtocolError
+from peerstack.stack.events import ConnectionClosed, Event, ListenStarted, ListenStopped, StreamClosed, StreamOpened
+from peerstack.stack.host import Host
+from peerstack.stack.identity import Identity
+from peerstack.stack.muxing.yamux import Yamux
+from peerstack.stack.swarm import SwarmConfig
+from peerstack.stack.testing import RecordingObserver
+from peerstack.transports.memory import MemoryNetwork, MemoryTransport
+from peerstack.transports.tcp import TcpTransport
+
+Clock = trio.testing.MockClock
+ECHO = "/echo/1"
+TCP = "/ip4/127.0.0.1/tcp/0"
+
+
+async def echo(stream: Stream) -> None:
+    async for data in stream:
+        await stream.send_all(data)
+
+
+async def never_read(stream: Stream) -> None:
+    await trio.sleep_forever()
+
+
+def tasks() -> int:
+    return trio.lowlevel.current_statistics().tasks_living
+
+
+def nothing_is_left(host: Host) -> bool:
+    limits = host.statistics().swarm.limits
+    return limits["system"] == limits["transient"] == {} and host.connections() == host.swarm.listen_addresses == []
+
+
+@asynccontextmanager
+async def busy_hosts(network: MemoryNetwork) -> AsyncIterator[tuple[Host, Host]]:
+    """Open two hosts in the middle of everything: streams open, a handshake and a dial under way."""
+    bobs = open_host(listen=["/memory/7"], transports=[MemoryTransport(network)])
+    async with open_host(transports=[MemoryTransport(network)]) as alice, bobs as bob:
+        bob.handle(ECHO, echo)
+        await alice.connect(*bob.addresses)
+        for host, other in ((alice, bob), (alice, bob), (bob, alice)):
+            stream = await host.open_stream(other.peer_id, ECHO if other is bob else "/ipfs/ping/1.0.0")
+            await stream.send_all(b"hello")
+        await network.connect(Multiaddr("/memory/7")).stream.send_all(b"\x13/multi")
+        await trio.testing.wait_all_tasks_blocked()
+        assert bob.statistics().swarm.limits["transient"]
+        yield alice, bob
+
+
+# ---- nothing outlives the block
+
+
+async def test_nothing_outlives_the_block(autojump_clock: Clock) -> None:
+    before = tasks()
+    async with busy_hosts(MemoryNetwork()) as (alice, bob):
+        assert tasks() > before
+    assert nothing_is_left(alice)
+    assert nothing_is_left(bob)
+    assert tasks() == before
+
+
+async def test_no_socket_outlives_the_block() -> None:
+    # Warm up what opens files of its own.
+    async with open_host(listen=[TCP]):
+        pass
+    before = open_files()
+    async with open_host(listen=[TCP, TCP]) as bob, open_host() as alice:
+        peer = await alice.connect(*bob.addresses)
+        assert open_files() > before
+    assert peer == bob.peer_id
+    assert open_files() == before
+    assert nothing_is_left(alice)
+    assert nothing_is_left(bob)
+
+
+def open_files() -> int:
+    from pathlib import Path
+
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_every_beginning_has_its_end_in_the_events(autojump_clock: Clock) -> None:
+    observer = RecordingObserver()
+    network = MemoryNetwork()
+    async with open_host(listen=["/memory/7"], transports=[MemoryTransport(network)], observers=[observer]) as bob:
+        bob.handle(ECHO, echo)
+        async with open_host(transports=[MemoryTransport(network)], observers=[observer]) as alice:
+            await alice.connect(*bob.addresses)
+            for _ in range(3):
+                await (await alice.open_stream(bob.peer_id, ECHO)).send_all(b"x")
+            await trio.testing.wait_all_tasks_blocked()
+    assert len(observer.of(ListenStarted)) == len(observer.of(ListenStopped)) == 1
+    assert len(observer.of(ConnectionClosed)) == 2
+    assert len(observer.of(StreamOpened)) == len(observer.of(StreamClosed)) >= 6
+
+
+async def test_peers_see_an_orderly_goodbye(autojump_clock: Clock) -> None:
+    observer = RecordingObserver()
+    network = MemoryNetwork()
+    async with open_host(listen=["/memory/7"], transports=[MemoryTransport(network)], observers=[observer]) as bob:
+        async with open_host(transports=[MemoryTransport(network)]) as alice:
+            await alice.connect(*bob.addresses)
+        event = await observer.wait_for(ConnectionClosed)
+        assert event.reason is None
+
+
+async def test_a_closed_host_says_that_it_is(autojump_clock: Clock) -> None:
+    async with open_host(transports=[MemoryTransport(MemoryNetwork())]) as host:
+        pass
+    with pytest.raises(LocalProtocolError, match="not running"):
+        await host.connect("/memory/7")
+    with pytest.raises(LocalProtocolError, match="not running"):
+        await host.listen("/memory/7")
+
+
+# ---- errors
+
+
+class UsersError(Exception):
+    pass
+
+
+async def run_busy_hosts(error: BaseException) -> None:
+    async with busy_hosts(MemoryNetwork()):
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error", [UsersError("mine"), ExceptionGroup("mine", [UsersError()]), KeyboardInterrupt()], ids=str
+)
+async def test_an_exception_of_the_block_leaves_as_itself(error: BaseException, autojump_clock: Clock) -> None:
+    before = tasks()
+    with pytest.raises(type(error)) as caught:
+        await run_busy_hosts(error)
+    assert caught.value is error
+    assert tasks() == before
+
+
+async def test_a_dial_error_can_be_caught_round_the_block(autojump_clock: Clock) -> None:
+    async def run() -> None:
+        async with open_host(transports=[MemoryTransport(MemoryNetwork())]) as host:
+            await host.connect("/memory/7")
+
+    with pytest.raises(DialError):
+        await run()
+
+
+async def test_a_crash_in_the_background_leaves_as_a_group(autojump_clock: Clock) -> None:
+    class Broken:
+        def notify(self, event: Event) -> None:
+            raise ZeroDivisionError("a bug in an observer")
+
+    async def run() -> None:
+        network = MemoryNetwork()
+        async with open_host(listen=["/memory/7"], transports=[MemoryTransport(network)]) as bob:
+            async with open_host(transports=[MemoryTransport(network)]) as alice:
+                bob.observe(Broken())
+                await alice.connect(*bob.addresses)
+                await trio.sleep_forever()
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await run()
+    assert caught.group_contains(ZeroDivisionError)
+
+
+async def test_a_handlers_bug_leaves_as_a_group_when_fixtures_ask_for_it(autojump_clock: Clock) -> None:
+    async def buggy(stream: Stream) -> None:
+        raise ZeroDivisionError("a bug")
+
+    async def run() -> None:
+        network = MemoryNetwork()
+        strict = SwarmConfig(raise_handler_errors=True)
+        async with open_host(transports=[MemoryTransport(network)]) as alice:
+            async with open_host(listen=["/memory/7"], transports=[MemoryTransport(network)], swarm=strict) as bob:
+                bob.handle(ECHO, buggy)
+                await alice.connect(*bob.addresses)
+                await (await alice.open_stream(bob.peer_id, ECHO)).send_all(b"x")
+                await trio.sleep_forever()
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await run()
+    assert caught.group_contains(ZeroDivisionError)
+
+
+async def test_behind_an_error_of_the_block_a_crash_is_not_lost(autojump_clock: Clock) -> None:
+    async def crash() -> None:
+        raise ZeroDivisionError("the cause")
+
+    async def run() -> None:
+        async with open_background() as nursery:
+            nursery.start_soon(crash)
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise UsersError("the consequence")
+
+    with pytest.raises(UsersError) as caught:
+        await run()
+    assert isinstance(caught.value.__cause__, BaseExceptionGroup)
+    assert caught.value.__cause__.subgroup(ZeroDivisionError) is not None
+
+
+async def test_cancelling_the_block(autojump_clock: Clock) -> None:
+    before = tasks()
+    with trio.move_on_after(3) as scope:
+        async with busy_hosts(MemoryNetwork()) as (alice, bob):
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert tasks() == before
+    assert nothing_is_left(alice)
+    assert nothing_is_left(bob)
+
+
+@pytest.mark.parametrize("steps", range(0, 60, 3))
+async def test_cancelling_the_block_at_any_step(steps: int, autojump_clock: Clock) -> None:
+    before = tasks()
+    hosts: list[Host] = []
+    async with trio.open_nursery() as nursery:
+
+        async def run() -> None:
+            async with busy_hosts(MemoryNetwork()) as both:
+                hosts.extend(both)
+
+        nursery.start_soon(run)
+        for _ in range(steps):
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert tasks() == before
+    assert all(map(nothing_is_left, hosts))
+
+
+@pytest.mark.parametrize(
+    ("address", "error"),
+    [("nonsense", InvalidAddress), ("/memory/7", InvalidAddress), ("/ip4/203.0.113.1/tcp/1", OSError)],
+)
+async def test_an_address_that_can_not_be_listened_on_leaves_nothing_open(address: str, error: type[Exception]) -> None:
+    before, files = tasks(), open_files()
+    with pytest.raises(error):
+        async with open_host(listen=[TCP, address]):
+            raise AssertionError("the block must not run")
+    assert (tasks(), open_files()) == (before, files)
+
+
+# ---- peers that stall
+
+
+class StallingMuxer(Yamux):
+    """Makes connections whose goodbye takes for ever."""
+
+    def mux(self, channel: Channel, info: ConnectionInfo) -> MuxedConnection:  # type: ignore[override] # less is told
+        connection = super().mux(channel, info)
+
+        async def aclose() -> None:
+            await trio.sleep_forever()
+
+        connection.aclose = aclose  # type: ignore[method-assign] # a peer that stalls
+        return connection
+
+
+async def test_goodbyes_take_two_seconds_at_most(autojump_clock: Clock) -> None:
+    network = MemoryNetwork()
+    async with open_host(listen=["/memory/7"], transports=[MemoryTransport(network)]) as bob:
+        async with open_host(transports=[MemoryTransport(network)], muxers=[StallingMuxer()]) as alice:
+            await alice.connect(*bob.addresses)
+            began = trio.current_time()
+        assert trio.current_time() - began == 2
+        assert nothing_is_left(alice)
+
+
+async def test_goodbyes_are_bounded_even_for_who_cancels(autojump_clock: Clock) -> None:
+    network = MemoryNetwork()
+    async with open_host(listen=["/memory/7"], transports=[MemoryTransport(network)]) as bob:
+        with trio.move_on_after(10):
+            async with open_host(transports=[MemoryTransport(network)], muxers=[StallingMuxer()]) as alice:
+                await alice.connect(*bob.addresses)
+                await trio.sleep_forever()
+        assert trio.current_time() == 12
+
+
+async def test_a_peer_that_does_not_read_delays_the_end_by_a_moment_only(autojump_clock: Clock) -> None:
+    network = MemoryNetwork(capacity=1024)
+    async with open_host(listen=["/memory/7"], transports=[MemoryTransport(network)]) as bob:
+        bob.handle(ECHO, never_read)
+        async with open_host(transports=[MemoryTransport(network)]) as alice, trio.open_nursery() as nursery:
+            await alice.connect(*bob.addresses)
+            stream = await alice.open_stream(bob.peer_id, ECHO)
+            nursery.start_soon(stream.send_all, bytes(10_000_000))
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+            began = trio.current_time()
+        assert trio.current_time() - began <= 2
+        assert nothing_is_left(alice)
+
+
+# ---- what it is made of
+
+
+async def test_parts_can_be_given(autojump_clock: Clock) -> None:
+    identity = Identity.generate()
+    transports: Sequence[MemoryTransport] = [MemoryTransport(MemoryNetwork())]
+    async with open_host(identity=identity, transports=transports, native_transports=()) as host:
+        assert host.peer_id == identity.peer_id
+        assert {"/ipfs/ping/1.0.0", "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0"} <= set(host.protocols)
+
+
+async def test_each_host_has_an_identity_of_its_own(autojump_clock: Clock) -> None:
+    async with open_host() as one, open_host() as other:
+        assert one.peer_id != other.peer_id
+
+
+async def test_the_default_transport_is_tcp() -> None:
+    async with open_host(listen=[TCP]) as bob, open_host(transports=[TcpTransport()]) as alice:
+        assert await alice.connect(*bob.addresses) == bob.peer_id
