@@ -157,8 +157,7 @@ class YamuxCore:
             raise LocalProtocolError(f"stream {stream_id} is closed for sending")
         size = min(len(data), stream.send_credit, MAX_DATA_FRAME)
         if size:
-            if self._ping_sent is None and self._rtt is None:
-                self._ping(now)
+            self._measure_once(now)
             stream.send_credit -= size
             self._frame(DATA, stream, size)
             self._out.append(data if size == len(data) else data[:size])
@@ -206,6 +205,7 @@ class YamuxCore:
         self._buffered -= size
         stream.consumed += size
         if stream.credit_due():
+            self._measure_once(now)
             growth = stream.growth_wanted(now, self._rtt, self._config.max_window)
             if growth > 0 and self._budget.reserve(growth):
                 stream.window += growth
@@ -420,6 +420,11 @@ class YamuxCore:
         self._ping_sent = now
         self._next_ping = now + self._config.keepalive_interval
         self._out.append(encode_header(PING, SYN, 0, self._ping_value))
+
+    def _measure_once(self, now: float) -> None:
+        """Measure the round trip when bytes begin to flow in either direction: windows can not grow without it."""
+        if self._rtt is None and self._ping_sent is None:
+            self._ping(now)
 
     def _count_idle(self, now: float) -> None:
         if not self._idle_frames.take(now):

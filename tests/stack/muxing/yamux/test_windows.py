@@ -7,9 +7,9 @@ from peerstack.stack.limits import WindowBudget
 from peerstack.stack.muxing.yamux import Config, GoAwayCode
 from peerstack.stack.muxing.yamux.core import MAX_DATA_FRAME
 from peerstack.stack.muxing.yamux.events import DataReceived, WindowOpened
-from peerstack.stack.muxing.yamux.wire import ACK, DATA, FIN, INITIAL_WINDOW, MAX_CREDIT, RST, SYN, WINDOW_UPDATE
+from peerstack.stack.muxing.yamux.wire import ACK, DATA, FIN, INITIAL_WINDOW, MAX_CREDIT, PING, RST, SYN, WINDOW_UPDATE
 
-from .cores import MiB, Pair, Side, frame
+from .cores import MiB, Pair, Side, frame, parse
 
 HALF = INITIAL_WINDOW // 2
 
@@ -248,3 +248,16 @@ def test_the_end_of_the_session_gives_everything_back() -> None:
     assert pair.server.budget.used > 0
     pair.server.core.release()
     assert pair.server.idle()
+
+
+def test_who_only_receives_measures_the_round_trip_too_so_that_its_windows_can_grow() -> None:
+    side = Side(client=False)
+    side.receive(frame(DATA, SYN, 1, body=bytes(INITIAL_WINDOW)))
+    side.consume(1, HALF)
+    pings = [header for header in parse(side.sent()) if header[0] == PING]
+    assert [flags for _, flags, _, _ in pings] == [SYN]
+    side.now += 0.1
+    side.receive(frame(PING, ACK, 0, pings[0][3]))
+    assert side.core.rtt == pytest.approx(0.1)
+    side.consume(1, HALF)
+    assert side.frames() == [(WINDOW_UPDATE, 0, 1, HALF + INITIAL_WINDOW)]
