@@ -71,10 +71,12 @@ async def open_background() -> AsyncIterator[trio.Nursery]:
             try:
                 yield nursery
             except BaseException as error:
-                # trio.Cancelled may come from this very nursery, when a background task crashed: let it pass.
-                if isinstance(error, trio.Cancelled):
+                # A cancellation may come from this very nursery, when a background task crashed: let it pass.
+                cancelled, failure = _split(error)
+                if failure is None:
                     raise
-                failure = error
+                if cancelled is not None:
+                    raise cancelled from None
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as crash:
         if failure is None:
@@ -82,3 +84,10 @@ async def open_background() -> AsyncIterator[trio.Nursery]:
         raise failure from crash
     if failure is not None:
         raise failure
+
+
+def _split(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """Part what is cancellation from what is not; a nursery in the block makes groups of both."""
+    if isinstance(error, BaseExceptionGroup) and error.subgroup(trio.Cancelled) is not None:
+        return error.split(trio.Cancelled)
+    return (error, None) if isinstance(error, trio.Cancelled) else (None, error)

@@ -215,6 +215,51 @@ async def test_behind_an_error_of_the_block_a_crash_is_not_lost(autojump_clock: 
     assert caught.value.__cause__.subgroup(ZeroDivisionError) is not None
 
 
+async def test_a_crash_cancels_a_nursery_in_the_block_and_leaves_without_the_cancellations(
+    autojump_clock: Clock,
+) -> None:
+    """Both the user's nursery and a second host inside wrap the cancellations in groups of their own."""
+
+    async def crash() -> None:
+        raise ZeroDivisionError("the cause")
+
+    async def run() -> None:
+        async with open_background() as nursery, open_background(), trio.open_nursery() as users:
+            users.start_soon(trio.sleep_forever)
+            users.start_soon(trio.sleep_forever)
+            nursery.start_soon(crash)
+            await trio.sleep_forever()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await run()
+    assert [type(error) for error in caught.value.exceptions] == [ZeroDivisionError]
+
+
+async def test_what_else_went_wrong_while_it_was_cancelled_leaves_too(autojump_clock: Clock) -> None:
+    async def complain() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise UsersError("on the way out")
+
+    async def crash() -> None:
+        raise ZeroDivisionError("the cause")
+
+    async def run() -> None:
+        async with open_background() as nursery, trio.open_nursery() as users:
+            users.start_soon(complain)
+            users.start_soon(trio.sleep_forever)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(crash)
+            await trio.sleep_forever()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await run()
+    assert [type(error) for error in caught.value.exceptions] == [UsersError]
+    assert isinstance(caught.value.__cause__, BaseExceptionGroup)
+    assert caught.value.__cause__.subgroup(ZeroDivisionError) is not None
+
+
 async def test_cancelling_the_block(autojump_clock: Clock) -> None:
     before = tasks()
     with trio.move_on_after(3) as scope:

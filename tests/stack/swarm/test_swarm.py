@@ -309,6 +309,7 @@ async def test_the_limit_of_all_inbound_connections_stays_hard(
             listener.arrive(partial(connection_of, connection), remote_address=tcp(100 + number))
         event = await observer.wait_for(InboundRefused)
         assert event.reason == "our limit of 2 inbound connections in scope 'system' is reached"
+        await settle()
         assert len(swarm.peers) == 2
 
 
