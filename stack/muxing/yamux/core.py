@@ -24,6 +24,7 @@ from .events import (
     StreamWasReset,
     WindowOpened,
 )
+from .liveness import Liveness
 from .state import Half, StreamState, TokenBucket
 from .wire import (
     ACK,
@@ -82,11 +83,7 @@ class YamuxCore:
         self._body_left = 0
         self._body_ends_stream = False
         # Round trips and keepalive.
-        self._rtt: float | None = None
-        self._ping_value = 0
-        self._ping_sent: float | None = None
-        self._next_ping = now + config.keepalive_interval
-        self._last_heard = now
+        self._liveness = Liveness(config, now)
         self._lingering: deque[tuple[float, int]] = deque()
 
     # ---- what there is
@@ -94,7 +91,7 @@ class YamuxCore:
     @property
     def rtt(self) -> float | None:
         """The latest round-trip time in seconds."""
-        return self._rtt
+        return self._liveness.rtt
 
     @property
     def leaving(self) -> bool:
@@ -157,7 +154,7 @@ class YamuxCore:
             raise LocalProtocolError(f"stream {stream_id} is closed for sending")
         size = min(len(data), stream.send_credit, MAX_DATA_FRAME)
         if size:
-            self._measure_once(now)
+            self._send(self._liveness.measure_once(now))
             stream.send_credit -= size
             self._frame(DATA, stream, size)
             self._out.append(data if size == len(data) else data[:size])
@@ -205,8 +202,8 @@ class YamuxCore:
         self._buffered -= size
         stream.consumed += size
         if stream.credit_due():
-            self._measure_once(now)
-            growth = stream.growth_wanted(now, self._rtt, self._config.max_window)
+            self._send(self._liveness.measure_once(now))
+            growth = stream.growth_wanted(now, self.rtt, self._config.max_window)
             if growth > 0 and self._budget.reserve(growth):
                 stream.window += growth
             else:
@@ -233,8 +230,7 @@ class YamuxCore:
 
     def next_deadline(self) -> float:
         """Return when `handle_deadline` should be called next."""
-        outstanding = self._ping_sent
-        deadline = self._next_ping if outstanding is None else outstanding + self._config.keepalive_timeout
+        deadline = self._liveness.next_deadline()
         if self._lingering:
             deadline = min(deadline, self._lingering[0][0])
         return deadline
@@ -242,13 +238,7 @@ class YamuxCore:
     def handle_deadline(self, now: float) -> list[Event]:
         """Run what is due at `now`. Raises ConnectionLost when the peer is silent for too long."""
         events: list[Event] = []
-        if self._ping_sent is not None and now >= self._ping_sent + self._config.keepalive_timeout:
-            if self._last_heard < self._ping_sent:
-                silence = now - self._last_heard
-                raise ConnectionLost(f"the peer did not answer a ping and has been silent for {silence:.0f} s")
-            self._ping_sent = None
-        if self._ping_sent is None and now >= self._next_ping:
-            self._ping(now)
+        self._send(self._liveness.handle_deadline(now))
         while self._lingering and self._lingering[0][0] <= now:
             stream = self._streams.get(self._lingering.popleft()[1])
             if stream is not None and stream.receive is Half.IGNORED:
@@ -260,7 +250,7 @@ class YamuxCore:
     def receive_data(self, data: bytes, now: float) -> list[Event]:
         """Take bytes from the peer and return what they mean. Raises RemoteProtocolError."""
         events: list[Event] = []
-        self._last_heard = now
+        self._liveness.heard(now)
         position, end = 0, len(data)
         while position < end and self._session is not Session.ENDED:
             if self._body_left:
@@ -404,9 +394,8 @@ class YamuxCore:
         self._count_idle(now)
         if flags & SYN:
             self._out.append(encode_header(PING, ACK, 0, value))
-        elif flags & ACK and self._ping_sent is not None and value == self._ping_value:
-            self._rtt = now - self._ping_sent
-            self._ping_sent = None
+        elif flags & ACK:
+            self._liveness.answered(value, now)
 
     # ---- helpers
 
@@ -415,16 +404,9 @@ class YamuxCore:
         stream.flags_due = 0
         self._out.append(encode_header(kind, flags, stream.stream_id, length))
 
-    def _ping(self, now: float) -> None:
-        self._ping_value = (self._ping_value + 1) % 2**32
-        self._ping_sent = now
-        self._next_ping = now + self._config.keepalive_interval
-        self._out.append(encode_header(PING, SYN, 0, self._ping_value))
-
-    def _measure_once(self, now: float) -> None:
-        """Measure the round trip when bytes begin to flow in either direction: windows can not grow without it."""
-        if self._rtt is None and self._ping_sent is None:
-            self._ping(now)
+    def _send(self, frame: bytes | None) -> None:
+        if frame is not None:
+            self._out.append(frame)
 
     def _count_idle(self, now: float) -> None:
         if not self._idle_frames.take(now):

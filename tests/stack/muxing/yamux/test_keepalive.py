@@ -102,7 +102,7 @@ def test_a_timeout_longer_than_the_interval(timeout: float) -> None:
 
 def test_the_ping_s_value_wraps() -> None:
     side = Side(client=True)
-    side.core._ping_value = 2**32 - 1
+    side.core._liveness._value = 2**32 - 1
     side.now += 30
     side.core.handle_deadline(side.now)
     assert pings(side) == [(PING, SYN, 0, 0)]
