@@ -11,13 +11,20 @@ from ..abc import Direction, Stream, StreamHandler
 from ..codes import StreamCode
 from ..errors import ConnectionLost, DialError, LimitExceeded, LocalProtocolError, NegotiationError, StackError
 from ..events import Event, HandlerFailed, StreamClosed, StreamOpened
-from ..limits import Reservation, Scopes
+from ..identity import PeerId
+from ..limits import RateLimiter, Reservation, Scopes
 from ..negotiation import negotiate_inbound, negotiate_outbound
 from .config import SwarmConfig
 from .optimistic import OptimisticStream
 from .table import Connection
+from .waiting_room import WaitingRoom
 
 _log = logging.getLogger(__name__)
+
+LINES_PER_SECOND = 0.2
+"""Debug lines a second on what one peer does to its streams, in the long run."""
+LINES_AT_ONCE = 3
+"""Such lines that are written at once before the rate applies."""
 
 
 class Streams:
@@ -27,6 +34,8 @@ class Streams:
         self._scopes = scopes
         self._config = config
         self._notify = notify
+        self._waiting = WaitingRoom(scopes.transient)
+        self._lines = RateLimiter(LINES_PER_SECOND, LINES_AT_ONCE, capacity=4096)
         self.handlers: dict[str, StreamHandler] = {}
         """Protocol id to handler; what is in here is accepted."""
 
@@ -35,7 +44,7 @@ class Streams:
 
         Raises NegotiationError, LimitExceeded, StreamReset, ConnectionLost.
         """
-        reservation = connection.scope.open_stream(inbound=False)
+        reservation = self._waiting.admit(lambda: connection.scope.open_stream(inbound=False))
         try:
             stream = await connection.muxed.open_stream()
         except BaseException:
@@ -60,23 +69,23 @@ class Streams:
 
     async def accept(self, connection: Connection, nursery: trio.Nursery) -> None:
         """Serve every stream the peer opens, each in a task of `nursery`, until the connection is gone."""
-        refused = 0
         while True:
             try:
                 stream = await connection.muxed.accept_stream()
             except ConnectionLost:
-                break
+                return
             try:
-                reservation = connection.scope.open_stream(inbound=True)
+                reservation = self._waiting.admit(lambda: connection.scope.open_stream(inbound=True))
             except LimitExceeded as error:
                 stream.reset(StreamCode.RESOURCE_LIMIT)
-                refused += 1
-                if refused == 1:  # a flood must not fill the log, too
-                    _log.debug("a stream of %s is refused: %s", connection.remote_peer, error)
+                self._tell(connection.remote_peer, "a stream is refused", str(error))
                 continue
             nursery.start_soon(self._serve, connection, stream, reservation)
-        if refused > 1:
-            _log.debug("in all, %d streams of %s were refused by limits of ours", refused, connection.remote_peer)
+
+    def _tell(self, peer: PeerId, what: str, why: str) -> None:
+        """Log what a peer did to a stream; a flood of streams must not flood the log, too."""
+        if self._lines.allow(peer, trio.current_time()):
+            _log.debug("%s: %s: %s", peer, what, why)
 
     async def _serve(self, connection: Connection, stream: Stream, reservation: Reservation) -> None:
         with reservation:
@@ -98,7 +107,7 @@ class Streams:
         """Agree on a protocol; what goes wrong is the peer's affair and costs it the stream."""
         code = StreamCode.NEGOTIATION_FAILED
         try:
-            with trio.fail_after(self._config.stream_timeout):
+            with self._waiting.wait(reservation, self._config.stream_timeout):
                 protocol = await negotiate_inbound(stream, self.handlers)
             self._scopes.negotiated(reservation, connection.scope, protocol)
         except LimitExceeded as error:
@@ -112,7 +121,7 @@ class Streams:
             if (handler := self.handlers.get(protocol)) is not None:
                 return handler
             reason = f"{protocol} is no longer served"
-        _log.debug("a stream of %s is refused: %s", connection.remote_peer, reason)
+        self._tell(connection.remote_peer, "a stream is refused", reason)
         stream.reset(code)
         return None
 
@@ -123,7 +132,7 @@ class Streams:
             await stream.aclose()
         except Exception as error:
             if _caused_by_peer(error):
-                _log.debug("%s with %s ended: %s", stream.protocol, stream.remote_peer, _describe(error))
+                self._tell(stream.remote_peer, f"{stream.protocol} ended", _describe(error))
                 stream.reset(_code(error))
                 return
             if self._config.raise_handler_errors:

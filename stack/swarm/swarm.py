@@ -11,7 +11,16 @@ from multiaddr import Multiaddr
 
 from ..abc import Direction, Gater, Incoming, Listener, MuxedConnection, Stream, StreamHandler, Transport
 from ..addressing.resolve import Resolver
-from ..errors import ConnectionLost, DialError, InvalidAddress, LimitExceeded, LocalProtocolError, Refused, StackError
+from ..errors import (
+    ConnectionLost,
+    DialError,
+    InvalidAddress,
+    LimitExceeded,
+    LocalProtocolError,
+    Refused,
+    RemoteProtocolError,
+    StackError,
+)
 from ..events import (
     ConnectionClosed,
     ConnectionOpened,
@@ -29,6 +38,7 @@ from .dialer import Dialer
 from .streams import Streams
 from .table import Connection, ConnectionTable
 from .trim import Candidate, Trimmer
+from .waiting_room import WaitingRoom
 
 _log = logging.getLogger(__name__)
 
@@ -87,8 +97,7 @@ class Swarm:
             own=self._start,
         )
         self._listeners: list[Listener] = []
-        self._handshakes: dict[trio.CancelScope, Reservation] = {}
-        """Arriving connections that are not authenticated yet, the oldest first."""
+        self._waiting = WaitingRoom(self.scopes.transient)
         self._tidying: set[PeerId] = set()
         self._nursery: trio.Nursery | None = None
 
@@ -167,28 +176,13 @@ class Swarm:
         try:
             if self._gater is not None and not self._gater.allow_accept(incoming.remote_address):
                 raise Refused("our connection gater refuses the address")
-            reservation = self._accept(incoming.remote_address)
+            address, now = incoming.remote_address, trio.current_time()
+            reservation = self._waiting.admit(lambda: self.scopes.accept(address, now))
         except (Refused, LimitExceeded) as error:
             await incoming.refuse()
             self._inbound_failed(incoming, str(error))
             return
         self._running.start_soon(self._handshake, incoming, reservation)
-
-    def _accept(self, remote_address: Multiaddr) -> Reservation:
-        """Count an arriving connection; when too many shake hands already, the oldest handshake makes room.
-
-        Else a few peers that dawdle would keep out everybody: a handshake takes well under a second if it is honest.
-        """
-        now = trio.current_time()
-        try:
-            return self.scopes.accept(remote_address, now)
-        except LimitExceeded as error:
-            if error.scope != self.scopes.transient.name or not self._handshakes:
-                raise
-            scope = next(iter(self._handshakes))
-            self._handshakes.pop(scope).release()
-            scope.cancel()
-            return self.scopes.accept(remote_address, now)
 
     async def _handshake(self, incoming: Incoming, reservation: Reservation) -> None:
         """Authenticate an arriving connection and serve it; what the peer does wrong ends here."""
@@ -205,24 +199,25 @@ class Swarm:
                 return
             await self._serve(connection)
 
+    async def _upgrade(self, incoming: Incoming, reservation: Reservation) -> MuxedConnection:
+        try:
+            with self._waiting.wait(reservation, self.config.inbound_timeout):
+                return await incoming.upgrade()
+        except trio.TooSlowError:
+            raise ConnectionLost("the peer did not finish the handshake in time") from None
+
     def _reason(self, error: Exception, what: str) -> str:
-        """Say why a connection ended. A bug, ours or of a plug-in, is logged and costs no more than the connection."""
+        """Say why a connection ended, and whose fault it was.
+
+        A bug, ours or of a plug-in, is logged, and costs no more than the connection.
+        """
+        if isinstance(error, RemoteProtocolError):
+            return f"the peer broke the protocol: {error}"
         if not isinstance(error, _EXPECTED):
             if self.config.raise_handler_errors:
                 raise error
             _log.error("%s failed by a bug", what, exc_info=error)
         return str(error) or type(error).__name__
-
-    async def _upgrade(self, incoming: Incoming, reservation: Reservation) -> MuxedConnection:
-        with trio.move_on_after(self.config.inbound_timeout) as scope:
-            self._handshakes[scope] = reservation
-            try:
-                return await incoming.upgrade()
-            finally:
-                evicted = self._handshakes.pop(scope, None) is None
-        if evicted:
-            raise ConnectionLost("its handshake was the oldest of too many, and gave way to a newer connection")
-        raise ConnectionLost("the peer did not finish the handshake in time")
 
     def _inbound_failed(self, incoming: Incoming, reason: str) -> None:
         _log.debug("connection from %s refused: %s", incoming.remote_address, reason)

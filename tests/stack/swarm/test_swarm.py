@@ -121,15 +121,16 @@ async def test_a_failed_handshake_costs_one_debug_line_and_one_event(
     transport: ListeningTransport, listener: FakeListener, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail() -> MuxedConnection:
-        raise RemoteProtocolError("the peer sent garbage")
+        raise RemoteProtocolError("garbage")
 
     caplog.set_level(logging.DEBUG, "peerstack.stack.swarm")
     async with running(transport) as (swarm, observer):
         await swarm.listen(LISTEN)
         listener.arrive(fail)
         await observer.wait_for(InboundRefused)
-        assert observer.of(InboundRefused) == [InboundRefused(tcp(7), "the peer sent garbage")]
-        assert caplog.messages == [f"connection from {tcp(7)} refused: the peer sent garbage"]
+        reason = "the peer broke the protocol: garbage"
+        assert observer.of(InboundRefused) == [InboundRefused(tcp(7), reason)]
+        assert caplog.messages == [f"connection from {tcp(7)} refused: {reason}"]
 
 
 async def test_a_handshake_that_never_ends_is_given_up(
@@ -284,7 +285,7 @@ async def test_when_too_many_shake_hands_the_oldest_makes_room(
         await settle()
         (event,) = observer.of(InboundRefused)
         assert event.remote_address == idlers[0].remote_address
-        assert event.reason == "its handshake was the oldest of too many, and gave way to a newer connection"
+        assert event.reason == "our limit of 8 inbound connections in scope 'transient' is reached"
         assert in_use(swarm)["transient"] == {"inbound connections": 7, "connections": 7}
 
 
