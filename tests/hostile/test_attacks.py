@@ -180,6 +180,50 @@ async def test_nothing_is_allocated_for_a_lie(attack: Attack, autojump_clock: Cl
         assert peak < 4 * 2**20
 
 
+class CountTasks(trio.abc.Instrument):
+    """Counts the tasks that are started, and how many live at once."""
+
+    def __init__(self) -> None:
+        self.started = self.living = self.most_at_once = 0
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        self.started += 1
+        self.living += 1
+        self.most_at_once = max(self.most_at_once, self.living)
+
+    def task_exited(self, task: trio.lowlevel.Task) -> None:
+        self.living -= 1
+
+
+FLOODS = {
+    "pings_in_a_flood": 0,
+    "pings_and_never_reads": 0,
+    "sends_empty_data_in_a_flood": 1,
+    "opens_streams_in_a_flood": 256,  # the backlog of streams that nobody has accepted
+    "opens_and_resets_streams_in_a_flood": 256,
+    "holds_streams_open_in_a_flood": 512,
+}
+"""With the streams that each of them may have open at once."""
+
+
+@pytest.mark.parametrize("name", FLOODS)
+async def test_floods_start_few_tasks(name: str, autojump_clock: Clock) -> None:
+    attack = next(attack for attack in ATTACKS if attack.name == name)
+    async with battlefield() as field:
+        counted = CountTasks()
+        trio.lowlevel.add_instrument(counted)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(attack.run, field.network.connect(HERE).stream)
+                with trio.move_on_after(15):
+                    await field.observer.wait_for(ConnectionClosed)
+                nursery.cancel_scope.cancel()
+        finally:
+            trio.lowlevel.remove_instrument(counted)
+        assert 0 < counted.most_at_once <= FLOODS[name] + 25
+        assert counted.started <= 2 * FLOODS[name] + 50
+
+
 async def test_a_thousand_that_come_and_go_leave_no_trace(autojump_clock: Clock) -> None:
     """What is kept by peer or by address must not grow."""
     by_name = {attack.name: attack.run for attack in ATTACKS}
