@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App
@@ -30,6 +34,16 @@ COMMANDS = (
     "peerstack ping /ip4/127.0.0.1/tcp/4001          # in another terminal",
     "peerstack explain /ip4/127.0.0.1/tcp/4002       # where nobody listens",
 )
+
+
+def commands_to_try() -> tuple[str, ...]:
+    """Return the commands as they can be pasted: with their path where the shell would not find `peerstack`."""
+    started = Path(sys.argv[0])
+    if shutil.which("peerstack") is not None or started.name != "peerstack":
+        return COMMANDS
+    here = os.path.relpath(started)
+    return tuple(command.replace("peerstack", here, 1) for command in COMMANDS)
+
 
 app = App(
     name="demo",
@@ -82,7 +96,7 @@ async def _demo(size: int, output: Output) -> int:
 
         output.emit(events.Step(7, "Bob dials Alice's address, but expects somebody else there"))
         output.emit(await _fail(bob, alice))
-    output.emit(events.TryNext(COMMANDS))
+    output.emit(events.TryNext(commands_to_try()))
     return 0
 
 
