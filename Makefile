@@ -35,7 +35,6 @@ test: $(VENV)/.dev ## Run the tests (no network, under five minutes)
 
 coverage: $(VENV)/.dev ## Run the tests and demand 95 % branch coverage of stack, protocols and transports
 	@$(BIN)/coverage run -m pytest
-	@$(BIN)/coverage combine --quiet 2>/dev/null || true
 	@$(BIN)/coverage report --include='*/peerstack/stack/*,*/peerstack/protocols/*,*/peerstack/transports/*,stack/*,protocols/*,transports/*' --fail-under=95
 
 lint: $(VENV)/.dev ## Check style, types and the dependency rule
