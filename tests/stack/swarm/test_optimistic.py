@@ -169,15 +169,17 @@ async def test_a_reset_for_another_reason_stays_what_it_is(autojump_clock: Clock
             await stream.receive_some()
 
 
-async def test_a_reset_after_the_answer_stays_what_it_is(autojump_clock: Clock) -> None:
+@pytest.mark.parametrize("call", ["send_all", "wait", "receive_some"])
+async def test_a_reset_after_the_answer_stays_what_it_is(call: str, autojump_clock: Clock) -> None:
     async with ends() as (stream, _, far):
         await stream.send_all(b"hello")
         theirs = await raw(far.connection)
         await theirs.send_all(HEADER + ECHO + b"!")
         await stream.receive_some()
         theirs.reset(StreamCode.NEGOTIATION_FAILED)
+        await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(StreamReset):
-            await stream.send_all(bytes(1_000_000))
+            await CALLS[call](stream)
 
 
 @pytest.mark.parametrize("answer", [b"garbage", HEADER + b"\x08/other1\n", b"\xff" * 30])

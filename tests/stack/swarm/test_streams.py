@@ -341,10 +341,14 @@ async def test_of_too_many_streams_that_negotiate_the_oldest_makes_room(autojump
             await stream.send_all(b"\x13")
         assert await reset_of(stalled[0]) == StreamCode.RESOURCE_LIMIT
         assert served.scopes.transient.statistics()["streams"] == 2
+        # Neither others' nor our own streams are kept back.
         await served.ask()
-        # Our own streams must not be kept back either.
-        await served.streams.open(served.connection, ["/theirs/1"], supported=True)
         assert await reset_of(stalled[1]) == StreamCode.RESOURCE_LIMIT
+        await (await served.far.open_stream()).send_all(b"\x13")
+        await trio.testing.wait_all_tasks_blocked()
+        assert served.scopes.transient.statistics()["streams"] == 2
+        await served.streams.open(served.connection, ["/theirs/1"], supported=True)
+        assert await reset_of(stalled[2]) == StreamCode.RESOURCE_LIMIT
 
 
 async def test_our_own_streams_do_not_make_room(autojump_clock: Clock) -> None:

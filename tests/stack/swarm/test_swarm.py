@@ -16,8 +16,9 @@ from peerstack.stack.errors import ConnectionLost, InvalidAddress, LocalProtocol
 from peerstack.stack.events import ConnectionClosed, ConnectionOpened, InboundRefused, ListenStarted, ListenStopped
 from peerstack.stack.identity import Identity, PeerId
 from peerstack.stack.limits import Limits
+from peerstack.stack.muxing.yamux import Yamux
 from peerstack.stack.swarm import Connection, Swarm, SwarmConfig, TrimConfig, Trimmer
-from peerstack.stack.testing import RecordingObserver, seed_scheduler
+from peerstack.stack.testing import RecordingObserver, muxed_pair, seed_scheduler
 
 from .parts import (
     LOWEST,
@@ -390,10 +391,23 @@ async def test_disconnect_closes_every_connection_to_a_peer() -> None:
 
 async def test_disconnect_at_once_after_the_dial() -> None:
     """The connection is closed before its task had a turn."""
-    async with running(ScriptedTransport({tcp(1): answers()})) as (swarm, _):
+    async with running(ScriptedTransport({tcp(1): answers()})) as (swarm, observer):
         await swarm.dial(PEER, [tcp(1)])
         await swarm.disconnect(PEER)
         assert swarm.peers == []
+        assert [event.reason for event in observer.of(ConnectionClosed)] == [None]
+
+
+async def test_streams_of_a_muxer_that_does_not_tell_of_their_end_end_with_the_connection() -> None:
+    connection = FakeConnection()
+    closed: list[str] = []
+    async with running(ScriptedTransport({tcp(1): answers(connection)})) as (swarm, _):
+        entry, _report = await swarm.dial(PEER, [tcp(1)])
+        async with muxed_pair(Yamux(), Yamux()) as (near, _):
+            entry.when_closed(await near.connection.open_stream(), lambda: closed.append("closed"))
+        connection.fail()
+        await entry.gone.wait()
+        assert closed == ["closed"]
 
 
 @pytest.mark.parametrize("seed", range(8))
