@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -18,6 +19,7 @@ from peerstack.stack.events import ConnectionClosed, Event, ListenStarted, Liste
 from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity
 from peerstack.stack.muxing.yamux import Yamux
+from peerstack.stack.report import Outcome
 from peerstack.stack.swarm import SwarmConfig
 from peerstack.stack.testing import RecordingObserver
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
@@ -374,3 +376,28 @@ async def test_each_host_has_an_identity_of_its_own(autojump_clock: Clock) -> No
 async def test_the_default_transport_is_tcp() -> None:
     async with open_host(listen=[TCP]) as bob, open_host(transports=[TcpTransport()]) as alice:
         assert await alice.connect(*bob.addresses) == bob.peer_id
+
+
+# ---- over real TCP
+
+
+async def test_a_port_that_accepts_and_stays_silent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        async with open_host(swarm=SwarmConfig(negotiation_timeout=0.05)) as host:
+            with pytest.raises(DialError, match=r"security negotiation: no answer within 0.05 s") as caught:
+                await host.connect(f"/ip4/127.0.0.1/tcp/{port}")
+    connect, negotiation = caught.value.report.attempts[0].stages
+    assert connect.outcome is Outcome.OK
+    assert negotiation.advice == "the port accepts but stays silent: is it a libp2p port?"
+
+
+async def test_a_port_where_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    async with open_host() as host:
+        with pytest.raises(DialError, match="Connection refused") as caught:
+            await host.connect(f"/ip4/127.0.0.1/tcp/{port}")
+    stage = caught.value.report.attempts[0].failure
+    assert stage is not None
+    assert stage.advice == "nothing listens on that port: is the peer running, and is the port right?"
