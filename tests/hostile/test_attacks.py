@@ -23,7 +23,7 @@ from peerstack.stack.swarm.streams import LINES_AT_ONCE
 from peerstack.stack.testing import RecordingObserver
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 
-from .peers import ATTACKS, Attack, Cost
+from .attacks import ATTACKS, Attack, Cost
 
 Clock = trio.testing.MockClock
 ECHO = "/echo/1"

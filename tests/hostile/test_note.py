@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .peers import ATTACKS
+from .attacks import ATTACKS
 
 ROOT = Path(__file__).parents[2]
 NOTE = (ROOT / "docs/notes/hostile-peers.md").read_text()

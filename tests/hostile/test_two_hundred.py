@@ -18,7 +18,7 @@ from peerstack.stack.swarm.streams import LINES_AT_ONCE
 from peerstack.stack.testing import RecordingObserver
 from peerstack.transports.tcp import TcpTransport
 
-from .peers import ATTACKS, Attack, Cost
+from .attacks import ATTACKS, Attack, Cost
 
 HOSTILE = 200
 # Shorter than by default, so that the test is short; long enough for a machine with other things to do.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -14,12 +13,11 @@ from multiaddr import Multiaddr
 from peerstack import open_host
 from peerstack.stack.abc import Channel, ConnectionInfo, MuxedConnection, Stream
 from peerstack.stack.background import open_background
-from peerstack.stack.errors import DialError, InvalidAddress, LocalProtocolError
+from peerstack.stack.errors import DialError, LocalProtocolError
 from peerstack.stack.events import ConnectionClosed, Event, ListenStarted, ListenStopped, StreamClosed, StreamOpened
 from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity
 from peerstack.stack.muxing.yamux import Yamux
-from peerstack.stack.report import Outcome
 from peerstack.stack.swarm import SwarmConfig
 from peerstack.stack.testing import RecordingObserver
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
@@ -75,26 +73,6 @@ async def test_nothing_outlives_the_block(autojump_clock: Clock) -> None:
     assert nothing_is_left(alice)
     assert nothing_is_left(bob)
     assert tasks() == before
-
-
-async def test_no_socket_outlives_the_block() -> None:
-    # Warm up what opens files of its own.
-    async with open_host(listen=[TCP]):
-        pass
-    before = open_files()
-    async with open_host(listen=[TCP, TCP]) as bob, open_host() as alice:
-        peer = await alice.connect(*bob.addresses)
-        assert open_files() > before
-    assert peer == bob.peer_id
-    assert open_files() == before
-    assert nothing_is_left(alice)
-    assert nothing_is_left(bob)
-
-
-def open_files() -> int:
-    from pathlib import Path
-
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def test_every_beginning_has_its_end_in_the_events(autojump_clock: Clock) -> None:
@@ -294,18 +272,6 @@ async def test_cancelling_the_block_at_any_step(steps: int, autojump_clock: Cloc
     assert all(map(nothing_is_left, hosts))
 
 
-@pytest.mark.parametrize(
-    ("address", "error"),
-    [("nonsense", InvalidAddress), ("/memory/7", InvalidAddress), ("/ip4/203.0.113.1/tcp/1", OSError)],
-)
-async def test_an_address_that_can_not_be_listened_on_leaves_nothing_open(address: str, error: type[Exception]) -> None:
-    before, files = tasks(), open_files()
-    with pytest.raises(error):
-        async with open_host(listen=[TCP, address]):
-            raise AssertionError("the block must not run")
-    assert (tasks(), open_files()) == (before, files)
-
-
 # ---- peers that stall
 
 
@@ -376,28 +342,3 @@ async def test_each_host_has_an_identity_of_its_own(autojump_clock: Clock) -> No
 async def test_the_default_transport_is_tcp() -> None:
     async with open_host(listen=[TCP]) as bob, open_host(transports=[TcpTransport()]) as alice:
         assert await alice.connect(*bob.addresses) == bob.peer_id
-
-
-# ---- over real TCP
-
-
-async def test_a_port_that_accepts_and_stays_silent() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        port = silent.getsockname()[1]
-        async with open_host(swarm=SwarmConfig(negotiation_timeout=0.05)) as host:
-            with pytest.raises(DialError, match=r"security negotiation: no answer within 0.05 s") as caught:
-                await host.connect(f"/ip4/127.0.0.1/tcp/{port}")
-    connect, negotiation = caught.value.report.attempts[0].stages
-    assert connect.outcome is Outcome.OK
-    assert negotiation.advice == "the port accepts but stays silent: is it a libp2p port?"
-
-
-async def test_a_port_where_nobody_listens() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    async with open_host() as host:
-        with pytest.raises(DialError, match="Connection refused") as caught:
-            await host.connect(f"/ip4/127.0.0.1/tcp/{port}")
-    stage = caught.value.report.attempts[0].failure
-    assert stage is not None
-    assert stage.advice == "nothing listens on that port: is the peer running, and is the port right?"
