@@ -64,7 +64,6 @@ class Host:
         """Called when our addresses or protocols may have changed; identify tells the peers."""
         self._observed = observed or ObservedAddresses()
         self._external: tuple[Multiaddr, ...] = ()
-        self._hidden: set[str] = set()
 
     # ---- where we are
 

@@ -35,7 +35,7 @@ HIGH_WATER = 512 * 1024
 BATCH = 512 * 1024
 """Bytes one sender may add before the others, and the wire, have their turn."""
 MAX_QUEUED = HIGH_WATER + 2 * BATCH
-"""Senders stop at HIGH_WATER and add at most one frame each turn; what lies beyond is answers to the peer's pings,
+"""Senders stop at HIGH_WATER and add at most one batch each turn; what lies beyond is answers to the peer's pings,
 opens and reads. A peer that asks for that much and reads nothing is attacking (CVE-2024-32984)."""
 CLOSE_LINGER = 0.25
 """Seconds given to the peer to hang up after our goodbye: closing first could reset bytes still under way."""
