@@ -33,6 +33,10 @@ type command struct {
 	Chunk       int             `json:"chunk"`
 	Upload      uint64          `json:"upload"`
 	Download    uint64          `json:"download"`
+	Topic       string          `json:"topic"`
+	Start       int             `json:"start"`
+	IntervalMS  float64         `json:"interval_ms"`
+	Seconds     float64         `json:"seconds"`
 }
 
 // answer holds the fields of a successful answer.
@@ -53,6 +57,14 @@ var operations = map[string]operation{
 	"bench_dial":       (*program).benchDial,
 	"bench_streams":    (*program).benchStreams,
 	"idle_connections": (*program).idleConnections,
+	"subscribe":        (*program).subscribe,
+	"unsubscribe":      (*program).unsubscribe,
+	"publish":          (*program).publish,
+	"wait_received":    (*program).waitReceived,
+	"received":         (*program).received,
+	"topic_peers":      (*program).topicPeers,
+	"mesh":             (*program).mesh,
+	"rpc_counts":       (*program).rpcCounts,
 }
 
 // program is the running peer.
@@ -61,6 +73,8 @@ type program struct {
 	keyType string
 	book    *identifyBook
 	out     *lineWriter
+	// messenger is nil without --pubsub.
+	messenger *messenger
 
 	idleMu sync.Mutex
 	idle   []host.Host // hosts whose connections are held until the process ends

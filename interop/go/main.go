@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -32,10 +33,12 @@ func main() {
 		listen = append(listen, address)
 		return nil
 	})
+	var messaging pubsubOptions
+	messaging.define(flag.CommandLine)
 	flag.Parse()
 
 	out := newLineWriter(os.Stdout)
-	if err := run(*keyType, listen, out); err != nil {
+	if err := run(*keyType, listen, messaging, out); err != nil {
 		var unsupported *unsupportedError
 		if errors.As(err, &unsupported) {
 			out.write(map[string]any{
@@ -48,7 +51,7 @@ func main() {
 }
 
 // run serves until standard input ends or the command exit arrives.
-func run(keyType string, listen []string, out *lineWriter) error {
+func run(keyType string, listen []string, messaging pubsubOptions, out *lineWriter) error {
 	h, err := newHost(keyType, listen)
 	if err != nil {
 		return err
@@ -62,10 +65,17 @@ func run(keyType string, listen []string, out *lineWriter) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	messenger, err := newMessenger(ctx, h, messaging)
+	if err != nil {
+		return err
+	}
 	if err := announce(h, out); err != nil {
 		return err
 	}
-	return (&program{host: h, keyType: keyType, book: book, out: out}).obey(os.Stdin)
+	p := &program{host: h, keyType: keyType, book: book, out: out, messenger: messenger}
+	return p.obey(os.Stdin)
 }
 
 // announce prints the line that tells the runner where to dial.
