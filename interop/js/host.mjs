@@ -19,15 +19,15 @@ const IDENTIFY_TIMEOUT = 10_000
 const streamLimits = { maxInboundStreams: MAX_STREAMS, maxOutboundStreams: MAX_STREAMS }
 const identified = new WeakMap() // connection -> what identify and later pushes said
 
-/** Make a started host with a fresh key, listening on `listen`. */
-export async function makeHost (keyType = 'ed25519', listen = []) {
+/** Make a started host with a fresh key, listening on `listen`, with `services` beside identify and ping. */
+export async function makeHost (keyType = 'ed25519', listen = [], services = {}) {
   const node = await createLibp2p({
     privateKey: await generateKeyPair(KEY_TYPES[keyType], keyType === 'rsa' ? 2048 : undefined),
     addresses: { listen },
     transports: [tcp({ backlog: MAX_CONNECTIONS })],
     connectionEncrypters: [noise()],
     streamMuxers: [yamux(streamLimits)],
-    services: { identify: identify(), identifyPush: identifyPush(), ping: ping(streamLimits) },
+    services: { identify: identify(), identifyPush: identifyPush(), ping: ping(streamLimits), ...services },
     connectionMonitor: { enabled: false }, // it pings every connection every ten seconds
     connectionManager: {
       maxConnections: MAX_CONNECTIONS,

@@ -9,8 +9,10 @@ import { benchmarks } from './bench.mjs'
 import { commands } from './commands.mjs'
 import { KEY_TYPES, makeHost } from './host.mjs'
 import { serve } from './protocols.mjs'
+import { PUBSUB_OPTIONS, pubsubServices, unsupportedPubsub } from './pubsub.mjs'
+import { topicCommands } from './topics.mjs'
 
-const operations = { ...commands, ...benchmarks }
+const operations = { ...commands, ...benchmarks, ...topicCommands }
 const TCP_ADDRESS = /^\/ip[46]\/[^/]+\/tcp\/\d+$/
 
 const print = message => process.stdout.write(JSON.stringify(message) + '\n')
@@ -24,7 +26,8 @@ async function start () {
   const { values } = parseArgs({
     options: {
       'key-type': { type: 'string', default: 'ed25519' },
-      listen: { type: 'string', multiple: true, default: ['/ip4/127.0.0.1/tcp/0'] }
+      listen: { type: 'string', multiple: true, default: ['/ip4/127.0.0.1/tcp/0'] },
+      ...PUBSUB_OPTIONS
     }
   })
   const keyType = values['key-type']
@@ -33,7 +36,9 @@ async function start () {
   }
   const other = values.listen.find(address => !TCP_ADDRESS.test(address))
   if (other !== undefined) unsupported(`listen ${other}`, 'this peer listens on TCP alone')
-  const node = await makeHost(keyType, values.listen)
+  const impossible = unsupportedPubsub(values)
+  if (impossible !== undefined) unsupported(...impossible)
+  const node = await makeHost(keyType, values.listen, pubsubServices(values))
   await serve(node)
   return node
 }
