@@ -1,0 +1,148 @@
+"""What goes in and out of the router core besides messages: versions, decisions, outgoing control, events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from peerstack.stack.identity import PeerId
+    from .wire import IHave, Message, Prune
+
+
+class Version(IntEnum):
+    """What a peer speaks, from the negotiated protocol id; compared by what it can do."""
+
+    FLOODSUB = 0
+    V10 = 10
+    V11 = 11
+    """Scores, backoffs and peer exchange."""
+    V12 = 12
+    """IDONTWANT."""
+    V13 = 13
+    """Extensions."""
+
+
+class Allow(Enum):
+    """How much of an RPC is read."""
+
+    ALL = "all"
+    CONTROL_ONLY = "control only"
+    """The gater sheds load: no messages."""
+    NOTHING = "nothing"
+    """The peer is graylisted: only its subscriptions count."""
+
+
+class RejectReason(Enum):
+    """Why a message was not accepted; `GossipCore.reject` takes the first group, `ignore` the second."""
+
+    MISSING_SIGNATURE = "missing signature"
+    INVALID_SIGNATURE = "invalid signature"
+    UNEXPECTED_SIGNATURE = "unexpected signature"
+    UNEXPECTED_AUTH_INFO = "unexpected author or sequence number"
+    SELF_ORIGIN = "claims to be ours"
+    VALIDATION_FAILED = "a validator rejected it"
+
+    VALIDATION_IGNORED = "a validator ignored it"
+    VALIDATION_THROTTLED = "too many messages under validation"
+    VALIDATION_TIMEOUT = "a validator took too long"
+
+
+class PruneReason(Enum):
+    """Why a peer left a mesh."""
+
+    LEFT = "we left the topic"
+    SCORE = "its score is negative"
+    EXCESS = "the mesh was too big"
+    ASKED = "the peer pruned us"
+    UNSUBSCRIBED = "the peer left the topic"
+    DISCONNECTED = "the peer is gone"
+    DIRECT = "direct peers stay outside meshes"
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """What one peer is to be sent: control, coalesced, and the messages it asked for."""
+
+    ihave: list[IHave] = field(default_factory=list)
+    iwant: list[bytes] = field(default_factory=list)
+    graft: list[str] = field(default_factory=list)
+    prune: list[Prune] = field(default_factory=list)
+    idontwant: list[bytes] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    """Answers to IWANTs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grafted:
+    """A peer entered our mesh of a topic, by its wish or by ours."""
+
+    peer: PeerId
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """A peer left our mesh of a topic."""
+
+    peer: PeerId
+    topic: str
+    reason: PruneReason
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSubscribed:
+    """A peer wants the messages of a topic."""
+
+    peer: PeerId
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerUnsubscribed:
+    """A peer wants the messages of a topic no more, or is gone."""
+
+    peer: PeerId
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class Misbehaved:
+    """A peer broke a rule; `penalty` is what that added to its counter of misbehaviour (P7)."""
+
+    peer: PeerId
+    reason: str
+    penalty: float
+
+
+@dataclass(frozen=True, slots=True)
+class Graylisted:
+    """The score of a peer fell below the graylist threshold: its RPCs are ignored until it recovers."""
+
+    peer: PeerId
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class ShouldDisconnect:
+    """The score of a peer stays below the graylist threshold; said once."""
+
+    peer: PeerId
+    reason: str
+    """With the score and what it is made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeersSuggested:
+    """A well-scored peer that pruned us names others: the driver verifies the records, and connects."""
+
+    source: PeerId
+    topic: str
+    peers: list[tuple[PeerId, bytes]]
+    """Peer ids, with the signed peer record of each, unverified; b"" where there was none."""
+
+
+CoreEvent: TypeAlias = (
+    Grafted | Pruned | PeerSubscribed | PeerUnsubscribed | Misbehaved | Graylisted | ShouldDisconnect | PeersSuggested
+)
