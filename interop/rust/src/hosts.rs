@@ -25,7 +25,7 @@ pub async fn bench_dial(
 ) -> Result<Value, Failure> {
     let mut hosts = Vec::new();
     for _ in 0..concurrency {
-        hosts.push(Node::start(key_type.generate()?, Vec::new()).await?.0);
+        hosts.push(Node::start(key_type.generate()?, Vec::new(), None).await?.0);
     }
     let next = AtomicU64::new(0);
     let started = Instant::now();
@@ -52,7 +52,7 @@ pub async fn connect_many(address: Multiaddr, count: u64) -> Result<Vec<Node>, F
     stream::iter(0..count)
         .map(|_| async {
             // Ed25519 whatever the main host's key is: 500 RSA keys would take minutes.
-            let (host, _) = Node::start(KeyType::Ed25519.generate()?, Vec::new()).await?;
+            let (host, _) = Node::start(KeyType::Ed25519.generate()?, Vec::new(), None).await?;
             host.connect(address.clone()).await?;
             Ok(host)
         })

@@ -3,16 +3,20 @@
 mod exchange;
 mod hosts;
 mod keys;
+mod ledger;
 mod node;
+mod options;
+mod pubsub;
 mod serve;
 mod streams;
+mod topics;
 
 use std::io::Write;
+use std::ops::Range;
 use std::process::exit;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 use serde_json::{json, Value};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -31,16 +35,17 @@ const DEFAULT_PERF_CHUNK: u64 = 256 * 1024;
 
 struct Peer {
     node: Node,
+    peer_id: PeerId,
     key_type: KeyType,
     idle: Mutex<Vec<Node>>,
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let (key_type, listen) = arguments()?;
-    let key = key_type.generate()?;
+    let options = options::from_command_line()?;
+    let key = options.key_type.generate()?;
     let peer_id = key.public().to_peer_id();
-    let (node, addresses) = Node::start(key, listen).await?;
+    let (node, addresses) = Node::start(key, options.listen, options.pubsub).await?;
     emit(&json!({
         "event": "listening",
         "implementation": "rust-libp2p",
@@ -50,7 +55,8 @@ async fn main() -> Result<(), Failure> {
     }));
     let peer = Arc::new(Peer {
         node,
-        key_type,
+        peer_id,
+        key_type: options.key_type,
         idle: Mutex::default(),
     });
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
@@ -60,34 +66,6 @@ async fn main() -> Result<(), Failure> {
         }
     }
     exit(0)
-}
-
-fn arguments() -> Result<(KeyType, Vec<Multiaddr>), Failure> {
-    let mut key_type = KeyType::Ed25519;
-    let mut listen = Vec::new();
-    let mut words = std::env::args().skip(1);
-    while let Some(option) = words.next() {
-        let value = words.next().ok_or(format!("{option} needs a value"))?;
-        match option.as_str() {
-            "--key-type" => {
-                key_type = KeyType::named(&value).unwrap_or_else(|| {
-                    unsupported(&format!("key-type {value}"), "no such key in rust-libp2p")
-                });
-            }
-            "--listen" => listen.push(tcp_address(&value)?),
-            _ => return Err(format!("unknown option {option}").into()),
-        }
-    }
-    Ok((key_type, listen))
-}
-
-fn tcp_address(text: &str) -> Result<Multiaddr, Failure> {
-    let address = Multiaddr::from_str(text)?;
-    let parts: Vec<Protocol> = address.iter().collect();
-    match parts[..] {
-        [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Tcp(_)] => Ok(address),
-        _ => unsupported(&format!("listen {text}"), "this peer listens on TCP only"),
-    }
 }
 
 fn unsupported(what: &str, reason: &str) -> ! {
@@ -166,6 +144,34 @@ async fn execute(peer: &Peer, command: &Value) -> Result<Value, Failure> {
         }
         "idle_connections" => idle_connections(peer, address(command)?, number("count")?).await,
         "exit" => Ok(json!({})),
+        other => execute_on_topic(peer, other, command).await,
+    }
+}
+
+async fn execute_on_topic(peer: &Peer, op: &str, command: &Value) -> Result<Value, Failure> {
+    let node = &peer.node;
+    let topic = || text(command, "topic");
+    match op {
+        "subscribe" => topics::subscribe(node, topic()?).await,
+        "unsubscribe" => topics::unsubscribe(node, topic()?).await,
+        "publish" => {
+            let burst = topics::Burst {
+                author: peer.peer_id,
+                numbers: numbers(command)?,
+                bytes: number(command, "bytes", None)? as usize,
+                interval: Duration::from_millis(number(command, "interval_ms", Some(0))?),
+            };
+            topics::publish(node, topic()?, burst).await
+        }
+        "wait_received" => {
+            let patience = Duration::try_from_secs_f64(real(command, "seconds")?)?;
+            let count = number(command, "count", None)? as usize;
+            topics::wait_received(node, topic()?, count, patience).await
+        }
+        "received" => Ok(topics::received(node, topic()?)),
+        "topic_peers" => Ok(topics::topic_peers(node, topic()?)),
+        "mesh" => topics::mesh(node, topic()?).await,
+        "rpc_counts" => Ok(topics::rpc_counts()),
         unknown => Err(format!("unknown op {unknown}").into()),
     }
 }
@@ -198,6 +204,18 @@ fn number(command: &Value, name: &str, default: Option<u64>) -> Result<u64, Fail
             .as_u64()
             .ok_or_else(|| format!("{name} is no whole number").into()),
     }
+}
+
+fn real(command: &Value, name: &str) -> Result<f64, Failure> {
+    command[name]
+        .as_f64()
+        .ok_or_else(|| format!("the command needs the number {name}").into())
+}
+
+/// The numbers of the messages to publish.
+fn numbers(command: &Value) -> Result<Range<u64>, Failure> {
+    let start = number(command, "start", Some(0))?;
+    Ok(start..start + number(command, "count", None)?)
 }
 
 fn chunk(command: &Value, default: u64) -> Result<usize, Failure> {

@@ -1,6 +1,7 @@
 //! One libp2p host: a swarm in a task of its own, and the handle that asks it for things.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::{mpsc, oneshot};
@@ -11,7 +12,8 @@ use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, NetworkBehaviour, Stream, StreamProtocol, SwarmEvent};
 use libp2p::{identify, noise, ping, tcp, yamux, Multiaddr, PeerId, Swarm, SwarmBuilder};
 
-use crate::{streams, Failure};
+use crate::ledger::Ledger;
+use crate::{pubsub, streams, Failure};
 
 const PROTOCOL_VERSION: &str = "ipfs/0.1.0";
 /// Longer than any run: nothing periodic may disturb a measurement, no idle connection may be pruned.
@@ -23,6 +25,7 @@ struct Behaviour {
     identify: identify::Behaviour,
     ping: ping::Behaviour,
     streams: streams::Behaviour,
+    pubsub: pubsub::Behaviour,
 }
 
 type Reply<T> = oneshot::Sender<Result<T, String>>;
@@ -32,6 +35,7 @@ enum Request {
     Disconnect(PeerId, Reply<()>),
     Identify(PeerId, Reply<identify::Info>),
     FirstPing(PeerId, Reply<()>),
+    Route(Box<dyn FnOnce(&mut pubsub::Behaviour) + Send>),
 }
 
 /// The handle of a running host; the host ends when its last handle is dropped.
@@ -39,6 +43,7 @@ enum Request {
 pub struct Node {
     requests: mpsc::UnboundedSender<Request>,
     streams: streams::Control,
+    ledger: Arc<Ledger>,
 }
 
 impl Node {
@@ -46,13 +51,19 @@ impl Node {
     pub async fn start(
         key: Keypair,
         listen: Vec<Multiaddr>,
+        pubsub: Option<pubsub::Settings>,
     ) -> Result<(Self, Vec<Multiaddr>), Failure> {
-        let mut swarm = build_swarm(key)?;
+        let ledger = Arc::new(Ledger::of(pubsub, key.public().to_peer_id()));
+        let mut swarm = build_swarm(key, pubsub)?;
         let addresses = start_listening(&mut swarm, listen).await?;
         let (requests, received) = mpsc::unbounded();
-        let streams = swarm.behaviour().streams.control();
-        tokio::spawn(Driver::new(swarm).run(received));
-        Ok((Self { requests, streams }, addresses))
+        let node = Self {
+            requests,
+            streams: swarm.behaviour().streams.control(),
+            ledger: ledger.clone(),
+        };
+        tokio::spawn(Driver::new(swarm, ledger).run(received));
+        Ok((node, addresses))
     }
 
     /// Connect to `address` unless its peer is connected already; return who answered.
@@ -80,6 +91,24 @@ impl Node {
         self.streams.open(peer, protocol).await
     }
 
+    /// Let `work` use the publish/subscribe router; return what it returns.
+    pub async fn route<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut pubsub::Behaviour) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
+        self.ask(|reply: Reply<T>| {
+            Request::Route(Box::new(move |router| {
+                let _ = reply.send(work(router));
+            }))
+        })
+        .await
+    }
+
+    /// Return what was received by publish/subscribe.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, String> {
         let (reply, answer) = oneshot::channel();
         self.requests
@@ -91,7 +120,11 @@ impl Node {
     }
 }
 
-fn build_swarm(key: Keypair) -> Result<Swarm<Behaviour>, Failure> {
+fn build_swarm(
+    key: Keypair,
+    pubsub: Option<pubsub::Settings>,
+) -> Result<Swarm<Behaviour>, Failure> {
+    let router = pubsub::Behaviour::new(pubsub, &key)?;
     let mut muxer = yamux::Config::default();
     muxer.set_max_num_streams(MAX_STREAMS);
     let swarm = SwarmBuilder::with_existing_identity(key)
@@ -102,12 +135,17 @@ fn build_swarm(key: Keypair) -> Result<Swarm<Behaviour>, Failure> {
             move || muxer,
         )?
         .with_behaviour(|key| {
-            let identity =
+            let mut identity =
                 identify::Config::new_with_signed_peer_record(PROTOCOL_VERSION.into(), key);
+            if router.is_floodsub() {
+                // Floodsub dials again whoever left, which fails without an address of theirs.
+                identity = identity.with_cache_size(0);
+            }
             Behaviour {
                 identify: identify::Behaviour::new(identity.with_interval(NEVER)),
                 ping: ping::Behaviour::new(ping::Config::new().with_interval(NEVER)),
                 streams: streams::Behaviour::default(),
+                pubsub: router,
             }
         })?
         .with_swarm_config(|config| {
@@ -195,12 +233,14 @@ struct Driver {
     swarm: Swarm<Behaviour>,
     dials: HashMap<ConnectionId, Reply<PeerId>>,
     peers: HashMap<PeerId, Peer>,
+    ledger: Arc<Ledger>,
 }
 
 impl Driver {
-    fn new(swarm: Swarm<Behaviour>) -> Self {
+    fn new(swarm: Swarm<Behaviour>, ledger: Arc<Ledger>) -> Self {
         Self {
             swarm,
+            ledger,
             dials: HashMap::new(),
             peers: HashMap::new(),
         }
@@ -230,6 +270,7 @@ impl Driver {
                 Some(known) => known.pinged.wait(reply),
                 None => refuse(reply, peer),
             },
+            Request::Route(work) => work(&mut self.swarm.behaviour_mut().pubsub),
         }
     }
 
@@ -285,6 +326,7 @@ impl Driver {
                 ..
             } => {
                 self.peers.entry(peer_id).or_default();
+                self.swarm.behaviour_mut().pubsub.on_connected(peer_id);
                 if let Some(reply) = self.dials.remove(&connection_id) {
                     let _ = reply.send(Ok(peer_id));
                 }
@@ -303,6 +345,8 @@ impl Driver {
                 num_established: 0,
                 ..
             } => {
+                self.swarm.behaviour_mut().pubsub.on_disconnected(peer_id);
+                self.ledger.forget(peer_id);
                 let closing = self.peers.remove(&peer_id).map(|peer| peer.closing);
                 for reply in closing.into_iter().flatten() {
                     let _ = reply.send(Ok(()));
@@ -335,6 +379,7 @@ impl Driver {
             }
             BehaviourEvent::Identify(_) => {}
             BehaviourEvent::Streams(event) => match event {},
+            BehaviourEvent::Pubsub(event) => self.ledger.record(event),
         }
     }
 }

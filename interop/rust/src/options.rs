@@ -1,0 +1,76 @@
+//! The command line.
+
+use std::str::FromStr;
+
+use libp2p::multiaddr::Protocol;
+use libp2p::Multiaddr;
+
+use crate::keys::KeyType;
+use crate::pubsub::{Router, Settings, Signing};
+use crate::{unsupported, Failure};
+
+/// What the program was started with.
+pub struct Options {
+    pub key_type: KeyType,
+    pub listen: Vec<Multiaddr>,
+    pub pubsub: Option<Settings>,
+}
+
+/// Read the command line; leave the program where rust-libp2p can not do what it asks for.
+pub fn from_command_line() -> Result<Options, Failure> {
+    let mut key_type = KeyType::Ed25519;
+    let mut listen = Vec::new();
+    let mut router = None;
+    let mut settings = Settings::default();
+    let mut words = std::env::args().skip(1);
+    while let Some(option) = words.next() {
+        let value = words.next().ok_or(format!("{option} needs a value"))?;
+        match option.as_str() {
+            "--key-type" => {
+                key_type = KeyType::named(&value).unwrap_or_else(|| {
+                    unsupported(&format!("key-type {value}"), "no such key in rust-libp2p")
+                });
+            }
+            "--listen" => listen.push(tcp_address(&value)?),
+            "--pubsub" => router = Some(named_router(&value)?),
+            "--pubsub-sign" => settings.signing = named_signing(&value)?,
+            "--pubsub-backoff" => settings.backoff_seconds = Some(value.parse()?),
+            "--pubsub-degree" => settings.degree = Some(value.parse()?),
+            _ => return Err(format!("unknown option {option}").into()),
+        }
+    }
+    let pubsub = router.map(|router| Settings { router, ..settings });
+    if let Some((what, reason)) = pubsub.and_then(|settings| settings.complaint()) {
+        unsupported(&what, &reason);
+    }
+    Ok(Options {
+        key_type,
+        listen,
+        pubsub,
+    })
+}
+
+fn tcp_address(text: &str) -> Result<Multiaddr, Failure> {
+    let address = Multiaddr::from_str(text)?;
+    let parts: Vec<Protocol> = address.iter().collect();
+    match parts[..] {
+        [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Tcp(_)] => Ok(address),
+        _ => unsupported(&format!("listen {text}"), "this peer listens on TCP only"),
+    }
+}
+
+fn named_router(name: &str) -> Result<Router, Failure> {
+    match name {
+        "gossipsub" => Ok(Router::Gossipsub),
+        "floodsub" => Ok(Router::Floodsub),
+        _ => Err(format!("--pubsub {name} is unknown").into()),
+    }
+}
+
+fn named_signing(name: &str) -> Result<Signing, Failure> {
+    match name {
+        "strict" => Ok(Signing::Strict),
+        "none" => Ok(Signing::None),
+        _ => Err(format!("--pubsub-sign {name} is unknown").into()),
+    }
+}
