@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from peerstack.stack.identity import PeerId
+
     from .config import GossipConfig
     from .gater import GaterConfig
     from .score_config import ScoreConfig

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from peerstack.stack.identity import PeerId
+
     from .wire import IHave, Message, Prune
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from peerstack.stack.identity import PeerId
+
     from .config import GossipConfig
 
 Peers = dict["PeerState", None]
