@@ -1,0 +1,144 @@
+"""Encode messages, subscriptions and control entries as fields of an RPC, and RPCs as frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from .shapes import Extensions, IHave, Message, Prune, Subscription
+from .varints import encode_varint
+
+MAX_CONTROL = 16 * 1024  # bytes of control in one RPC: rust-libp2p refuses more
+MAX_IDONTWANT = 10  # ids in one RPC: go-libp2p-pubsub reads no more
+TEST_EXTENSION = b"\x92\x95\xe2\x18\x00"  # the field testExtension (6492434) of an RPC, an empty message
+
+_HEADER_ROOM = 4  # bytes of tag and length round the content of a field below 2 MiB
+
+
+def make_message(
+    topic: str,
+    data: bytes,
+    *,
+    author: bytes | None = None,
+    seqno: bytes | None = None,
+    signature: bytes | None = None,
+    key: bytes | None = None,
+) -> Message:
+    """Return a message of these fields with its encoding; fields that are None are absent from it."""
+    signed = encode_fields(author, data, seqno, topic.encode())
+    encoded = signed
+    if signature is not None:
+        encoded += b"*" + encode_varint(len(signature)) + signature
+    if key is not None:
+        encoded += b"2" + encode_varint(len(key)) + key
+    return Message(topic, data, author, seqno, signature, key, encoded, len(signed))
+
+
+def encode_fields(author: bytes | None, data: bytes | None, seqno: bytes | None, topic: bytes) -> bytes:
+    """Return fields 1 to 4 of a message in order, the part that is signed."""
+    parts = [b"\n", encode_varint(len(author)), author] if author is not None else []
+    if data is not None:
+        parts += (b"\x12", encode_varint(len(data)), data)
+    if seqno is not None:
+        parts += (b"\x1a", encode_varint(len(seqno)), seqno)
+    parts += (b'"', encode_varint(len(topic)), topic)
+    return b"".join(parts)
+
+
+def encode_subscriptions(subscriptions: Iterable[Subscription]) -> list[bytes]:
+    """Return a `subscriptions` field of an RPC for each of `subscriptions`."""
+    return [_field(b"\n", _subscription(subscription)) for subscription in subscriptions]
+
+
+def encode_control(
+    *,
+    ihave: Iterable[IHave] = (),
+    iwant: Sequence[bytes] = (),
+    graft: Iterable[str] = (),
+    prune: Iterable[Prune] = (),
+    idontwant: Iterable[bytes] = (),
+    extensions: Extensions | None = None,
+    max_size: int = MAX_CONTROL,
+) -> list[bytes]:
+    """Return `control` fields of at most `max_size` bytes, extensions in the first; send each in an RPC of its own.
+
+    Lists of ids are split over entries, suggested peers that do not fit into a PRUNE are left out, and each field
+    has at most ten IDONTWANT. One id or topic that is longer than `max_size` by itself makes a longer field.
+    """
+    room = max_size - _HEADER_ROOM
+    entries: list[bytes] = [] if extensions is None else [_field(b"2", _extensions(extensions))]
+    entries += [_field(b"\x1a", _text(b"\n", topic)) for topic in graft]
+    entries += [_field(b'"', _prune(entry, room - _HEADER_ROOM)) for entry in prune]
+    entries += _id_entries(b"\x12", b"", b"\n", iwant, room)
+    for entry in ihave:
+        entries += _id_entries(b"\n", _text(b"\n", entry.topic), b"\x12", entry.ids, room)
+    refused = [_field(b"*", _field(b"\n", message_id)) for message_id in idontwant]
+    return [_field(b"\x1a", content) for content in _pack(entries, refused, room)]
+
+
+def frame(parts: Sequence[bytes]) -> bytes:
+    """Return the frame of the RPC that consists of the fields `parts`."""
+    return b"".join((encode_varint(sum(map(len, parts))), *parts))
+
+
+def _pack(entries: list[bytes], refused: list[bytes], room: int) -> Iterator[bytes]:
+    content: list[bytes] = []
+    size = of_refused = 0
+    for index, entry in enumerate(entries + refused):
+        is_refused = index >= len(entries)
+        if content and (size + len(entry) > room or of_refused == MAX_IDONTWANT):
+            yield b"".join(content)
+            content, size, of_refused = [], 0, 0
+        content.append(entry)
+        size += len(entry)
+        of_refused += is_refused
+    if content:
+        yield b"".join(content)
+
+
+def _id_entries(tag: bytes, prefix: bytes, id_tag: bytes, ids: Iterable[bytes], room: int) -> Iterator[bytes]:
+    """Yield entries that begin with `prefix` and share `ids` among them, of at most `room` bytes each."""
+    content, size = [prefix], len(prefix) + _HEADER_ROOM
+    for message_id in ids:
+        encoded = _field(id_tag, message_id)
+        if len(content) > 1 and size + len(encoded) > room:
+            yield _field(tag, b"".join(content))
+            content, size = [prefix], len(prefix) + _HEADER_ROOM
+        content.append(encoded)
+        size += len(encoded)
+    if len(content) > 1:
+        yield _field(tag, b"".join(content))
+
+
+def _subscription(subscription: Subscription) -> bytes:
+    content = (b"\x08\x01" if subscription.subscribe else b"\x08\x00") + _text(b"\x12", subscription.topic)
+    if subscription.requests_partial:
+        content += b"\x18\x01"
+    if subscription.supports_partial:
+        content += b"\x20\x01"
+    return content
+
+
+def _prune(prune: Prune, room: int) -> bytes:
+    backoff = b"" if prune.backoff is None else b"\x18" + encode_varint(prune.backoff)
+    content = [_text(b"\n", prune.topic)]
+    room -= len(content[0]) + len(backoff)
+    for info in prune.peers:
+        record = b"" if info.record is None else _field(b"\x12", info.record)
+        encoded = _field(b"\x12", _field(b"\n", info.peer) + record)
+        if len(encoded) <= room:
+            content.append(encoded)
+            room -= len(encoded)
+    return b"".join((*content, backoff))
+
+
+def _extensions(extensions: Extensions) -> bytes:
+    content = b"\x50\x01" if extensions.partial_messages else b""
+    return content + (b"\x90\x95\xe2\x18\x01" if extensions.test_extension else b"")
+
+
+def _text(tag: bytes, text: str) -> bytes:
+    return _field(tag, text.encode())
+
+
+def _field(tag: bytes, content: bytes) -> bytes:
+    return tag + encode_varint(len(content)) + content
