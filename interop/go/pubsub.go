@@ -16,9 +16,10 @@ import (
 const (
 	// pubsubQueue is the length of each queue that drops when it is full.
 	pubsubQueue = 100_000
-	// pubsubMaxRPC lets a message of 1 MiB pass with its envelope. It bounds what is sent too, so it is no
-	// larger: go-libp2p-pubsub fills an RPC up to it when it answers IWANT.
-	pubsubMaxRPC = 1<<20 + 64<<10
+	// pubsubMaxRPC bounds what is read and what is sent. Other implementations answer IWANT with more than 1 MiB
+	// in one RPC, and a longer one ends the stream; go-libp2p-pubsub does so as well, and some take no more than
+	// 4 MiB.
+	pubsubMaxRPC = 2 << 20
 	// libraryDefault stands for an option that was not given.
 	libraryDefault = -1
 )

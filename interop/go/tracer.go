@@ -112,8 +112,11 @@ func (t *rpcTracer) DropRPC(_ *pubsub.RPC, p peer.ID) {
 	log.Printf("pubsub: dropped an RPC to %s", p)
 }
 
-// RejectMessage logs a message that was refused.
+// RejectMessage logs a message that was refused, unless it is our own on its way back, which is no fault.
 func (t *rpcTracer) RejectMessage(message *pubsub.Message, reason string) {
+	if reason == pubsub.RejectSelfOrigin {
+		return
+	}
 	log.Printf("pubsub: refused a message from %s: %s", message.ReceivedFrom, reason)
 }
 
