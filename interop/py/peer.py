@@ -14,7 +14,9 @@ import trio
 from hosts import KEY_MAKERS, UNSUPPORTED_KEYS, make_host
 from libp2p.exceptions import MultiError
 from multiaddr import Multiaddr
+from pubsub import run_pubsub, unsupported_pubsub
 from serve import serve
+from topics import Topics
 
 EXIT_UNSUPPORTED = 3
 
@@ -72,7 +74,7 @@ async def unknown(**_):
     raise ValueError("unknown op")
 
 
-async def obey(answers, host, key_type):
+async def obey(answers, host, key_type, pubsub):
     """Run the commands side by side until `exit` or the end of input."""
     one_peer = ("connect", "disconnect", "identify", "ping", "echo", "streams", "digest", "reset", "perf")
     table = {name: partial(getattr(operations, name), host) for name in one_peer}
@@ -80,6 +82,7 @@ async def obey(answers, host, key_type):
     async with trio.open_nursery() as hosts, trio.open_nursery() as commands:
         table["bench_dial"] = partial(benches.bench_dial, hosts, key_type)
         table["idle_connections"] = partial(benches.idle_connections, hosts, key_type)
+        table |= Topics(pubsub, hosts).commands
         async for line in input_lines():
             command = json.loads(line)
             if command["op"] == "exit":
@@ -90,16 +93,25 @@ async def obey(answers, host, key_type):
         os._exit(0)
 
 
-async def main(key_type, listen):
+def unsupported(options):
+    """Return `(what, reason)` of the first option that can not be had, or None."""
+    key_type = options.key_type
+    if key_type in UNSUPPORTED_KEYS:
+        return f"key-type {key_type}", UNSUPPORTED_KEYS[key_type]
+    return unsupported_pubsub(options)
+
+
+async def main(options):
     """Listen, say so, and serve until told to leave."""
     answers = Answers()
-    if key_type in UNSUPPORTED_KEYS:
-        reason = UNSUPPORTED_KEYS[key_type]
-        answers.write({"event": "unsupported", "what": f"key-type {key_type}", "reason": reason})
+    if impossible := unsupported(options):
+        what, reason = impossible
+        answers.write({"event": "unsupported", "what": what, "reason": reason})
         return EXIT_UNSUPPORTED
+    key_type, listen = options.key_type, options.listen
     host = make_host(key_type)
     await serve(host)
-    async with host.run([Multiaddr(address) for address in listen]):
+    async with host.run([Multiaddr(address) for address in listen]), run_pubsub(host, options) as pubsub:
         addresses = [str(address) for address in host.get_addrs()]
         if len(addresses) < len(listen):
             print(f"could not listen on all of {listen}: {addresses}", file=sys.stderr)
@@ -113,7 +125,7 @@ async def main(key_type, listen):
                 "addresses": addresses,
             }
         )
-        await obey(answers, host, key_type)
+        await obey(answers, host, key_type, pubsub)
     return 0
 
 
@@ -122,5 +134,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--key-type", required=True, choices=[*KEY_MAKERS, *UNSUPPORTED_KEYS])
     parser.add_argument("--listen", action="append", required=True)
-    options = parser.parse_args()
-    sys.exit(trio.run(main, options.key_type, options.listen))
+    parser.add_argument("--pubsub")
+    parser.add_argument("--pubsub-sign", default="strict")
+    parser.add_argument("--pubsub-backoff")
+    parser.add_argument("--pubsub-degree")
+    sys.exit(trio.run(main, parser.parse_args()))
