@@ -19,6 +19,12 @@ def decay_factor(duration: float, interval: float = 1.0, to_zero: float = 0.1) -
     return float(to_zero ** (interval / duration))
 
 
+def faded(counter: float, factor: float, steps: int, to_zero: float) -> float:
+    """Return `counter` after `steps` decays by `factor`: 0 where that is less than `to_zero`."""
+    counter *= factor if steps == 1 else factor**steps
+    return counter if counter >= to_zero else 0.0
+
+
 class DecayClock:
     """Says how many decay steps have fallen due, however irregularly it is asked."""
 

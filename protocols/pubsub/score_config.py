@@ -63,6 +63,11 @@ class TopicScoreConfig:
     invalid_decay: float = 0.3
     """P4: factor between 0 and 1 (rust, js)."""
 
+    @property
+    def counts_mesh_deliveries(self) -> bool:
+        """Whether P3 or P3b is on; if neither is, mesh deliveries are not counted, which saves time and memory."""
+        return self.mesh_deliveries_weight != 0 or self.mesh_failure_weight != 0
+
     def __post_init__(self) -> None:
         _check_not_negative(
             weight=self.weight,
