@@ -13,7 +13,7 @@ are bytes though some schemas call them strings, and a decoder that counts while
 allocate more than its limits say.
 """
 
-from .decode import DEFAULT_LIMITS, RpcLimits, decode_rpc
+from .decode import decode_rpc
 from .encode import (
     MAX_CONTROL,
     MAX_IDONTWANT,
@@ -23,6 +23,7 @@ from .encode import (
     frame,
     make_message,
 )
+from .limits import DEFAULT_LIMITS, RpcLimits
 from .shapes import (
     FLOODSUB,
     MESHSUB_10,

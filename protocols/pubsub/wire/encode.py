@@ -25,11 +25,7 @@ def make_message(
 ) -> Message:
     """Return a message of these fields with its encoding; fields that are None are absent from it."""
     signed = encode_fields(author, data, seqno, topic.encode())
-    encoded = signed
-    if signature is not None:
-        encoded += b"*" + encode_varint(len(signature)) + signature
-    if key is not None:
-        encoded += b"2" + encode_varint(len(key)) + key
+    encoded = signed + encode_signature(signature, key)
     return Message(topic, data, author, seqno, signature, key, encoded, len(signed))
 
 
@@ -42,6 +38,12 @@ def encode_fields(author: bytes | None, data: bytes | None, seqno: bytes | None,
         parts += (b"\x1a", encode_varint(len(seqno)), seqno)
     parts += (b'"', encode_varint(len(topic)), topic)
     return b"".join(parts)
+
+
+def encode_signature(signature: bytes | None, key: bytes | None) -> bytes:
+    """Return fields 5 and 6 of a message, the part that is not signed."""
+    encoded = b"" if signature is None else _field(b"*", signature)
+    return encoded if key is None else encoded + _field(b"2", key)
 
 
 def encode_subscriptions(subscriptions: Iterable[Subscription]) -> list[bytes]:
