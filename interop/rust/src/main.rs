@@ -37,6 +37,7 @@ struct Peer {
     node: Node,
     peer_id: PeerId,
     key_type: KeyType,
+    publishes: bool,
     idle: Mutex<Vec<Node>>,
 }
 
@@ -57,6 +58,7 @@ async fn main() -> Result<(), Failure> {
         node,
         peer_id,
         key_type: options.key_type,
+        publishes: options.pubsub.is_some(),
         idle: Mutex::default(),
     });
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
@@ -144,7 +146,8 @@ async fn execute(peer: &Peer, command: &Value) -> Result<Value, Failure> {
         }
         "idle_connections" => idle_connections(peer, address(command)?, number("count")?).await,
         "exit" => Ok(json!({})),
-        other => execute_on_topic(peer, other, command).await,
+        other if peer.publishes => execute_on_topic(peer, other, command).await,
+        unknown => Err(format!("unknown op {unknown}, or one that needs --pubsub").into()),
     }
 }
 
