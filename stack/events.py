@@ -103,6 +103,11 @@ class AddressesChanged:
     addresses: tuple[Multiaddr, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ProtocolEvent:
+    """Base of what protocols tell observers; each protocol has its own kinds beside its code."""
+
+
 Event: TypeAlias = (
     ListenStarted
     | ListenStopped
@@ -115,4 +120,5 @@ Event: TypeAlias = (
     | HandlerFailed
     | PeerIdentified
     | AddressesChanged
+    | ProtocolEvent
 )
