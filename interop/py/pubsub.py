@@ -140,7 +140,7 @@ def _router(options):
     backoff = {}
     if options.pubsub_backoff is not None:
         backoff = dict.fromkeys(("prune_back_off", "unsubscribe_back_off"), int(options.pubsub_backoff))
-    return GossipSub(
+    router = GossipSub(
         GOSSIPSUB_PROTOCOLS,
         *degrees,
         heartbeat_interval=1,
@@ -148,6 +148,9 @@ def _router(options):
         adaptive_gossip_enabled=False,  # it moves the degrees
         spam_protection_enabled=False,  # it drops more than ten messages a second of one peer
         eclipse_protection_enabled=False,  # it looks for other IP addresses than loopback has
+        max_idontwant_messages=BURST,
         max_pending_messages_per_peer=BURST,
         **backoff,
     )
+    router.scorer = None
+    return router
