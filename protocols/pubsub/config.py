@@ -65,10 +65,13 @@ class GossipConfig:
     max_backoffs: int = 4096
     """Backoffs remembered for a topic; beyond that the oldest are forgotten."""
 
+    hardened: bool = True
+    """Refuse GRAFTs while a mesh has `degree_high` peers, except from peers we dialed, and do not answer GRAFTs for
+    topics we are not in (spec v1.1); else take all, and answer with PRUNE (v1.0)."""
     flood_publish: bool = True
     """Send our own messages to all peers of the topic with a fair score, against eclipses (spec v1.1)."""
     opportunistic_graft_ticks: int = 60
-    """Heartbeats between two looks at the median score of a mesh."""
+    """Heartbeats between two looks at the median score of a mesh; 0 = never."""
     opportunistic_graft_peers: int = 2
     """Peers grafted when the median is too low."""
 
@@ -98,6 +101,9 @@ class GossipConfig:
     """Ids of IDONTWANTs read from one peer between two heartbeats."""
     idontwant_ttl: int = 3
     """Heartbeats an IDONTWANT holds."""
+    graylist_patience: int = 10
+    """Heartbeats with a score below the graylist threshold, without recovery to 0 in between, after which the driver is
+    asked to disconnect the peer."""
     max_dropped_ids: int = 1000
     """Ids of messages that found no place in a peer's queue, kept to offer them at the next heartbeat."""
 
@@ -146,5 +152,9 @@ class GossipConfig:
             gossip_factor=0.0,
             flood_publish=False,
             opportunistic_graft_ticks=0,
+            hardened=False,
+            prune_backoff=0.0,
+            unsubscribe_backoff=0.0,
+            backoff_slack=0.0,
             idontwant=False,
         )

@@ -8,10 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .cache import SeenCache
-from .core_events import Allow, CoreEvent, Outgoing, PeerSubscribed, PeerUnsubscribed, RejectReason, Version
-from .state import PeerState, RouterState, TopicState
-from .validating import MAX_VARIANTS, Validating
+from .cache import MessageCache, SeenCache
+from .core_events import Allow, CoreEvent, Outgoing, Version
+from .fanout import Fanout
+from .gater import PeerGater
+from .gossip import Gossip
+from .membership import Membership
+from .mesh import Mesh
+from .standing import Standing
+from .state import PeerState, RouterState
+from .validating import Validating
+from .verdicts import Verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,9 +27,14 @@ if TYPE_CHECKING:
     from peerstack.stack.identity import PeerId
 
     from .config import GossipConfig
+    from .core_events import RejectReason
     from .gater import GaterConfig
+    from .score import ScoreSnapshot
     from .score_config import ScoreConfig
-    from .wire import Message, Rpc, Subscription
+    from .wire import Extensions, Message, Rpc
+
+BACKOFF_TICKS = 15
+"""Heartbeats from one clean-up of backoffs to the next (go): they are many, and nothing hangs on it."""
 
 
 class GossipCore:
@@ -40,13 +52,20 @@ class GossipCore:
         direct: Iterable[PeerId] = (),
     ) -> None:
         self._config = config
-        self._state = RouterState(peer_id, config, random)
-        self._peers = self._state.peers
-        self._topics = self._state.topics
-        self._counts = self._state.counts
+        self._state = state = RouterState(peer_id, config, random)
         self._direct = dict.fromkeys(direct)
         self._seen = SeenCache(config.seen_ttl, config.seen_limit, now)
         self._validating = Validating(config.max_validating)
+        self._cache = MessageCache(
+            config.history_length, config.history_gossip, config.cache_messages, config.cache_bytes
+        )
+        self._standing = Standing(state, score, now)
+        self._gater = PeerGater(gater, random, now) if gater is not None else None
+        self._mesh = Mesh(state, self._standing)
+        self._fanout = Fanout(state, self._standing)
+        self._membership = Membership(state, self._mesh)
+        self._gossip = Gossip(state, self._standing, self._cache, self._seen, self._validating)
+        self._verdicts = Verdicts(state, self._standing, self._gater, self._seen, self._validating, self._gossip)
         self._next_heartbeat = now + config.heartbeat_initial_delay
 
     # ---- peers
@@ -56,159 +75,217 @@ class GossipCore:
 
         Call it before the first `receive` of this peer. The driver sends the hello: subscriptions, and extensions.
         """
-        state = self._peers.get(peer)
+        state = self._state.peers.get(peer)
         if state is None:
-            state = self._peers[peer] = PeerState(peer, direct=peer in self._direct)
+            state = self._state.peers[peer] = PeerState(peer, direct=peer in self._direct)
+            if self._standing.scores is not None:
+                self._standing.scores.add_peer(peer, ips, now)
+            if self._gater is not None:
+                self._gater.add_peer(peer, ips, now)
+        elif self._standing.scores is not None:
+            self._standing.scores.set_ips(peer, ips)
         state.outbound = outbound
         state.version = Version.FLOODSUB if self._config.floodsub_only else version
-        state.mesh_capable = state.version > Version.FLOODSUB and not state.direct
-        state.supports_idontwant = state.version >= Version.V12
+        self._classify(state)
+        self._standing.refresh(state)
 
     def remove_peer(self, peer: PeerId, now: float) -> None:
-        """End with a peer."""
-        state = self._peers.pop(peer, None)
+        """End with a peer. Its backoffs and, if it is bad, its score are remembered for a while."""
+        state = self._state.peers.pop(peer, None)
         if state is None:
             return
-        for topic in list(state.topics.values()):
-            self._unsubscribe(state, topic)
-        if state.out is not None:
-            state.out = None
-            self._state.pending.remove(state)
+        self._membership.leave_all(state)
+        self._state.cancel_outgoing(state)
+        if self._standing.scores is not None:
+            self._standing.scores.remove_peer(peer, now)
+        if self._gater is not None:
+            self._gater.remove_peer(peer, now)
+
+    def stream_reopened(self, peer: PeerId) -> None:
+        """Note that a peer began a new stream to us, whose first RPC may carry extensions again."""
+        state = self._state.peers.get(peer)
+        if state is not None:
+            state.greeted = False
+            state.extensions = None
+
+    def set_record(self, peer: PeerId, record: bytes | None) -> None:
+        """Keep the signed peer record of a peer, to be suggested with it where peer exchange is on."""
+        state = self._state.peers.get(peer)
+        if state is not None:
+            state.record = record
+
+    def add_direct(self, peer: PeerId) -> None:
+        """Treat a peer as direct: outside all meshes, always sent to, never ignored. It should do the same with us."""
+        self._direct[peer] = None
+        self._set_direct(peer, direct=True)
+
+    def remove_direct(self, peer: PeerId) -> None:
+        """Treat a peer as any other again."""
+        self._direct.pop(peer, None)
+        self._set_direct(peer, direct=False)
+
+    def _set_direct(self, peer: PeerId, *, direct: bool) -> None:
+        state = self._state.peers.get(peer)
+        if state is not None:
+            state.direct = direct
+            state.graylisted = False
+            self._classify(state)
+            self._standing.refresh(state)
+
+    def _classify(self, peer: PeerState) -> None:
+        peer.supports_idontwant = peer.version >= Version.V12
+        peer.mesh_capable = peer.version > Version.FLOODSUB and not peer.direct
+        self._membership.reclassify(peer)
 
     # ---- our topics
 
     def join(self, topic: str, now: float) -> None:
         """Want the messages of a topic."""
-        if topic not in self._state.joined:
-            joined = self._state.topic(topic)
-            joined.mesh = {}
-            self._state.joined[topic] = joined
+        if topic in self._state.joined:
+            return
+        joined = self._state.topic(topic)
+        self._state.joined[topic] = joined
+        self._mesh.join(joined, now)
+        self._fanout.end(joined)
 
     def leave(self, topic: str, now: float) -> None:
         """Want the messages of a topic no more."""
         left = self._state.joined.pop(topic, None)
         if left is not None:
-            left.mesh = None
+            self._mesh.leave(left, now)
             self._state.forget_if_empty(left)
 
     # ---- what peers say
 
     def allows(self, peer: PeerId, now: float) -> Allow:
-        """Return how much of an RPC of `peer` will count, so that the driver need not look at the rest."""
-        state = self._peers.get(peer)
-        return Allow.NOTHING if state is None or state.graylisted else Allow.ALL
+        """Return how much of an RPC of `peer` will count, so that the driver need not look at the rest.
+
+        The driver drops the messages itself unless it is ALL; ask once for each RPC, since the gater decides by lot.
+        """
+        state = self._state.peers.get(peer)
+        if state is None or state.graylisted:
+            return Allow.NOTHING
+        if self._gater is not None and not state.direct and not self._gater.accepts(peer, now):
+            self._state.counts.throttled += 1
+            return Allow.CONTROL_ONLY
+        return Allow.ALL
 
     def receive(self, peer: PeerId, rpc: Rpc, now: float) -> list[Message]:
         """Take an RPC whose messages have their ids; return the messages that must be validated."""
-        state = self._peers.get(peer)
+        state = self._state.peers.get(peer)
         if state is None:
-            self._counts.strangers += 1
+            self._state.counts.strangers += 1
             return []
         if rpc.subscriptions:
-            self._subscriptions(state, rpc.subscriptions)
-        state.greeted = True
+            self._membership.update(state, rpc.subscriptions)
+        if rpc.extensions is not None or not state.greeted:
+            self._greet(state, rpc.extensions)
+        if state.graylisted:
+            self._state.counts.graylisted += 1
+            return []
+        if rpc.idontwant or rpc.ihave or rpc.iwant or rpc.graft or rpc.prune:
+            self._control(state, rpc, now)
         if not rpc.messages:
             return []
-        return [message for message in rpc.messages if self._is_new(state, message, now)]
+        is_new = self._verdicts.is_new
+        return [message for message in rpc.messages if is_new(state, message, now)]
 
-    def _subscriptions(self, peer: PeerState, subscriptions: list[Subscription]) -> None:
-        for subscription in subscriptions:
-            known = peer.topics.get(subscription.topic)
-            if not subscription.subscribe:
-                if known is not None:
-                    self._unsubscribe(peer, known)
-            elif known is None:
-                self._subscribe(peer, subscription.topic)
+    def _greet(self, peer: PeerState, extensions: Extensions | None) -> None:
+        if extensions is not None and peer.version >= Version.V13:
+            if peer.greeted:
+                self._standing.penalise(peer, 1, "extensions outside the first RPC")
+            else:
+                peer.extensions = extensions
+        peer.greeted = True
 
-    def _subscribe(self, peer: PeerState, name: str) -> None:
-        if len(peer.topics) >= self._config.max_topics_per_peer:
-            self._counts.topics_refused += 1
-            return
-        topic = self._state.topic(name)
-        peer.topics[name] = topic
-        topic.subscribers[peer] = None
-        if not peer.mesh_capable:
-            topic.always[peer] = None
-        self._state.events.append(PeerSubscribed(peer.id, name))
-
-    def _unsubscribe(self, peer: PeerState, topic: TopicState) -> None:
-        del peer.topics[topic.name]
-        del topic.subscribers[peer]
-        topic.always.pop(peer, None)
-        self._state.forget_if_empty(topic)
-        self._state.events.append(PeerUnsubscribed(peer.id, topic.name))
-
-    def _is_new(self, peer: PeerState, message: Message, now: float) -> bool:
-        counts = self._counts
-        counts.received += 1
-        topic = self._topics.get(message.topic)
-        if topic is None or topic.mesh is None:
-            counts.not_subscribed += 1
-            return False
-        message_id = message.id
-        if message_id in self._seen.ids:
-            counts.duplicates += 1
-            return False
-        under_way = self._validating.get(message_id)
-        if under_way is not None:
-            same = under_way.same(message)
-            if same is not None or under_way.variants() >= MAX_VARIANTS:
-                counts.duplicates += 1
-                if same is not None:
-                    same.add_source(peer)
-                return False
-        if self._validating.full:
-            counts.throttled += 1
-            return False
-        message.source = peer.id
-        self._validating.add(message, peer)
-        return True
+    def _control(self, peer: PeerState, rpc: Rpc, now: float) -> None:
+        fair = peer.score >= self._standing.gossip_threshold or peer.direct
+        if rpc.idontwant:
+            self._gossip.handle_idontwant(peer, rpc.idontwant)
+        if rpc.ihave and fair:
+            self._gossip.handle_ihave(peer, rpc.ihave, now)
+        if rpc.iwant and fair:
+            self._gossip.handle_iwant(peer, rpc.iwant)
+        if rpc.graft:
+            self._membership.imply(peer, rpc.graft)
+            self._mesh.handle_graft(peer, rpc.graft, now)
+        if rpc.prune:
+            self._mesh.handle_prune(peer, rpc.prune, now)
 
     # ---- verdicts
 
     def accept(self, message: Message, now: float) -> list[PeerId]:
         """Take a valid message; return the peers to forward it to."""
-        validation = self._validating.pop(message)
-        if validation is None or not self._seen.add(message.id, now):
+        sources = self._verdicts.accept(message, now)
+        if sources is None:
             return []
-        self._counts.accepted += 1
-        return self._recipients(message, validation.sources)
+        self._cache.put(message)
+        topic = self._state.joined.get(message.topic)
+        if topic is None or topic.mesh is None:
+            return []
+        recipients = self._choose(message, topic.mesh, sources)
+        if topic.always:
+            recipients += self._choose(message, self._fair(topic.always), sources)
+        self._state.counts.forwarded += len(recipients)
+        return recipients
 
     def reject(self, message: Message, reason: RejectReason, now: float) -> None:
-        """Take an invalid message: all who sent it are charged. A forgery does not hide the message it imitates."""
-        if self._validating.pop(message) is None:
-            return
-        self._counts.rejected += 1
-        if reason is RejectReason.VALIDATION_FAILED:
-            self._seen.add(message.id, now)
+        """Take an invalid message: all who sent it are charged. A forgery does not hide the message it imitates.
+
+        A message that was never given to `receive`, since it is not even well formed, charges its `source`.
+        """
+        self._verdicts.reject(message, reason, now)
 
     def ignore(self, message: Message, reason: RejectReason, now: float) -> None:
         """Drop a message without blame; it may come again unless a validator has decided on it."""
-        if self._validating.pop(message) is None:
-            return
-        self._counts.ignored += 1
-        if reason is RejectReason.VALIDATION_IGNORED:
-            self._seen.add(message.id, now)
+        self._verdicts.ignore(message, reason, now)
 
     # ---- ours
 
     def publish(self, message: Message, now: float) -> list[PeerId]:
         """Take a message of ours; return the peers to send it to; none if its id was seen before."""
-        if not self._seen.add(message.id, now):
+        if not self._verdicts.publish(message, now):
             return []
-        self._counts.published += 1
-        return self._recipients(message, [])
-
-    def _recipients(self, message: Message, sources: list[PeerState]) -> list[PeerId]:
-        topic = self._topics.get(message.topic)
+        self._cache.put(message)
+        topic = self._state.topics.get(message.topic)
         if topic is None:
             return []
-        author = message.author
-        return [peer.id for peer in topic.subscribers if peer not in sources and peer.key != author]
+        if self._config.flood_publish:
+            recipients = self._choose(message, self._fair(topic.subscribers), [])
+        else:
+            peers = topic.mesh if topic.mesh is not None else self._fanout.peers(topic, now)
+            recipients = self._choose(message, peers, []) + self._choose(message, self._fair(topic.always), [])
+        self._state.counts.forwarded += len(recipients)
+        return recipients
+
+    def _fair(self, peers: Iterable[PeerState]) -> list[PeerState]:
+        threshold = self._standing.publish_threshold
+        return [peer for peer in peers if peer.score >= threshold or peer.direct]
+
+    def _choose(self, message: Message, peers: Iterable[PeerState], sources: list[PeerState]) -> list[PeerId]:
+        author, message_id = message.author, message.id
+        chosen = []
+        for peer in peers:
+            if peer in sources or peer.key == author:
+                continue
+            if message_id in peer.dontwant:
+                self._state.counts.saved += 1
+                continue
+            chosen.append(peer.id)
+        return chosen
+
+    def wants(self, peer: PeerId, message_id: bytes) -> bool:
+        """Return whether a copy that still waits in the queue of `peer` is worth sending."""
+        state = self._state.peers.get(peer)
+        return state is None or message_id not in state.dontwant
 
     def dropped(self, message_id: bytes, peer: PeerId, now: float) -> None:
         """Note that a copy found no place in the queue of `peer`, to offer it by IHAVE at the next heartbeat."""
-        self._counts.dropped += 1
+        self._state.counts.dropped += 1
+        state = self._state.peers.get(peer)
+        message = self._cache.get(message_id)
+        if state is not None and message is not None and len(state.dropped) < self._config.max_dropped_ids:
+            state.dropped[message_id] = message.topic
 
     # ---- time
 
@@ -223,7 +300,31 @@ class GossipCore:
         interval = self._config.heartbeat_interval
         # Missed heartbeats are not made up for: they would all see the same state.
         self._next_heartbeat = max(self._next_heartbeat + interval, now + interval / 2)
+        self._heartbeat(now)
+
+    def _heartbeat(self, now: float) -> None:
+        state = self._state
+        state.ticks += 1
+        if state.ticks % BACKOFF_TICKS == 0:
+            self._mesh.backoffs.expire(now)
+        for peer in state.peers.values():
+            self._gossip.next_tick(peer)
+        self._gossip.punish_broken_promises(now)
+        self._standing.refresh_all()
+        for topic in state.joined.values():
+            if topic.mesh is not None:
+                self._mesh.maintain(topic, now)
+                self._gossip.emit(topic, topic.mesh)
+        self._fanout.maintain(now)
+        for topic in state.fanouts.values():
+            if topic.fanout is not None:
+                self._gossip.emit(topic, topic.fanout)
+        self._cache.shift()
         self._seen.expire(now)
+        if self._standing.scores is not None:
+            self._standing.scores.decay(now)
+        if self._gater is not None:
+            self._gater.decay(now)
 
     # ---- what comes out
 
@@ -239,24 +340,35 @@ class GossipCore:
 
     def mesh(self, topic: str) -> list[PeerId]:
         """Return the peers of our mesh of a topic."""
-        found = self._topics.get(topic)
+        found = self._state.topics.get(topic)
         return [peer.id for peer in (found and found.mesh) or ()]
 
     def fanout(self, topic: str) -> list[PeerId]:
         """Return the peers we send to in a topic that we have not joined."""
-        found = self._topics.get(topic)
+        found = self._state.topics.get(topic)
         return [peer.id for peer in (found and found.fanout) or ()]
 
     def topic_peers(self, topic: str) -> list[PeerId]:
         """Return the peers that subscribed to a topic."""
-        found = self._topics.get(topic)
+        found = self._state.topics.get(topic)
         return [peer.id for peer in found.subscribers] if found is not None else []
+
+    def extensions(self, peer: PeerId) -> Extensions | None:
+        """Return what a peer said of its extensions (v1.3); None if nothing."""
+        state = self._state.peers.get(peer)
+        return state.extensions if state is not None else None
 
     def score(self, peer: PeerId) -> float:
         """Return the score of a peer as of the last heartbeat or offence; 0 if unknown."""
-        state = self._peers.get(peer)
-        return state.score if state is not None else 0.0
+        state = self._state.peers.get(peer)
+        if state is not None:
+            return state.score
+        return self._standing.scores.score(peer) if self._standing.scores is not None else 0.0
+
+    def score_snapshot(self, peer: PeerId) -> ScoreSnapshot | None:
+        """Return what the score of a peer is made of; None if it is not scored."""
+        return self._standing.scores.snapshot(peer) if self._standing.scores is not None else None
 
     def counts(self) -> dict[str, int]:
         """Return how often things happened since the core began, by name."""
-        return self._counts.as_dict()
+        return self._state.counts.as_dict()

@@ -5,7 +5,7 @@ Peers are objects here, hashed by identity, since sets of peer ids would be orde
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from .core_events import CoreEvent, Outgoing, Version
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from peerstack.stack.identity import PeerId
 
     from .config import GossipConfig
+    from .wire import Extensions
 
 Peers = dict["PeerState", None]
 """An ordered set of peers."""
@@ -61,7 +62,7 @@ class Counts:
 
     def as_dict(self) -> dict[str, int]:
         """Return the counters by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return asdict(self)
 
 
 class PeerState:
@@ -69,11 +70,11 @@ class PeerState:
 
     __slots__ = (
         "asked_ids",
-        "below_since",
         "direct",
         "dontwant",
         "dontwant_messages",
         "dropped",
+        "extensions",
         "graylisted",
         "greeted",
         "id",
@@ -82,9 +83,12 @@ class PeerState:
         "mesh_capable",
         "out",
         "outbound",
+        "record",
         "reported",
         "score",
         "served_bytes",
+        "strikes",
+        "strikes_due",
         "supports_idontwant",
         "topics",
         "version",
@@ -100,12 +104,18 @@ class PeerState:
         self.supports_idontwant = False
         self.topics: dict[str, TopicState] = {}
         self.greeted = False
-        """Whether it sent its first RPC."""
+        """Whether it sent the first RPC of its stream."""
+        self.extensions: Extensions | None = None
+        """What it said in that RPC."""
+        self.record: bytes | None = None
+        """Its signed peer record, to be suggested to others."""
         self.score = 0.0
         """As of the last heartbeat or offence."""
         self.graylisted = False
-        self.below_since: float | None = None
-        """Since when it is graylisted."""
+        self.strikes = 0
+        """Heartbeats in which it was graylisted since its score was last fair."""
+        self.strikes_due = False
+        """Whether it was graylisted since the last heartbeat."""
         self.reported = False
         """Whether we asked to disconnect it."""
         self.ihave_messages = 0
@@ -176,6 +186,12 @@ class RouterState:
                 peer.out = None
         self.pending = []
         return taken
+
+    def cancel_outgoing(self, peer: PeerState) -> None:
+        """Forget what was to be sent to a peer that is gone."""
+        if peer.out is not None:
+            peer.out = None
+            self.pending.remove(peer)
 
     def take_events(self) -> list[CoreEvent]:
         """Return what happened, and forget it."""
