@@ -63,13 +63,10 @@ class TopicCounters:
         """Begin a time in the mesh."""
         self.in_mesh = True
         self._grafted = now
-        self.mesh_time = 0.0
-        self._deficit_counts = False
 
     def leave_mesh(self) -> None:
         """End the time in the mesh; the deficit of the moment stays as a failure (P3b)."""
-        if self.in_mesh:
-            self.failures += self._squared_deficit()
+        self.failures += self._squared_deficit()
         self.in_mesh = False
         self.mesh_time = 0.0
         self._deficit_counts = False

@@ -88,9 +88,9 @@ def test_the_worst_peer_still_has_a_chance() -> None:
 def test_a_little_throttling_is_normal() -> None:
     gater = gating(overloaded=False)
     spoil(gater)
-    for _ in range(101):
+    for _ in range(100):
         gater.validate()
-    for _ in range(10):
+    for _ in range(9):
         gater.throttle(0.0)
     assert share(gater) == 1.0
     gater.throttle(0.0)

@@ -108,7 +108,7 @@ def test_by_default_ten_peers_may_share_an_address_and_eleven_not() -> None:
     score = PeerScore(ScoreConfig.recommended(), 0.0)
     for number in range(10):
         score.add_peer(named(str(number)), ["192.0.2.1"], 0.0)
-    assert score.score(named("0")) == 0.0
+        assert score.score(named("0")) == 0.0
     score.add_peer(named("10"), ["192.0.2.1"], 0.0)
     assert score.score(named("0")) == -5.0
 

@@ -150,7 +150,15 @@ def test_a_forgery_is_charged_to_its_source_alone_and_its_id_stays_free(score: P
     assert [invalid(score, peer) for peer in (A, B, C)] == [1.0, 0.0, 0.0]
     score.validate(ID, TOPIC, 1.0)
     score.deliver(ID, TOPIC, B, 1.0)
-    assert delivered(score, B) == 1.0
+    assert [delivered(score, peer) for peer in (B, C)] == [1.0, 0.0]
+
+
+def test_a_second_verdict_changes_nothing(score: PeerScore) -> None:
+    score.validate(ID, TOPIC, 0.0)
+    score.duplicate(ID, TOPIC, B, 0.0)
+    for source in (A, C):
+        score.deliver(ID, TOPIC, source, 0.0)
+    assert [delivered(score, peer) for peer in (A, B, C)] == [1.0, 1.0, 0.0]
 
 
 def test_messages_are_forgotten_when_their_time_is_over(score: PeerScore) -> None:
