@@ -1,6 +1,13 @@
-"""Ed25519 (RFC 8032): 32 bytes of public key, 64 of private key and signature."""
+"""Ed25519 (RFC 8032): 32 bytes of public key, 64 of private key and signature.
+
+By libsodium where PyNaCl is installed (the extra `fast`), else by OpenSSL; the same signatures are valid to both.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -11,9 +18,40 @@ PUBLIC_SIZE = 32
 _SEED_SIZE = 32
 
 
+@dataclass(frozen=True, slots=True)
+class Library:
+    """What computes; `releases_the_gil` says whether other threads run meanwhile."""
+
+    load_public: Callable[[bytes], Verify]
+    sign: Callable[[bytes, bytes], bytes]
+    """Called with private key (seed, then public half) and message."""
+    releases_the_gil: bool
+
+
+def _load_public(data: bytes) -> Verify:
+    return Ed25519PublicKey.from_public_bytes(data).verify
+
+
+def _sign(private: bytes, message: bytes) -> bytes:
+    return Ed25519PrivateKey.from_private_bytes(private[:_SEED_SIZE]).sign(message)
+
+
+def _sodium() -> Library | None:
+    try:
+        from . import sodium
+    except ImportError:
+        return None
+    return Library(sodium.load_public, sodium.sign, releases_the_gil=True)
+
+
+OPENSSL = Library(_load_public, _sign, releases_the_gil=False)
+SODIUM = _sodium()
+LIBRARY = SODIUM or OPENSSL
+
+
 def load_public(data: bytes) -> Verify:
     """Return the verifier of the 32 bytes that `PublicKey` has checked; a point off the curve verifies nothing."""
-    return Ed25519PublicKey.from_public_bytes(data).verify
+    return LIBRARY.load_public(data)
 
 
 def load_private(data: bytes) -> KeyPair:
@@ -34,4 +72,5 @@ def generate(bits: int) -> KeyPair:
 
 def _pair(key: Ed25519PrivateKey) -> KeyPair:
     public = key.public_key().public_bytes_raw()
-    return KeyPair(public, key.private_bytes_raw() + public, key.sign)
+    private = key.private_bytes_raw() + public
+    return KeyPair(public, private, key.sign if LIBRARY is OPENSSL else partial(LIBRARY.sign, private))
