@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from peerstack.stack.identity import PeerId
 
     from .config import GossipConfig
-    from .core_events import RejectReason
     from .gater import GaterConfig
+    from .reasons import RejectReason
     from .score import ScoreSnapshot
     from .score_config import ScoreConfig
     from .wire import Extensions, Message, Rpc

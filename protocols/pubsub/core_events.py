@@ -35,21 +35,6 @@ class Allow(Enum):
     """The peer is graylisted: only its subscriptions count."""
 
 
-class RejectReason(Enum):
-    """Why a message was not accepted; `GossipCore.reject` takes the first group, `ignore` the second."""
-
-    MISSING_SIGNATURE = "missing signature"
-    INVALID_SIGNATURE = "invalid signature"
-    UNEXPECTED_SIGNATURE = "unexpected signature"
-    UNEXPECTED_AUTH_INFO = "unexpected author or sequence number"
-    SELF_ORIGIN = "claims to be ours"
-    VALIDATION_FAILED = "a validator rejected it"
-
-    VALIDATION_IGNORED = "a validator ignored it"
-    VALIDATION_THROTTLED = "too many messages under validation"
-    VALIDATION_TIMEOUT = "a validator took too long"
-
-
 class PruneReason(Enum):
     """Why a peer left a mesh."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .core_events import RejectReason
+from .reasons import RejectReason
 from .validating import MAX_VARIANTS
 
 if TYPE_CHECKING:
