@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .validating import Validating, Validation
     from .wire import Message
 
-DECIDED = frozenset({RejectReason.VALIDATION_FAILED, RejectReason.VALIDATION_IGNORED})
+DECIDED = frozenset({RejectReason.UNDECODABLE, RejectReason.VALIDATION_FAILED, RejectReason.VALIDATION_IGNORED})
 """Verdicts on what the message says: its id is seen then. After all others the id may belong to another message."""
 
 
