@@ -1,0 +1,103 @@
+"""The links between the nodes of a simulation, what travels on them, and the account of it."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Protocol
+
+from peerstack.stack.identity import PeerId
+from peerstack.stack.testing.link import Link, LinkConditions
+from peerstack.stack.testing.trace import Trace, TraceEvent, TraceKind, digest_of
+
+from .results import Traffic
+from .scenario import Scenario
+from .schedule import Schedule
+
+
+class Node(Protocol):
+    """Whoever sits at the end of a link."""
+
+    index: int
+    name: str
+    peer_id: PeerId
+
+    def take(self, edge: Edge, frame: bytes) -> None:
+        """Hear what came over `edge`: one RPC with its length before it."""
+
+    def lose(self, edge: Edge) -> None:
+        """Hear that the other end of `edge` closed the connection."""
+
+
+class Edge:
+    """One direction of a connection."""
+
+    __slots__ = ("back", "closed", "last_arrival", "link", "name", "sink", "source")
+
+    back: Edge
+    """The other direction."""
+
+    def __init__(self, source: Node, sink: Node, link: Link) -> None:
+        self.source = source
+        self.sink = sink
+        self.link = link
+        self.name = f"{source.name}>{sink.name}"
+        self.last_arrival = 0.0
+        self.closed = False
+
+
+class Network:
+    """Connects nodes, carries frames from one to the other in order, and writes down every arrival."""
+
+    def __init__(self, scenario: Scenario, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.trace = Trace()
+        self.traffic = Traffic()
+        self._scenario = scenario
+        self._random = Random(f"{scenario.seed}/links")
+        self._connected: set[tuple[int, int]] = set()
+
+    @property
+    def connections(self) -> int:
+        """Connections ever made."""
+        return len(self._connected)
+
+    def connect(self, one: Node, other: Node) -> Edge | None:
+        """Return the edge to `other` of a new connection, or None if there is, or was, one."""
+        pair = min(one.index, other.index), max(one.index, other.index)
+        if pair in self._connected or one is other:
+            return None
+        self._connected.add(pair)
+        nearest, farthest = self._scenario.latency
+        latency = nearest + (farthest - nearest) * self._random.random()
+        conditions = LinkConditions(
+            latency=latency,
+            jitter=latency * self._scenario.jitter,
+            bandwidth=self._scenario.bandwidth,
+            loss=self._scenario.loss,
+        )
+        there = Edge(one, other, Link(conditions, self._random))
+        there.back = Edge(other, one, Link(conditions, self._random))
+        there.back.back = there
+        return there
+
+    def send(self, edge: Edge, frame: bytes, digest: str | None = None) -> None:
+        """Send a frame; `digest` is that of the frame if it is known already."""
+        schedule, link = self.schedule, edge.link
+        self.traffic.frames += 1
+        self.traffic.bytes += len(frame)
+        arrival, _ = link.transmit(schedule.now, len(frame))
+        # A stream keeps its order, whatever became of the segments.
+        edge.last_arrival = arrival = max(arrival, edge.last_arrival)
+        schedule.at(arrival, self._arrive, edge, frame, digest or digest_of(frame))
+
+    def hang_up(self, edge: Edge) -> None:
+        """Close a connection from the end where `edge` begins; what is under way is lost."""
+        edge.closed = edge.back.closed = True
+        self.schedule.at(self.schedule.now + edge.link.conditions.latency, edge.sink.lose, edge)
+
+    def _arrive(self, edge: Edge, frame: bytes, digest: str) -> None:
+        if edge.closed:
+            return
+        time = round(self.schedule.now * 1e9)
+        self.trace.add(TraceEvent(time, edge.sink.name, edge.name, TraceKind.DELIVERED, "rpc", len(frame), digest))
+        edge.sink.take(edge, frame)

@@ -1,0 +1,161 @@
+"""An honest node: the real router with a real codec, and what a driver does, without streams and queues."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+from peerstack.stack.identity import PeerId
+from peerstack.stack.testing.trace import digest_of
+
+from ..core import GossipCore
+from ..core_events import Allow, Outgoing, ShouldDisconnect, Version
+from ..ids import default_id
+from ..wire import Message, Subscription, decode_rpc, encode_control, encode_subscriptions, frame, make_message
+from .frames import content_of
+from .network import Edge, Network, Node
+from .results import Record
+from .scenario import TOPIC, Scenario
+
+HELLO = frame(encode_subscriptions([Subscription(True, TOPIC)]))
+
+
+class Router:
+    """A node that does what it should."""
+
+    def __init__(self, index: int, peer_id: PeerId, scenario: Scenario, network: Network, record: Record) -> None:
+        self.index = index
+        self.name = f"n{index}"
+        self.peer_id = peer_id
+        self._network = network
+        self._schedule = network.schedule
+        self._record = record
+        self._version = scenario.protocol.version
+        self._edges: dict[PeerId, Edge] = {}
+        self._seqno = 0
+        random = Random(f"{scenario.seed}/router {index}")
+        # Nobody starts in the same moment: the first heartbeat is 1 to 2 s after the connections are made.
+        config = replace(scenario.gossip, heartbeat_initial_delay=1.0 + random.random())
+        self.core = GossipCore(peer_id, config, random=random, now=0.0, score=scenario.score)
+        self.core.join(TOPIC, 0.0)
+        self._schedule.at(self.core.next_deadline(), self._on_deadline)
+
+    # ---- connections
+
+    def connect(self, other: Router) -> None:
+        """Dial another node."""
+        edge = self._network.connect(self, other)
+        if edge is not None:
+            self._begin(edge, outbound=True)
+
+    def _begin(self, edge: Edge, *, outbound: bool) -> None:
+        peer = edge.sink
+        version = self._version if isinstance(peer, Router) else Version.V10
+        self._edges[peer.peer_id] = edge
+        self.core.add_peer(
+            peer.peer_id, version, outbound=outbound, ips=[address_of(peer.index)], now=self._schedule.now
+        )
+        self._network.send(edge, HELLO)
+
+    def lose(self, edge: Edge) -> None:
+        """Hear that a peer hung up."""
+        if self._edges.pop(edge.source.peer_id, None) is not None:
+            self.core.remove_peer(edge.source.peer_id, self._schedule.now)
+            self._flush()
+
+    # ---- what there is
+
+    def mesh(self) -> list[Node]:
+        """Return the nodes in our mesh."""
+        return [self._edges[peer].sink for peer in self.core.mesh(TOPIC)]
+
+    def suspects(self) -> list[Router]:
+        """Return the honest peers whose score is below 0 here."""
+        low = [edge.sink for peer, edge in self._edges.items() if self.core.score(peer) < 0]
+        return [node for node in low if isinstance(node, Router)]
+
+    # ---- what comes in
+
+    def take(self, edge: Edge, frame: bytes) -> None:
+        """Do what an RPC asks for, as a driver would whose validators accept everything at once."""
+        core, sender, now = self.core, edge.source.peer_id, self._schedule.now
+        if sender not in self._edges:
+            self._begin(edge.back, outbound=False)
+        rpc = decode_rpc(content_of(frame))
+        if rpc.messages:
+            self._record.copies_received += len(rpc.messages)
+            if core.allows(sender, now) is not Allow.ALL:
+                rpc.messages = []
+            for message in rpc.messages:
+                message.id = default_id(message)
+        fresh = core.receive(sender, rpc, now)
+        self._flush()
+        for message in fresh:
+            self._record.deliver(message.id, self.index, now)
+            self._forward(message, core.accept(message, now))
+        if fresh:
+            self._flush()
+
+    def publish(self, payload: bytes) -> None:
+        """Publish a message."""
+        now = self._schedule.now
+        self._seqno += 1
+        message = make_message(TOPIC, payload, author=self.peer_id.to_bytes(), seqno=self._seqno.to_bytes(8, "big"))
+        message.id = default_id(message)
+        self._record.publish(message.id, self.index, now)
+        self._forward(message, self.core.publish(message, now))
+        self._flush()
+
+    def _on_deadline(self) -> None:
+        self.core.handle_deadline(self._schedule.now)
+        self._flush()
+        self._schedule.at(self.core.next_deadline(), self._on_deadline)
+
+    # ---- what goes out
+
+    def _forward(self, message: Message, peers: Sequence[PeerId]) -> None:
+        if not peers:
+            return
+        data = frame((message.entry,))
+        digest = digest_of(data)
+        self._network.traffic.copies += len(peers)
+        for peer in peers:
+            self._network.send(self._edges[peer], data, digest)
+
+    def _flush(self) -> None:
+        for peer, outgoing in self.core.take_outgoing().items():
+            if peer in self._edges:
+                self._send(self._edges[peer], outgoing)
+        for event in self.core.take_events():
+            if isinstance(event, ShouldDisconnect):
+                edge = self._edges.pop(event.peer)
+                self.core.remove_peer(event.peer, self._schedule.now)
+                self._network.hang_up(edge)
+
+    def _send(self, edge: Edge, outgoing: Outgoing) -> None:
+        traffic = self._network.traffic
+        traffic.copies += len(outgoing.messages)
+        traffic.ihave += len(outgoing.ihave)
+        traffic.ihave_ids += sum(len(offer.ids) for offer in outgoing.ihave)
+        traffic.iwant += bool(outgoing.iwant)
+        traffic.iwant_ids += len(outgoing.iwant)
+        traffic.graft += len(outgoing.graft)
+        traffic.prune += len(outgoing.prune)
+        traffic.idontwant += len(outgoing.idontwant)
+        control = encode_control(
+            ihave=outgoing.ihave,
+            iwant=outgoing.iwant,
+            graft=outgoing.graft,
+            prune=outgoing.prune,
+            idontwant=outgoing.idontwant,
+        )
+        for part in control:
+            self._network.send(edge, frame((part,)))
+        for message in outgoing.messages:
+            self._network.send(edge, frame((message.entry,)))
+
+
+def address_of(index: int) -> str:
+    """Return the IP address of a node, in 10.0.0.0/8."""
+    return f"10.{index >> 16 & 255}.{index >> 8 & 255}.{index & 255}"

@@ -1,0 +1,137 @@
+"""What is simulated: how many nodes, how far apart, who publishes how often, and who attacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf
+
+from ..config import GossipConfig
+from ..core_events import Version
+from ..score_config import ScoreConfig
+from .scores import score_config
+
+TOPIC = "simulation"
+
+
+class Protocol(StrEnum):
+    """The version of gossipsub that all honest nodes speak."""
+
+    V10 = "1.0"
+    V11 = "1.1"
+    V12 = "1.2"
+
+    @property
+    def version(self) -> Version:
+        """What the routers call it."""
+        return {Protocol.V10: Version.V10, Protocol.V11: Version.V11, Protocol.V12: Version.V12}[self]
+
+
+class Attack(StrEnum):
+    """What the sybils do; all but the first are after the GossipSub 1.1 evaluation report (2020)."""
+
+    NONE = "none"
+    """There are no sybils."""
+    SYBIL = "sybil"
+    """They join with everybody else, graft whomever they meet and pass nothing on ("cold boot")."""
+    SPAM = "spam"
+    """The same, and who prunes them gets a GRAFT every second."""
+    ECLIPSE = "eclipse"
+    """In the middle of the run they connect to one node only, the victim, and pass nothing on."""
+    CENSOR = "censor"
+    """In the middle of the run they connect to all, and pass on everything but what one author publishes."""
+    FLASH = "flash"
+    """They join with everybody else and behave; in the middle of the run all at once stop to pass anything on."""
+
+    @property
+    def late(self) -> bool:
+        """Whether the sybils come, or turn, in the middle of the run."""
+        return self in (Attack.ECLIPSE, Attack.CENSOR, Attack.FLASH)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scenario:
+    """A simulation; the same scenario always gives the same run. Times are seconds. ValueError for what can not be."""
+
+    nodes: int = 1000
+    """Honest nodes, all in one topic."""
+    seed: int = 1
+    """Where all that is random comes from."""
+    messages: int = 60
+    """Messages published, one after the other."""
+    sources: int = 5
+    """Nodes that publish; each message comes from one of them, by lot."""
+    interval: float = 1.0
+    """From one message to the next."""
+    size: int = 256
+    """Bytes of payload of a message."""
+    warm_up: float = 10.0
+    """Before the first message."""
+    linger: float = 10.0
+    """After the last message."""
+
+    connections: int = 20
+    """Other nodes that each node dials, by lot; about as many dial it."""
+    latency: tuple[float, float] = (0.010, 0.150)
+    """The least and the greatest latency of a connection, one way; drawn evenly for each."""
+    jitter: float = 0.1
+    """What a frame takes on top of the latency at most, as a share of it; drawn evenly for each frame."""
+    bandwidth: float = inf
+    """Bytes per second of each direction of a connection."""
+    loss: float = 0.0
+    """Probability that a frame must be sent again, each time; it and all behind it come later."""
+
+    protocol: Protocol = Protocol.V10
+    """What the honest nodes speak."""
+    scored: bool = True
+    """Whether they score their peers, from version 1.1 on."""
+
+    attack: Attack = Attack.NONE
+    """What the sybils do."""
+    sybils: int = 0
+    """How many there are, each with an address of its own."""
+    sybil_connections: int = 20
+    """Honest nodes that each sybil dials, by lot; in an eclipse only the victim."""
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.nodes <= 100_000 or not 0 <= self.sybils <= 100_000:
+            raise ValueError("there must be 2 to 100000 nodes, and at most 100000 sybils")
+        if not 1 <= self.sources <= self.nodes:
+            raise ValueError(f"{self.sources} sources can not be among {self.nodes} nodes")
+        if self.messages < 1 or self.size < 0 or self.connections < 1 or self.sybil_connections < 1:
+            raise ValueError("there must be at least one message, and one connection of each node")
+        if not 0 <= self.latency[0] <= self.latency[1] < inf or not 0 <= self.jitter < inf:
+            raise ValueError("latencies go from the least to the greatest, and are not negative, nor is the jitter")
+        if not 0 < self.interval < inf or not 0 <= self.warm_up < inf or not 0 <= self.linger < inf:
+            raise ValueError("there must be time between messages, and none of the times is negative or endless")
+        if (self.attack is Attack.NONE) != (self.sybils == 0):
+            raise ValueError("an attack needs sybils, and sybils need an attack")
+
+    @property
+    def ends(self) -> float:
+        """When it is over."""
+        return self.warm_up + self.messages * self.interval + self.linger
+
+    @property
+    def attack_at(self) -> float:
+        """When the attack begins, as far as it can be felt: messages from then on are what it is judged by."""
+        if self.attack.late:
+            return self.warm_up + self.messages // 3 * self.interval
+        return self.warm_up
+
+    @property
+    def last_quarter(self) -> float:
+        """When the last quarter of the messages begins."""
+        return self.warm_up + (self.messages - self.messages // 4) * self.interval
+
+    @property
+    def gossip(self) -> GossipConfig:
+        """The settings of the routers."""
+        return GossipConfig.version_10() if self.protocol is Protocol.V10 else GossipConfig()
+
+    @property
+    def score(self) -> ScoreConfig | None:
+        """How peers are scored; v1.0 knows no scores."""
+        if self.protocol is Protocol.V10 or not self.scored:
+            return None
+        return score_config(1 / self.interval)

@@ -1,0 +1,122 @@
+"""A simulation: builds the nodes of a scenario, lets them live, and sums up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from random import Random
+
+from peerstack.stack.identity import PeerId
+from peerstack.stack.testing.identities import seeded_identity
+
+from .network import Network
+from .results import Census, Lateness, Record, Results
+from .router import Router
+from .scenario import Attack, Scenario
+from .schedule import Schedule
+from .sybil import Sybil
+
+STEP = 1.0
+"""Simulated seconds from one pause of `run` to the next."""
+
+
+class World:
+    """One simulation. Iterate over `run()` to its end, then ask for the `results()`."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self._schedule = Schedule()
+        self._network = Network(scenario, self._schedule)
+        self._record = Record()
+        self._random = Random(f"{scenario.seed}/script")
+        ids = Random(f"{scenario.seed}/identities")
+        self._routers = [
+            Router(index, seeded_identity(ids).peer_id, scenario, self._network, self._record)
+            for index in range(scenario.nodes)
+        ]
+        chosen = self._random.sample(range(scenario.nodes), min(scenario.sources + 1, scenario.nodes))
+        self._sources = chosen[: scenario.sources]
+        self._target = chosen[-1] if scenario.attack is Attack.ECLIPSE else chosen[0]
+        self._sybils = [self._sybil(number, seeded_identity(ids).peer_id) for number in range(scenario.sybils)]
+        self._census = Census({}, 0, 0)
+        self._connect()
+        self._plan()
+
+    # ---- the nodes
+
+    def _sybil(self, number: int, peer_id: PeerId) -> Sybil:
+        target = self._routers[self._target].peer_id
+        index = self.scenario.nodes + number
+        return Sybil(index, number, peer_id, self.scenario, self._network, target=target)
+
+    def _connect(self) -> None:
+        scenario = self.scenario
+        random = Random(f"{scenario.seed}/topology")
+        count = min(scenario.connections, scenario.nodes - 1)
+        for router in self._routers:
+            # One more than needed, since the node itself may be among them.
+            chosen = random.sample(self._routers, count + 1)
+            for other in [other for other in chosen if other is not router][:count]:
+                router.connect(other)
+        for sybil in self._sybils:
+            if scenario.attack is Attack.ECLIPSE:
+                victims = [self._routers[self._target]]
+            else:
+                victims = random.sample(self._routers, min(scenario.sybil_connections, scenario.nodes))
+            comes_late = scenario.attack in (Attack.ECLIPSE, Attack.CENSOR)
+            self._schedule.at(scenario.attack_at if comes_late else 0.0, sybil.connect, victims)
+
+    def _plan(self) -> None:
+        scenario = self.scenario
+        for number in range(scenario.messages):
+            source = self._routers[self._random.choice(self._sources)]
+            payload = self._random.randbytes(scenario.size)
+            self._schedule.at(scenario.warm_up + number * scenario.interval, source.publish, payload)
+        self._schedule.at(scenario.ends - scenario.linger, self._count)
+
+    def _count(self) -> None:
+        """Look at the meshes at the end of the traffic; silence would change the scores."""
+        meshes = [router.mesh() for router in self._routers]
+        self._census = Census(
+            degrees=dict(sorted(Counter(map(len, meshes)).items())),
+            sybils=sum(not isinstance(node, Router) for mesh in meshes for node in mesh),
+            suspects=sum(len(router.suspects()) for router in self._routers),
+        )
+
+    # ---- what happens
+
+    def run(self) -> Iterator[float]:
+        """Live on, second by second, and yield the share of the whole that is over after each."""
+        ends = self.scenario.ends
+        while self._schedule.now < ends:
+            self._schedule.run(min(self._schedule.now + STEP, ends))
+            yield self._schedule.now / ends
+
+    # ---- what came of it
+
+    def results(self) -> Results:
+        """Sum up."""
+        record, nodes = self._record, len(self._routers)
+        return Results(
+            trace_hash=self._network.trace.hash(),
+            connections=self._network.connections,
+            traffic=self._network.traffic,
+            deliveries=record.deliveries + record.published,
+            duplicates=record.copies_received - record.deliveries,
+            lateness=record.lateness(range(nodes)),
+            affected=self._affected(self.scenario.attack_at),
+            settled=self._affected(self.scenario.last_quarter),
+            histogram=record.histogram(),
+            messages=record.messages(nodes),
+            census=self._census,
+        )
+
+    def _affected(self, since: float) -> Lateness:
+        everybody = range(len(self._routers))
+        match self.scenario.attack:
+            case Attack.ECLIPSE:
+                return self._record.lateness([self._target], since=since)
+            case Attack.CENSOR:
+                return self._record.lateness(everybody, since=since, author=self._target)
+            case _:
+                return self._record.lateness(everybody, since=since)
