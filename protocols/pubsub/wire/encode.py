@@ -9,7 +9,8 @@ from .varints import encode_varint
 
 MAX_CONTROL = 16 * 1024  # bytes of control in one RPC: rust-libp2p refuses more
 MAX_IDONTWANT = 10  # ids in one RPC: go-libp2p-pubsub reads no more
-TEST_EXTENSION = b"\x92\x95\xe2\x18\x00"  # the field testExtension (6492434) of an RPC, an empty message
+_TEST_EXTENSION = 6492434  # number of a field of RPCs, and of one of ControlExtensions
+TEST_EXTENSION = encode_varint(_TEST_EXTENSION << 3 | 2) + b"\0"  # the field of an RPC, an empty message
 
 _HEADER_ROOM = 4  # bytes of tag and length round the content of a field below 2 MiB
 
@@ -135,7 +136,7 @@ def _prune(prune: Prune, room: int) -> bytes:
 
 def _extensions(extensions: Extensions) -> bytes:
     content = b"\x50\x01" if extensions.partial_messages else b""
-    return content + (b"\x90\x95\xe2\x18\x01" if extensions.test_extension else b"")
+    return content + (encode_varint(_TEST_EXTENSION << 3) + b"\x01" if extensions.test_extension else b"")
 
 
 def _text(tag: bytes, text: str) -> bytes:
