@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, TypeAlias
 
+from peerstack.stack.events import ProtocolEvent
+
 if TYPE_CHECKING:
     from peerstack.stack.identity import PeerId
 
@@ -61,7 +63,7 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
-class Grafted:
+class Grafted(ProtocolEvent):
     """A peer entered our mesh of a topic, by its wish or by ours."""
 
     peer: PeerId
@@ -69,7 +71,7 @@ class Grafted:
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
+class Pruned(ProtocolEvent):
     """A peer left our mesh of a topic."""
 
     peer: PeerId
@@ -78,7 +80,7 @@ class Pruned:
 
 
 @dataclass(frozen=True, slots=True)
-class PeerSubscribed:
+class PeerSubscribed(ProtocolEvent):
     """A peer wants the messages of a topic."""
 
     peer: PeerId
@@ -86,7 +88,7 @@ class PeerSubscribed:
 
 
 @dataclass(frozen=True, slots=True)
-class PeerUnsubscribed:
+class PeerUnsubscribed(ProtocolEvent):
     """A peer wants the messages of a topic no more, or is gone."""
 
     peer: PeerId
@@ -94,7 +96,7 @@ class PeerUnsubscribed:
 
 
 @dataclass(frozen=True, slots=True)
-class Misbehaved:
+class Misbehaved(ProtocolEvent):
     """A peer broke a rule; `penalty` is what that added to its counter of misbehaviour (P7)."""
 
     peer: PeerId
@@ -103,7 +105,7 @@ class Misbehaved:
 
 
 @dataclass(frozen=True, slots=True)
-class Graylisted:
+class Graylisted(ProtocolEvent):
     """The score of a peer fell below the graylist threshold: its RPCs are ignored until it recovers."""
 
     peer: PeerId
@@ -111,7 +113,7 @@ class Graylisted:
 
 
 @dataclass(frozen=True, slots=True)
-class ShouldDisconnect:
+class ShouldDisconnect(ProtocolEvent):
     """The score of a peer stays below the graylist threshold; said once."""
 
     peer: PeerId
@@ -120,7 +122,7 @@ class ShouldDisconnect:
 
 
 @dataclass(frozen=True, slots=True)
-class PeersSuggested:
+class PeersSuggested(ProtocolEvent):
     """A well-scored peer that pruned us names others: the driver verifies the records, and connects."""
 
     source: PeerId

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from enum import StrEnum
 from functools import lru_cache
 
-from ...stack.errors import InvalidKey, InvalidPeerId, InvalidSignature, StackError
-from ...stack.identity import Identity, PeerId, PublicKey
+from peerstack.stack.errors import InvalidKey, InvalidPeerId, InvalidSignature, StackError
+from peerstack.stack.identity import Identity, PeerId, PublicKey
+
 from .reasons import RejectReason
 from .wire import Message, make_message
 from .wire.encode import encode_fields, encode_signature
@@ -105,7 +106,7 @@ def author_of(author: bytes) -> PeerId:
 
 def releases_the_gil() -> bool:
     """Return whether signatures of most peers, which have Ed25519 keys, are verified beside other threads."""
-    from ...stack.identity.schemes import ed25519
+    from peerstack.stack.identity.schemes import ed25519
 
     return ed25519.LIBRARY.releases_the_gil
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ....stack.errors import RemoteProtocolError
+from peerstack.stack.errors import RemoteProtocolError
+
 from .fields import read_field, read_topic
 from .limits import RpcLimits
 from .shapes import Extensions, IHave, PeerInfo, Prune, Rpc

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ....stack.errors import RemoteProtocolError
+from peerstack.stack.errors import RemoteProtocolError
+
 from .control import ControlDecoder, ignore
 from .encode import encode_fields, encode_signature
 from .fields import read_field, read_topic

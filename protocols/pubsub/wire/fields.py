@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ....stack.errors import RemoteProtocolError
+from peerstack.stack.errors import RemoteProtocolError
+
 from .varints import decode_varint
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5

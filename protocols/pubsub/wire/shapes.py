@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .varints import encode_varint
 
 if TYPE_CHECKING:
-    from ....stack.identity import PeerId
+    from peerstack.stack.identity import PeerId
 
 FLOODSUB = "/floodsub/1.0.0"
 MESHSUB_10 = "/meshsub/1.0.0"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ....stack.errors import RemoteProtocolError
+from peerstack.stack.errors import RemoteProtocolError
 
 MAX_BYTES = 10
 LIMIT = 1 << 64

@@ -1,0 +1,62 @@
+"""Typed topics: payloads as values of a type."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Protocol, TypeVar
+
+ValueT = TypeVar("ValueT")
+
+
+class Codec(Protocol[ValueT]):
+    """Makes bytes of values and back; what it can not decode is rejected, and counts against the sender."""
+
+    def encode(self, value: ValueT, /) -> bytes:
+        """Return the payload for a value. Raises ValueError or TypeError for what has none."""
+        ...
+
+    def decode(self, data: bytes, /) -> ValueT:
+        """Return the value in a payload. Raises ValueError if there is none."""
+        ...
+
+
+class RawCodec:
+    """Payloads as they are."""
+
+    def encode(self, value: bytes, /) -> bytes:
+        """Return the same bytes."""
+        return bytes(value)
+
+    def decode(self, data: bytes, /) -> bytes:
+        """Return the same bytes."""
+        return data
+
+
+class JsonCodec(Generic[ValueT]):
+    """Dataclasses, and whatever else msgspec knows, as JSON; needs the extra `typed` (`pip install peerstack[typed]`).
+
+    What does not fit the type, by a missing field or one of another type, is no valid payload.
+    """
+
+    def __init__(self, kind: type[ValueT]) -> None:
+        import msgspec
+
+        self._encoder = msgspec.json.Encoder()
+        self._decoder: Any = msgspec.json.Decoder(kind)
+        self.kind = kind
+
+    def encode(self, value: ValueT, /) -> bytes:
+        """Return the JSON of a value. Raises TypeError for a value of another type."""
+        if isinstance(self.kind, type) and not isinstance(value, self.kind):
+            raise TypeError(f"this topic carries {self.kind.__name__}, not {type(value).__name__}")
+        return self._encoder.encode(value)
+
+    def decode(self, data: bytes, /) -> ValueT:
+        """Return the value in a JSON text. Raises ValueError, for text nested too deeply as well."""
+        try:
+            value: ValueT = self._decoder.decode(data)
+        except RecursionError as error:
+            raise ValueError("the JSON is nested too deeply") from error
+        return value
+
+
+RAW = RawCodec()

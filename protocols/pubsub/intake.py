@@ -1,0 +1,207 @@
+"""What happens to the RPCs of peers: decoded, judged, delivered here and passed on."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import trio
+
+from peerstack.stack.host import Host
+from peerstack.stack.identity import PeerId
+
+from . import signing
+from .core import GossipCore
+from .core_events import Allow
+from .entries import Entries
+from .events import MessageRejected
+from .link import Link
+from .sequence import IN_ORDER, SequenceTracker
+from .settings import PubsubConfig
+from .signing import InvalidMessage, RejectReason
+from .subscription import PubsubMessage
+from .switchboard import Switchboard
+from .topics import Slot, Topic
+from .validation import Question, Verdict, ask
+from .wire import Message, Rpc, decode_rpc
+
+
+class Intake:
+    """Takes in what peers send."""
+
+    def __init__(
+        self,
+        host: Host,
+        core: GossipCore,
+        config: PubsubConfig,
+        nursery: trio.Nursery,
+        switchboard: Switchboard,
+        topics: Mapping[str, Topic],
+    ) -> None:
+        self._host = host
+        self._core = core
+        self._config = config
+        self._nursery = nursery
+        self._switchboard = switchboard
+        self._topics = topics
+        self._sequences = SequenceTracker()
+        self.rejected: Counter[str] = Counter()
+        """Messages rejected, by reason."""
+        self.ignored: Counter[str] = Counter()
+        """Messages ignored, by reason."""
+        self.entries = Entries()
+        """What peers sent."""
+
+    async def take(self, link: Link, frames: Sequence[bytes]) -> None:
+        """Process the RPCs that came together from one peer. Raises RemoteProtocolError for what is no RPC."""
+        fresh: list[Message] = []
+        now = trio.current_time()
+        try:
+            for data in frames:
+                fresh += self._look_at(link.peer, decode_rpc(data, self._config.limits), now)
+        finally:
+            # Whatever the last frame is, those before it count.
+            self._switchboard.flush()
+            if fresh:
+                await self._judge(fresh)
+        await self._wait_for_the_slow(fresh)
+
+    def _look_at(self, peer: PeerId, rpc: Rpc, now: float) -> list[Message]:
+        self.entries.count(rpc)
+        if rpc.messages:
+            allow = self._core.allows(peer, now)
+            rpc.messages = self._admissible(peer, rpc.messages, now) if allow is Allow.ALL else []
+        return self._core.receive(peer, rpc, now)
+
+    def _admissible(self, peer: PeerId, messages: list[Message], now: float) -> list[Message]:
+        """Return the messages that are worth looking at, with their ids."""
+        found: list[Message] = []
+        policy, me = self._config.signatures, self._host.peer_id
+        for message in messages:
+            message.source = peer
+            topic = self._topics.get(message.topic)
+            if topic is None:
+                self.ignored["not subscribed"] += 1
+                continue
+            try:
+                signing.check(message, policy, me)
+                if len(message.data) > self._config.max_message:
+                    raise InvalidMessage(RejectReason.TOO_LARGE)
+            except InvalidMessage as error:
+                message.id = b""
+                self._reject(message, error.reason, now)
+                continue
+            message.id = topic.message_id(message)
+            found.append(message)
+        return found
+
+    # ---- judging
+
+    async def _judge(self, messages: list[Message]) -> None:
+        """Give every message its verdict, or start what will; nothing is left in the core when it is cancelled."""
+        waiting = deque(messages)
+        try:
+            reasons = await self._verify(messages)
+            now = trio.current_time()
+            for message, reason in zip(messages, reasons, strict=True):
+                topic = self._topics.get(message.topic)
+                if reason is not None:
+                    self._reject(message, reason, now)
+                elif topic is None:
+                    self._ignore(message, RejectReason.VALIDATION_THROTTLED, now)
+                else:
+                    await self._ask(topic, message, now)
+                waiting.popleft()
+        finally:
+            for message in waiting:
+                self._ignore(message, RejectReason.VALIDATION_THROTTLED, trio.current_time())
+            self._switchboard.flush()
+
+    async def _verify(self, messages: list[Message]) -> Sequence[RejectReason | None]:
+        """Check signatures, all that came together at once, and beside the event loop where it is worth it."""
+        if messages[0].signature is None and not self._config.signatures.signs:
+            return [None] * len(messages)
+        least = self._config.thread_from
+        if least is None or len(messages) < least or not signing.releases_the_gil():
+            return signing.verify_batch(messages)
+        return await trio.to_thread.run_sync(signing.verify_batch, messages)
+
+    async def _ask(self, topic: Topic, message: Message, now: float) -> None:
+        try:
+            value = topic.codec.decode(message.data)
+        except ValueError:
+            self._reject(message, RejectReason.UNDECODABLE, now)
+            return
+        received = self._received(message, value)
+        answer = ask(topic.validators, received) if topic.validators else Verdict.ACCEPT
+        if isinstance(answer, Verdict):
+            if self._settle(message, answer, now):
+                topic.deliver(received)
+            return
+        await topic.slots.acquire()
+        self._nursery.start_soon(self._wait_for_verdict, topic, topic.reserve(), message, received, answer)
+
+    async def _wait_for_verdict(
+        self, topic: Topic, slot: Slot, message: Message, received: PubsubMessage[Any], question: Question
+    ) -> None:
+        verdict: Verdict | None = None
+        accepted = False
+        try:
+            with trio.move_on_after(self._config.validation_timeout):
+                verdict = await question()
+            now = trio.current_time()
+            if verdict is None:
+                self._ignore(message, RejectReason.VALIDATION_TIMED_OUT, now)
+            else:
+                accepted = self._settle(message, verdict, now)
+            self._switchboard.flush()
+        finally:
+            topic.settle(slot, received if accepted else None)
+            topic.slots.release()
+
+    def _settle(self, message: Message, verdict: Verdict, now: float) -> bool:
+        """Do what a verdict demands; return whether the message is to be delivered."""
+        match verdict:
+            case Verdict.ACCEPT:
+                peers = self._core.accept(message, now)
+                self._switchboard.forward(message, peers, now)
+                return True
+            case Verdict.IGNORE:
+                self._ignore(message, RejectReason.VALIDATION_IGNORED, now)
+            case Verdict.REJECT:
+                self._reject(message, RejectReason.VALIDATION_FAILED, now)
+        return False
+
+    def _reject(self, message: Message, reason: RejectReason, now: float) -> None:
+        self.rejected[reason] += 1
+        self._core.reject(message, reason, now)
+        if message.source is not None:
+            self._host.events.notify(MessageRejected(message.source, message.topic, reason))
+
+    def _ignore(self, message: Message, reason: RejectReason, now: float) -> None:
+        self.ignored[reason] += 1
+        self._core.ignore(message, reason, now)
+
+    def _received(self, message: Message, value: object) -> PubsubMessage[Any]:
+        place, author, seqno = IN_ORDER, None, None
+        if message.author is not None:
+            author = signing.author_of(message.author)
+            if message.seqno is not None:
+                seqno = int.from_bytes(message.seqno, "big")
+                place = self._sequences.place(message.author, seqno)
+        return PubsubMessage(
+            message.topic, message.data, value, author, seqno, message.source, message.id, place.gap, place.late
+        )
+
+    # ---- slowness is passed on
+
+    async def _wait_for_the_slow(self, messages: Sequence[Message]) -> None:
+        """Wait for readers that want to be waited for, and for peers that messages are passed on to."""
+        if not messages:
+            return
+        for name in dict.fromkeys(message.topic for message in messages):
+            topic = self._topics.get(name)
+            if topic is not None and topic.full:
+                await topic.wait_room()
+        await self._switchboard.wait_room()

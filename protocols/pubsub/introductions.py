@@ -1,0 +1,78 @@
+"""Connects to peers we should know: those that others suggest when they prune us, and the direct ones."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Final
+
+import trio
+
+from peerstack.stack.errors import StackError
+from peerstack.stack.host import Host
+from peerstack.stack.host.peerstore import Ttl
+from peerstack.stack.identity import PeerId
+
+_log = logging.getLogger(__name__)
+
+MAX_WAITING: Final = 128
+"""Suggestions that wait for their turn; more are dropped (go-libp2p: the same)."""
+WORKERS: Final = 8
+"""Dials to suggested peers at the same time (go-libp2p: the same)."""
+DIAL_TIMEOUT: Final = 30.0
+"""Seconds for one dial."""
+DIRECT_INTERVAL: Final = 300.0
+"""Seconds between two looks at whether the direct peers are connected (go-libp2p: the same)."""
+
+
+class Introductions:
+    """Dials in the background. What can not be reached costs nothing but the try."""
+
+    def __init__(self, host: Host, direct: Iterable[PeerId]) -> None:
+        self._host = host
+        self._direct = tuple(direct)
+        self._send, self._receive = trio.open_memory_channel[PeerId](MAX_WAITING)
+        self.refused = 0
+        """Suggestions whose record was not one of the peer."""
+
+    def suggest(self, peers: Iterable[tuple[PeerId, bytes]]) -> None:
+        """Take suggestions with their signed records; those without one need an address that we know already."""
+        for peer, record in peers:
+            if peer == self._host.peer_id or self._host.connections(peer):
+                continue
+            try:
+                if record:
+                    self._host.peerstore.add_record(peer, record, Ttl.DISCOVERED)
+                if self._host.peerstore.addresses(peer):
+                    self._send.send_nowait(peer)
+            except StackError as error:
+                self.refused += 1
+                _log.debug("a suggested record of %s is refused: %s", peer, error)
+            except trio.WouldBlock:
+                return
+
+    async def run(self) -> None:
+        """Dial for ever."""
+        async with trio.open_nursery() as nursery:
+            for _ in range(WORKERS):
+                nursery.start_soon(self._work)
+            if self._direct:
+                nursery.start_soon(self._keep_direct)
+
+    async def _work(self) -> None:
+        async for peer in self._receive:
+            await self._connect(peer)
+
+    async def _keep_direct(self) -> None:
+        while True:
+            for peer in self._direct:
+                if not self._host.connections(peer):
+                    await self._connect(peer)
+            await trio.sleep(DIRECT_INTERVAL)
+
+    async def _connect(self, peer: PeerId) -> None:
+        with trio.move_on_after(DIAL_TIMEOUT):
+            try:
+                await self._host.connect(peer)
+            except (StackError, OSError) as error:
+                _log.debug("peer %s can not be reached: %s", peer, error)

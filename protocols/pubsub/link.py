@@ -1,0 +1,93 @@
+"""The two streams between us and one peer: ours, that only we write on, and the peer's, that we only read."""
+
+from __future__ import annotations
+
+import trio
+
+from peerstack.stack.abc import Stream
+from peerstack.stack.background import open_background
+from peerstack.stack.errors import StackError
+from peerstack.stack.identity import PeerId
+
+from .entries import Entries
+from .receipt import Delivery, DeliveryState
+from .send_queue import SendQueue
+from .settings import QueueConfig
+
+BROKEN = (StackError, trio.BrokenResourceError, trio.ClosedResourceError)
+
+
+class Link:
+    """What there is between us and one peer."""
+
+    def __init__(self, peer: PeerId, queue: SendQueue, config: QueueConfig, entries: Entries) -> None:
+        self.peer = peer
+        self.queue = queue
+        self.protocol = ""
+        """The protocol id of our stream, once it is open."""
+        self.opened = trio.Event()
+        """Set once our stream is open, or never will be: look at `queue.closed`."""
+        self.forward_dropped = 0
+        """Messages not passed on, since the queue was full."""
+        self.inbound: Stream | None = None
+        """The peer's stream."""
+        self._config = config
+        self._entries = entries
+
+    def adopt(self, stream: Stream) -> None:
+        """Read this stream of the peer from now on; an earlier one is reset, since a peer needs one."""
+        if self.inbound is not None:
+            self.inbound.reset()
+        self.inbound = stream
+
+    async def send(self, stream: Stream) -> str:
+        """Send what is queued until the stream breaks or the queue is closed; return why it is over."""
+        reason = ""
+        async with open_background() as nursery:
+
+            async def watch() -> None:
+                nonlocal reason
+                reason = await _broken(stream)
+                self.queue.close(reason)
+
+            nursery.start_soon(watch)
+            reason = await self._send_queued(stream) or reason
+        return reason
+
+    async def _send_queued(self, stream: Stream) -> str:
+        queue = self.queue
+        while True:
+            await queue.wait_work()
+            if queue.closed:
+                return queue.reason
+            batch = queue.take()
+            failure = "the sending was cancelled half-way"
+            try:
+                with trio.move_on_after(self._config.stall_timeout) as scope:
+                    if batch.data:
+                        await stream.send_all(batch.data)
+                    failure = ""
+                if scope.cancelled_caught:
+                    failure = f"the peer took nothing for {self._config.stall_timeout:g} s"
+                    queue.drop(failure)
+                    stream.reset()
+            except BROKEN as error:
+                failure = str(error) or "the stream broke"
+            finally:
+                if failure:
+                    queue.settle(batch, Delivery(DeliveryState.DROPPED, failure))
+                else:
+                    queue.settle(batch)
+                    self._entries.publish += batch.messages
+            if failure:
+                return failure
+
+
+async def _broken(stream: Stream) -> str:
+    """Wait until our own stream breaks, and return why: nobody else would notice while there is nothing to send."""
+    try:
+        while await stream.receive_some(4096):
+            pass  # nothing belongs here; it is thrown away
+        await trio.sleep_forever()
+    except BROKEN as error:
+        return str(error) or "the stream broke"

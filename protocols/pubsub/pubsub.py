@@ -1,0 +1,339 @@
+"""Publish/subscribe for a host: the public API and what holds its parts together."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Any, overload
+
+import trio
+
+from peerstack.stack.abc import Stream
+from peerstack.stack.background import open_background
+from peerstack.stack.errors import InvalidInput, RemoteProtocolError
+from peerstack.stack.host import Host
+from peerstack.stack.identity import PeerId
+from peerstack.stack.wire.frames import FrameReader
+from peerstack.stack.wire.framing import EndOfMessages
+
+from . import core_events, signing
+from .codec import RAW, Codec, ValueT
+from .core import GossipCore
+from .events import MalformedRpc
+from .ids import MessageIdFunction
+from .intake import Intake
+from .introductions import Introductions
+from .link import BROKEN, Link
+from .receipt import Delivery, DeliveryState, Receipt
+from .room import Room
+from .sequence import SequenceNumbers
+from .settings import PubsubConfig
+from .statistics import PeerStatistics, PubsubStatistics
+from .subscription import PubsubMessage, Subscription, WhenFull
+from .switchboard import Switchboard
+from .topics import PeerJoined, PeerLeft, Topic
+from .validation import Validator, Verdict, ask_all
+from .wire import Message, encode_subscriptions
+from .wire import Subscription as Announcement
+
+MAX_TOPIC = 1024
+"""Bytes of a topic's name; others refuse longer ones."""
+
+
+@asynccontextmanager
+async def open_pubsub(
+    host: Host, config: PubsubConfig | None = None, *, direct: Iterable[PeerId] = (), seed: int | None = None
+) -> AsyncIterator[Pubsub]:
+    """Speak publish/subscribe with every peer of a host that does, until the block is left.
+
+    Leaving the block waits for what is queued (`PubsubConfig.close_timeout`). `direct` are peers that get every message
+    whatever is thought of them. `seed` makes the choices of the router repeatable, for simulations.
+    """
+    async with open_background() as nursery:
+        pubsub = Pubsub(host, config or PubsubConfig(), nursery, direct=direct, random=random.Random(seed))
+        with pubsub.serving():
+            nursery.start_soon(pubsub.run)
+            try:
+                yield pubsub
+            finally:
+                with trio.move_on_after(pubsub.config.close_timeout, shield=True):
+                    await pubsub.drain()
+
+
+class Pubsub:
+    """Publish/subscribe on one host. Get it from `open_pubsub`."""
+
+    def __init__(
+        self,
+        host: Host,
+        config: PubsubConfig,
+        nursery: trio.Nursery,
+        *,
+        direct: Iterable[PeerId],
+        random: random.Random,
+    ) -> None:
+        self.host = host
+        self.config = config
+        self._topics: dict[str, Topic] = {}
+        self._numbers = SequenceNumbers(time.time_ns())
+        self._malformed = 0
+        self._core = GossipCore(
+            host.peer_id,
+            config.gossip,
+            random=random,
+            now=trio.current_time(),
+            score=config.score,
+            gater=config.gater,
+            direct=direct,
+        )
+        self._introductions = Introductions(host, direct)
+        self._switchboard = Switchboard(
+            host,
+            self._core,
+            config,
+            nursery,
+            introductions=self._introductions,
+            hello=self._hello,
+            on_event=self._on_core_event,
+        )
+        self._intake = Intake(host, self._core, config, nursery, self._switchboard, self._topics)
+
+    # ---- topics
+
+    @overload
+    def join(
+        self,
+        topic: str,
+        *,
+        buffer: int = ...,
+        when_full: WhenFull = ...,
+        validators: Sequence[Validator] = ...,
+        message_id: MessageIdFunction | None = ...,
+    ) -> AbstractAsyncContextManager[Room[bytes]]: ...
+
+    @overload
+    def join(
+        self,
+        topic: str,
+        *,
+        codec: Codec[ValueT],
+        buffer: int = ...,
+        when_full: WhenFull = ...,
+        validators: Sequence[Validator] = ...,
+        message_id: MessageIdFunction | None = ...,
+    ) -> AbstractAsyncContextManager[Room[ValueT]]: ...
+
+    @asynccontextmanager
+    async def join(
+        self,
+        topic: str,
+        *,
+        codec: Codec[Any] | None = None,
+        buffer: int = 1024,
+        when_full: WhenFull = WhenFull.WAIT,
+        validators: Sequence[Validator] = (),
+        message_id: MessageIdFunction | None = None,
+    ) -> AsyncIterator[Room[Any]]:
+        """Subscribe to a topic until the block is left, as `async with pubsub.join("news") as room`.
+
+        `codec` makes values of payloads; what it can not decode is rejected. `buffer` is how many messages may wait for
+        the reader, and `when_full` what happens then. `validators` judge the messages of the topic, for all its rooms.
+        `message_id` replaces the config's. Raises InvalidInput for a name that is empty or too long, or for another
+        codec or message_id than a room of the topic that is still open has.
+        """
+        _check_topic(topic)
+        subscription: Subscription[Any] = Subscription(topic, buffer=buffer, when_full=when_full)
+        state = self._enter(topic, codec, message_id)
+        state.subscriptions.append(subscription)
+        state.validators += validators
+        try:
+            yield Room(
+                state,
+                subscription,
+                publish=self.publish,
+                peers=lambda: self._core.topic_peers(topic),
+                mesh=lambda: self._core.mesh(topic),
+            )
+        finally:
+            subscription.close()
+            state.subscriptions.remove(subscription)
+            for validator in validators:
+                state.validators.remove(validator)
+            self._exit(state)
+
+    def _enter(self, name: str, codec: Codec[Any] | None, message_id: MessageIdFunction | None) -> Topic:
+        topic = self._topics.get(name)
+        if topic is not None:
+            topic.check_joins(codec, message_id)
+            return topic
+        slots = trio.Semaphore(self.config.validation_concurrency)
+        topic = Topic(name, codec or RAW, message_id or self.config.message_id, slots)
+        self._topics[name] = topic
+        self._core.join(name, trio.current_time())
+        self._switchboard.tell_all(encode_subscriptions([Announcement(True, name)]))
+        self._switchboard.flush()
+        return topic
+
+    def _exit(self, topic: Topic) -> None:
+        if topic.subscriptions:
+            return
+        del self._topics[topic.name]
+        self._core.leave(topic.name, trio.current_time())
+        self._switchboard.flush()
+        self._switchboard.tell_all(encode_subscriptions([Announcement(False, topic.name)]))
+
+    @property
+    def topics(self) -> list[str]:
+        """The topics joined."""
+        return list(self._topics)
+
+    def topic_peers(self, topic: str) -> list[PeerId]:
+        """Return the connected peers that subscribe to a topic, joined here or not."""
+        return self._core.topic_peers(topic)
+
+    # ---- publishing
+
+    async def publish(self, topic: str, data: bytes) -> Receipt:
+        """Publish to a topic, joined or not, and return a receipt that tells for each peer what becomes of the message.
+
+        Waits while the queue of a peer that shall get it is full. Raises InvalidInput for a message that is too
+        large or that the validators of our own rooms do not accept.
+        """
+        _check_topic(topic)
+        if len(data) > self.config.max_message:
+            limit = self.config.max_message
+            raise InvalidInput(f"a message of {len(data)} bytes is over the limit of {limit}; see PubsubConfig")
+        message = self._make(topic, bytes(data))
+        state = self._topics.get(topic)
+        message.id = (state.message_id if state else self.config.message_id)(message)
+        if state is not None and state.validators:
+            await self._ask_ourselves(state, message)
+        else:
+            await trio.lowlevel.checkpoint()
+        number = None if message.seqno is None else int.from_bytes(message.seqno, "big")
+        receipt = Receipt(topic, message.id, number, len(data))
+        peers = self._core.publish(message, trio.current_time())
+        self._switchboard.flush()
+        for peer in peers:
+            await self._queue(self._switchboard.links.get(peer), peer, message, receipt)
+        return receipt
+
+    async def _queue(self, link: Link | None, peer: PeerId, message: Message, receipt: Receipt) -> None:
+        if link is None:
+            receipt.settle(peer, Delivery(DeliveryState.DROPPED, "the connection is gone"))
+            return
+        if link.queue.full:
+            await link.queue.wait_room()
+        if link.queue.closed:
+            receipt.settle(peer, Delivery(DeliveryState.DROPPED, link.queue.reason))
+        else:
+            link.queue.put(message, receipt)
+
+    def _make(self, topic: str, data: bytes) -> Message:
+        if self.config.signatures.signs:
+            return signing.sign(self.host.identity, topic, data, self._numbers.take())
+        return signing.make_anonymous(topic, data)
+
+    async def _ask_ourselves(self, topic: Topic, message: Message) -> None:
+        value = topic.codec.decode(message.data)
+        me = self.host.peer_id if message.author is not None else None
+        seqno = None if message.seqno is None else int.from_bytes(message.seqno, "big")
+        mine = PubsubMessage(topic.name, message.data, value, me, seqno, None, message.id)
+        verdict = await ask_all(topic.validators, mine)
+        if verdict is not Verdict.ACCEPT:
+            raise InvalidInput(f"a validator of {topic.name!r} says {verdict} to this message")
+
+    async def drain(self) -> None:
+        """Wait until everything queued for all peers was taken by the connections."""
+        await self._switchboard.drain()
+
+    # ---- what goes on
+
+    def score(self, peer: PeerId) -> float:
+        """Return what is thought of a peer; below 0 it is in no mesh."""
+        return self._core.score(peer)
+
+    def statistics(self) -> PubsubStatistics:
+        """Return a snapshot."""
+        return PubsubStatistics(
+            peers={str(peer): self._peer_statistics(link) for peer, link in self._switchboard.links.items()},
+            topics={name: tuple(str(peer) for peer in self._core.mesh(name)) for name in self._topics},
+            rejected=dict(self._intake.rejected),
+            ignored=dict(self._intake.ignored),
+            malformed=self._malformed,
+            counts=self._core.counts(),
+            entries_received=self._intake.entries.as_dict(),
+            entries_sent=self._switchboard.entries.as_dict(),
+        )
+
+    def _peer_statistics(self, link: Link) -> PeerStatistics:
+        queue = link.queue
+        return PeerStatistics(link.protocol, len(queue), queue.size, link.forward_dropped, self.score(link.peer))
+
+    # ---- running
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Serve the streams of peers within the block."""
+        protocols = self._switchboard.protocols
+        if not set(protocols).isdisjoint(self.host.protocols):
+            raise InvalidInput("this host speaks pubsub already: open it once, and join as many topics as you like")
+        self.host.observe(self._switchboard)
+        for protocol in protocols:
+            self.host.handle(protocol, self._serve)
+        for peer in self.host.peers:
+            if self.host.peerstore.supports(peer, *protocols):
+                self._switchboard.link(peer)
+        try:
+            yield
+        finally:
+            for protocol in protocols:
+                self.host.unhandle(protocol)
+            self.host.events.observers.remove(self._switchboard)
+
+    async def run(self) -> None:
+        """Do what is due, for ever."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._introductions.run)
+            nursery.start_soon(self._beat)
+
+    async def _beat(self) -> None:
+        while True:
+            await trio.sleep_until(self._core.next_deadline())
+            self._core.handle_deadline(trio.current_time())
+            self._switchboard.flush()
+
+    async def _serve(self, stream: Stream) -> None:
+        """Read the RPCs of one peer."""
+        link = self._switchboard.link(stream.remote_peer)
+        link.adopt(stream)
+        reader = FrameReader(stream, limit=self.config.max_rpc)
+        await link.opened.wait()
+        try:
+            while not link.queue.closed:
+                await self._intake.take(link, await reader.receive())
+        except EndOfMessages:
+            await stream.aclose()
+        except RemoteProtocolError as error:
+            self._malformed += 1
+            self.host.events.notify(MalformedRpc(link.peer, str(error)))
+            stream.reset()
+        except BROKEN:
+            pass  # the link hears of it by itself
+
+    def _hello(self) -> list[bytes]:
+        return encode_subscriptions([Announcement(True, name) for name in self._topics])
+
+    def _on_core_event(self, event: core_events.CoreEvent) -> None:
+        match event:
+            case core_events.PeerSubscribed(peer=peer, topic=name) if name in self._topics:
+                self._topics[name].changed(PeerJoined(peer))
+            case core_events.PeerUnsubscribed(peer=peer, topic=name) if name in self._topics:
+                self._topics[name].changed(PeerLeft(peer))
+
+
+def _check_topic(topic: str) -> None:
+    if not topic or len(topic.encode()) > MAX_TOPIC:
+        raise InvalidInput(f"the name of a topic has 1 to {MAX_TOPIC} bytes, not {len(topic.encode())}")

@@ -1,0 +1,114 @@
+"""A room: a topic as one reader and publisher sees it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, Self
+
+import trio
+
+from peerstack.stack.identity import PeerId
+
+from .codec import ValueT
+from .receipt import Receipt
+from .subscription import PubsubMessage, Subscription
+from .topics import Change, Changes, Topic
+
+Publish = Callable[[str, bytes], Awaitable[Receipt]]
+
+
+@dataclass(frozen=True, slots=True)
+class RoomStatistics:
+    """A snapshot of a room."""
+
+    topic: str
+    peers: int
+    """Connected peers that subscribe."""
+    mesh: int
+    """Those of them that messages are exchanged with as they come."""
+    waiting: int
+    """Messages not read yet."""
+    missed: int
+    """Messages dropped here since the reader was slow."""
+
+
+class Room(Generic[ValueT]):
+    """A topic that was joined: `publish` to it, and iterate over it. Get one from `Pubsub.join`.
+
+    One task at a time may read; join once more for another reader.
+    """
+
+    def __init__(
+        self,
+        topic: Topic,
+        subscription: Subscription[ValueT],
+        *,
+        publish: Publish,
+        peers: Callable[[], list[PeerId]],
+        mesh: Callable[[], list[PeerId]],
+    ) -> None:
+        self.topic = topic.name
+        self._topic = topic
+        self._subscription = subscription
+        self._publish = publish
+        self._peers = peers
+        self._mesh = mesh
+
+    async def publish(self, value: ValueT) -> Receipt:
+        """Publish, and return a receipt that tells for each peer what becomes of it.
+
+        Waits while the queue of a peer that shall get the message is full. Raises InvalidInput for a message that is
+        too large or that our own validators do not accept, and what the codec raises. When cancelled, the message
+        may have been queued for some of the peers.
+        """
+        return await self._publish(self.topic, self._topic.codec.encode(value))
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> PubsubMessage[ValueT]:
+        """Return the next message of others. Raises SubscriptionOverflow if the room was joined that way."""
+        try:
+            return await self._subscription.get()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+
+    async def receive(self) -> PubsubMessage[ValueT]:
+        """Return the next message. Raises SubscriptionOverflow, and trio.EndOfChannel after the room was left."""
+        return await self._subscription.get()
+
+    @property
+    def peers(self) -> list[PeerId]:
+        """The connected peers that subscribe to the topic."""
+        return self._peers()
+
+    @property
+    def mesh(self) -> list[PeerId]:
+        """The peers with which messages are exchanged as they come; the others hear of them by gossip."""
+        return self._mesh()
+
+    async def wait_peers(self, count: int = 1) -> list[PeerId]:
+        """Wait until at least `count` connected peers subscribe to the topic, and return them."""
+        await trio.lowlevel.checkpoint()
+        while len(self._peers()) < count:
+            await self._topic.peers_changed.wait()
+        return self._peers()
+
+    def changes(self) -> AsyncIterator[Change]:
+        """Return an endless iterator of the peers that join the topic, those already there first, and leave it.
+
+        One that nobody reads keeps the last 1024.
+        """
+        changes = Changes(self._peers())
+        self._topic.changes.add(changes)
+        return changes
+
+    def statistics(self) -> RoomStatistics:
+        """Return a snapshot."""
+        return RoomStatistics(
+            self.topic, len(self.peers), len(self.mesh), len(self._subscription), self._subscription.missed
+        )
+
+    def __repr__(self) -> str:
+        return f"<Room {self.topic!r} with {len(self.peers)} peers>"

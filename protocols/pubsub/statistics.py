@@ -1,0 +1,40 @@
+"""What pubsub says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatistics:
+    """What there is between us and one peer."""
+
+    protocol: str
+    queued: int
+    """Messages that wait for it."""
+    queued_bytes: int
+    forward_dropped: int
+    """Messages of others that were not passed on to it, since its queue was full."""
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class PubsubStatistics:
+    """A snapshot of pubsub; the counts are since it began."""
+
+    peers: Mapping[str, PeerStatistics]
+    topics: Mapping[str, tuple[str, ...]]
+    """Our topics and the peers of the mesh of each."""
+    rejected: Mapping[str, int]
+    """Messages that were not valid, by reason."""
+    ignored: Mapping[str, int]
+    """Messages that were dropped without blame, by reason."""
+    malformed: int
+    """Streams reset for what was no RPC."""
+    counts: Mapping[str, int]
+    """What the router counted, by name."""
+    entries_received: Mapping[str, int]
+    """Entries of RPCs by kind (`subscriptions`, `publish`, `ihave`, …); of IHAVE, IWANT and IDONTWANT the ids."""
+    entries_sent: Mapping[str, int]
+    """The same for what was sent."""
