@@ -311,6 +311,7 @@ class Pubsub:
         link.adopt(stream)
         reader = FrameReader(stream, limit=self.config.max_rpc)
         await link.opened.wait()
+        self._core.stream_reopened(link.peer)
         try:
             while not link.queue.closed:
                 await self._intake.take(link, await reader.receive())

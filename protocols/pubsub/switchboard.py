@@ -80,8 +80,10 @@ class Switchboard:
     def notify(self, event: Event) -> None:
         """Hear of peers; this is an observer of the host."""
         match event:
-            case PeerIdentified(peer=peer) if peer not in self._links:
-                if self._host.peerstore.supports(peer, *self.protocols):
+            case PeerIdentified(peer=peer):
+                if peer in self._links:
+                    self._core.set_record(peer, self._host.peerstore.record(peer))
+                elif self._host.peerstore.supports(peer, *self.protocols):
                     self.link(peer)
             case ConnectionClosed(info=info) if info.remote_peer in self._links:
                 if not self._host.connections(info.remote_peer):
@@ -157,6 +159,7 @@ class Switchboard:
             ips=_ips(info),
             now=trio.current_time(),
         )
+        self._core.set_record(link.peer, self._host.peerstore.record(link.peer))
         hello = self._hello()
         self.entries.subscriptions += len(hello)
         if version >= Version.V13:
@@ -190,9 +193,6 @@ class Switchboard:
 
     def _queue(self, link: Link, outgoing: Outgoing) -> None:
         self.entries.count_control(outgoing)
-        for prune in outgoing.prune:
-            for info in prune.peers:
-                info.record = info.record or self._host.peerstore.record(PeerId.from_bytes(info.peer))
         link.queue.put_control(
             encode_control(
                 ihave=outgoing.ihave,
