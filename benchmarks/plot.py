@@ -10,6 +10,7 @@ from html import escape
 from benchmarks.document import number, rounds
 from benchmarks.measures import CEILINGS, FOUR, GROUPS, LABELS, OURS, TRIO, Group, Measure
 from benchmarks.results import Results, Spread
+from peerstack.cli.svg import page
 
 WIDTH, MARGIN, GUTTER = 1000, 24, 32
 PANEL = (WIDTH - 2 * MARGIN - GUTTER) / 2
@@ -22,34 +23,6 @@ MOST_ON_LINEAR = 40
 """Above this ratio of the greatest to the least, a linear scale hides the small ones."""
 NOT_DRAWN = {"start", "listener_pss", "dialer_rss", "packages", "beyond"}
 REFERENCES = {*CEILINGS, TRIO, FOUR}
-
-STYLE = """
-  text { font-family: system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; font-size: 12px; fill: #1f2328; }
-  .page { fill: #ffffff; }
-  .big { font-size: 18px; font-weight: 600; }
-  .title { font-size: 14px; font-weight: 600; }
-  .quiet { fill: #59636e; }
-  .label { text-anchor: end; }
-  .ours-text { font-weight: 700; }
-  .theirs { fill: #8fa1b5; }
-  .ours { fill: #0969da; }
-  .reference { fill: #d5dbe1; }
-  .axis { stroke: #8c959f; stroke-width: 1; }
-  .whisker { stroke: #1f2328; stroke-width: 1; }
-  .decade { stroke: #d1d9e0; stroke-width: 1; }
-  .tick { font-size: 10px; text-anchor: middle; }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #e6edf3; }
-    .page { fill: #0d1117; }
-    .quiet { fill: #9198a1; }
-    .theirs { fill: #6e7f92; }
-    .ours { fill: #4493f8; }
-    .reference { fill: #363e48; }
-    .axis { stroke: #656c76; }
-    .whisker { stroke: #e6edf3; }
-    .decade { stroke: #2f3742; }
-  }
-"""
 
 
 @dataclass(frozen=True)
@@ -123,12 +96,7 @@ def to_svg(results: Results) -> str:
         f'<text class="quiet" x="{MARGIN}" y="52">Medians of {rounds(results.runs)} on loopback; '
         "whiskers from the least to the greatest. Pale bars are references without a protocol.</text>",
     ]
-    body = "\n".join([f'<rect class="page" width="{WIDTH}" height="{height}" rx="8"/>', *head, *panels])
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-        f'role="img" aria-label="Benchmarks of peerstack and other implementations">\n'
-        f"<style>{STYLE}</style>\n{body}\n</svg>\n"
-    )
+    return page(WIDTH, height, "Benchmarks of peerstack and other implementations", [*head, *panels])
 
 
 def _panels(results: Results) -> Iterator[Panel]:

@@ -4,7 +4,7 @@ What lies below a router in a real node (streams, multiplexing, encryption) and 
 out. The same scenario with the same seed gives the same run, in any process.
 """
 
-from .results import Census, Lateness, Results, Traffic
+from .results import Census, Lateness, Published, Results, Traffic
 from .scenario import Attack, Protocol, Scenario
 from .scores import score_config
 from .world import World
@@ -14,6 +14,7 @@ __all__ = [
     "Census",
     "Lateness",
     "Protocol",
+    "Published",
     "Results",
     "Scenario",
     "Traffic",

@@ -122,7 +122,7 @@ class Results:
     histogram: tuple[int, ...]
     """Deliveries to others than the author by latency: up to 100 ms, up to 200 ms, ..."""
     messages: tuple[Published, ...]
-    """In the order they were published."""
+    """In the order they were published; only the authors and the nodes that the attack is aimed at."""
     census: Census
 
     @property
@@ -170,14 +170,16 @@ class Record:
         counts = Counter(int(latency / BUCKET) for latency in self._latency)
         return tuple(counts[bucket] for bucket in range(max(counts, default=-1) + 1))
 
-    def messages(self, nodes: int) -> tuple[Published, ...]:
-        """Return how each message fared among that many nodes."""
+    def messages(self, nodes: Collection[int], *, author: int | None = None) -> tuple[Published, ...]:
+        """Return how each message, or each of an author, fared among these nodes."""
         latencies: list[list[float]] = [[] for _ in self._published]
-        for number, latency in zip(self._message, self._latency, strict=True):
-            latencies[number].append(latency)
+        for number, node, latency in zip(self._message, self._node, self._latency, strict=True):
+            if node in nodes:
+                latencies[number].append(latency)
         return tuple(
-            Published(at, author, Lateness.of(found, nodes - 1))
-            for (at, author), found in zip(self._published, latencies, strict=True)
+            Published(at, whose, Lateness.of(found, len(nodes) - (whose in nodes)))
+            for (at, whose), found in zip(self._published, latencies, strict=True)
+            if author is None or whose == author
         )
 
     def lateness(self, nodes: Collection[int], *, since: float = 0.0, author: int | None = None) -> Lateness:

@@ -102,6 +102,8 @@ class Scenario:
             raise ValueError("there must be at least one message, and one connection of each node")
         if not 0 <= self.latency[0] <= self.latency[1] < inf or not 0 <= self.jitter < inf:
             raise ValueError("latencies go from the least to the greatest, and are not negative, nor is the jitter")
+        if not self.bandwidth > 0 or not 0 <= self.loss < 1:
+            raise ValueError("bandwidth must be above 0, and some frames must arrive at once")
         if not 0 < self.interval < inf or not 0 <= self.warm_up < inf or not 0 <= self.linger < inf:
             raise ValueError("there must be time between messages, and none of the times is negative or endless")
         if (self.attack is Attack.NONE) != (self.sybils == 0):

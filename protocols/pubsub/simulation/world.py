@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 
 from peerstack.stack.identity import PeerId
 from peerstack.stack.testing.identities import seeded_identity
 
 from .network import Network
-from .results import Census, Lateness, Record, Results
+from .results import Census, Record, Results
 from .router import Router
 from .scenario import Attack, Scenario
 from .schedule import Schedule
@@ -96,27 +96,28 @@ class World:
 
     def results(self) -> Results:
         """Sum up."""
-        record, nodes = self._record, len(self._routers)
+        scenario, record = self.scenario, self._record
+        nodes, author = self._aim()
         return Results(
             trace_hash=self._network.trace.hash(),
             connections=self._network.connections,
             traffic=self._network.traffic,
             deliveries=record.deliveries + record.published,
             duplicates=record.copies_received - record.deliveries,
-            lateness=record.lateness(range(nodes)),
-            affected=self._affected(self.scenario.attack_at),
-            settled=self._affected(self.scenario.last_quarter),
+            lateness=record.lateness(range(len(self._routers))),
+            affected=record.lateness(nodes, since=scenario.attack_at, author=author),
+            settled=record.lateness(nodes, since=scenario.last_quarter, author=author),
             histogram=record.histogram(),
-            messages=record.messages(nodes),
+            messages=record.messages(nodes, author=author),
             census=self._census,
         )
 
-    def _affected(self, since: float) -> Lateness:
-        everybody = range(len(self._routers))
+    def _aim(self) -> tuple[Sequence[int], int | None]:
+        """Return the nodes that the attack is to harm, and the author whose messages, None for all."""
         match self.scenario.attack:
             case Attack.ECLIPSE:
-                return self._record.lateness([self._target], since=since)
+                return [self._target], None
             case Attack.CENSOR:
-                return self._record.lateness(everybody, since=since, author=self._target)
+                return range(len(self._routers)), self._target
             case _:
-                return self._record.lateness(everybody, since=since)
+                return range(len(self._routers)), None

@@ -23,6 +23,7 @@ _COMMANDS = {
     "perf": ("peerstack.cli.measure:perf_app", "Measure how fast bytes move to and from a peer."),
     "identify": ("peerstack.cli.ask:identify_app", "Ask a peer who it is and what it serves."),
     "explain": ("peerstack.cli.ask:explain_app", "Dial a peer and show every stage, and why it fails if it does."),
+    "simulate": ("peerstack.cli.simulate:app", "Simulate whole networks in one process."),
     "id": ("peerstack.cli.identity:app", "Make, show and convert keys and peer ids."),
 }
 """Where each subcommand is; the module is imported when it is wanted."""

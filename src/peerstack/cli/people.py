@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from . import events as told
+from . import simulate_people
 from .shapes import Line, Shape, Span, Style, Table, Tree, line
+from .simulate_events import Simulated
 from .units import MIB, size, without_number
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ def describe(event: told.Told) -> list[Shape]:
         case told.TryNext():
             commands = [line("   ", Span(command, Style.NAME)) for command in event.commands]
             return [line(""), line(Span("Try next:", Style.BOLD)), *commands]
+        case Simulated():
+            return simulate_people.describe(event)
         case told.Exchanged():
             return [line("   ", _name(event.protocol), f"  sent {event.sent!r}, received {event.received!r}")]
         case _:

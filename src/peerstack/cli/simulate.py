@@ -1,0 +1,212 @@
+"""`peerstack simulate`: whole networks in one process."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from math import inf
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import trio
+from cyclopts import App, Group, Parameter, Token
+from cyclopts.validators import Number
+
+from peerstack.protocols.pubsub.simulation import Attack, Lateness, Protocol, Results, Scenario, World
+
+from . import simulate_events as events
+from .failure import CommandError
+from .options import Json, seconds_option, size_option
+from .output import Output
+from .runner import run
+from .simulate_plot import to_svg
+
+Milliseconds = tuple[float, float]
+Version = Literal["1.0", "1.1", "1.2"]
+AttackName = Literal["none", "sybil", "spam", "eclipse", "censor", "flash"]
+
+_EPILOGUE = """Every node has the router of peerstack and its codec: what travels are the
+bytes of real RPCs, over links with latency and jitter, on a clock that jumps.
+Left out is what lies below the router (Noise, yamux, streams) and beside it
+(signatures, queues). The same arguments give the same run and trace hash.
+
+The attacks are those of the GossipSub 1.1 evaluation report, made smaller:
+sybil (they pass nothing on), spam (the same, and a GRAFT every second),
+eclipse (of one node), censor (of one author), flash (they behave, and stop
+all at once).
+
+Examples:
+  peerstack simulate gossip
+  peerstack simulate gossip --nodes 250 --seed 7 --plot gossip.svg
+  peerstack simulate gossip --nodes 200 --version 1.1 --attack sybil --unscored"""
+
+app = App(
+    name="simulate",
+    group_parameters=Group("Options"),
+    help_epilogue="""Examples:
+  peerstack simulate gossip --nodes 250""",
+)
+
+
+def _read_range(_: Any, tokens: Sequence[Token]) -> Milliseconds:
+    least, _sign, greatest = tokens[0].value.partition("-")
+    try:
+        return float(least), float(greatest or least)
+    except ValueError:
+        raise ValueError("Give milliseconds, such as 10-150, or 25") from None
+
+
+def _write_range(value: Milliseconds) -> str:
+    return f"{value[0]:g}-{value[1]:g}"
+
+
+def _count(text: str, least: int = 1, most: int = 100_000) -> Parameter:
+    return Parameter(help=text, metavar="N", validator=Number(gte=least, lte=most))
+
+
+@app.command(help_epilogue=_EPILOGUE)
+def gossip(
+    *,
+    nodes: Annotated[int, _count("Honest nodes.", 2)] = 1000,
+    seed: Annotated[int, Parameter(help="What is random depends on it alone.", metavar="N")] = 1,
+    messages: Annotated[int, _count("Messages to publish.")] = 60,
+    sources: Annotated[int, _count("Nodes that publish them, by lot.")] = 5,
+    interval: Annotated[float, seconds_option("From one message to the next.")] = 1.0,
+    size: Annotated[int, _count("Bytes of a message.", 0, 1 << 20)] = 256,
+    degree: Annotated[int, _count("Connections that each node dials, by lot.")] = 20,
+    latency: Annotated[
+        Milliseconds,
+        Parameter(
+            help="One way, drawn for each connection.",
+            metavar="MS-MS",
+            converter=_read_range,
+            n_tokens=1,
+            show_default=_write_range,
+        ),
+    ] = (10.0, 150.0),
+    jitter: Annotated[float, Parameter(help="Percent of it on top, drawn for each frame.", metavar="PERCENT")] = 10.0,
+    bandwidth: Annotated[int, size_option("A second, each way of a connection; 0: no limit.")] = 0,
+    loss: Annotated[float, Parameter(help="Percent of frames that must be sent again.", metavar="PERCENT")] = 0.0,
+    version: Annotated[Version, Parameter(help="Of gossipsub, that all honest nodes speak.")] = "1.0",
+    unscored: Annotated[bool, Parameter(help="Without peer scores, which 1.0 never has.", show_default=False)] = False,
+    attack: Annotated[AttackName, Parameter(help="What sybils do.")] = "none",
+    sybils: Annotated[int | None, _count("How many; two for each node if not given.")] = None,
+    sybil_degree: Annotated[int, _count("Honest nodes that each sybil dials.")] = 20,
+    warm_up: Annotated[float, seconds_option("Before the first message.")] = 10.0,
+    linger: Annotated[float, seconds_option("After the last message.")] = 10.0,
+    plot: Annotated[Path | None, Parameter(help="Draw latencies and meshes.", metavar="FILE.svg")] = None,
+    json: Json = False,
+) -> int:
+    """Simulate a gossipsub network, in peace or under attack."""
+    many = 0 if attack == "none" else 2 * nodes if sybils is None else sybils
+    try:
+        scenario = Scenario(
+            nodes=nodes,
+            seed=seed,
+            messages=messages,
+            sources=sources,
+            interval=interval,
+            size=size,
+            warm_up=warm_up,
+            linger=linger,
+            connections=degree,
+            latency=(latency[0] / 1000, latency[1] / 1000),
+            jitter=jitter / 100,
+            bandwidth=bandwidth or inf,
+            loss=loss / 100,
+            protocol=Protocol(version),
+            scored=not unscored,
+            attack=Attack(attack),
+            sybils=many,
+            sybil_connections=sybil_degree,
+        )
+    except ValueError as error:
+        return run(partial(_refuse, str(error)), json=json)
+    return run(partial(_gossip, scenario, plot), json=json)
+
+
+async def _refuse(reason: str, _: Output) -> int:
+    await trio.lowlevel.checkpoint()
+    raise CommandError(reason)
+
+
+async def _gossip(scenario: Scenario, plot: Path | None, output: Output) -> int:
+    began = time.perf_counter()
+    with output.working(f"simulating {scenario.ends:g} s of {scenario.nodes + scenario.sybils} nodes"):
+        world = World(scenario)
+        for _ in world.run():
+            await trio.lowlevel.checkpoint()
+        results = world.results()
+    output.emit(summary(scenario, results, time.perf_counter() - began))
+    if plot is not None:
+        await trio.Path(plot).write_text(to_svg(scenario, results, _title(scenario)), encoding="utf-8")
+    return 0
+
+
+def _title(scenario: Scenario) -> str:
+    title = f"gossipsub {scenario.protocol}, {scenario.nodes} nodes"
+    if scenario.score is not None:
+        title += " with scores"
+    return title if scenario.attack is Attack.NONE else f"{title}, {scenario.sybils} sybils: {scenario.attack}"
+
+
+def summary(scenario: Scenario, results: Results, seconds: float) -> events.Simulated:
+    """Return what is told of a simulation."""
+    traffic = asdict(results.traffic)
+    return events.Simulated(
+        nodes=scenario.nodes,
+        connections=results.connections,
+        messages=scenario.messages,
+        seed=scenario.seed,
+        version=scenario.protocol,
+        scored=scenario.score is not None,
+        attack=scenario.attack,
+        sybils=scenario.sybils,
+        deliveries=results.deliveries,
+        sends_per_delivery=round(results.sends_per_delivery, 3),
+        duplicates=results.duplicates,
+        latency=_latencies(results.lateness),
+        histogram=results.histogram,
+        affected=_latencies(results.affected),
+        settled=_latencies(results.settled),
+        mesh=_meshes(results),
+        sent=events.Sent(messages=traffic.pop("copies"), **traffic),
+        trace_hash=results.trace_hash,
+        wall_seconds=round(seconds, 3),
+        peak_memory_bytes=_peak_memory(),
+    )
+
+
+def _latencies(lateness: Lateness) -> events.Latencies:
+    def rounded(seconds: float | None) -> float | None:
+        return None if seconds is None else round(1000 * seconds, 3)
+
+    return events.Latencies(
+        lateness.expected,
+        lateness.missing,
+        rounded(lateness.median),
+        rounded(lateness.p99),
+        rounded(lateness.max),
+    )
+
+
+def _meshes(results: Results) -> events.Meshes:
+    census = results.census
+    return events.Meshes(
+        min=min(census.degrees),
+        mean=round(census.mean_degree, 3),
+        max=max(census.degrees),
+        degrees=tuple(census.degrees.get(degree, 0) for degree in range(max(census.degrees) + 1)),
+        sybil_share=round(census.sybil_share, 4),
+        suspects=census.suspects,
+    )
+
+
+def _peak_memory() -> int:
+    """Return the bytes that this process ever held at once."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
