@@ -23,6 +23,8 @@ _COMMANDS = {
     "perf": ("peerstack.cli.measure:perf_app", "Measure how fast bytes move to and from a peer."),
     "identify": ("peerstack.cli.ask:identify_app", "Ask a peer who it is and what it serves."),
     "explain": ("peerstack.cli.ask:explain_app", "Dial a peer and show every stage, and why it fails if it does."),
+    "pubsub": ("peerstack.cli.pubsub:app", "Publish messages to topics, and print those of others."),
+    "chat": ("peerstack.cli.chat:app", "Talk in a room that has no server."),
     "simulate": ("peerstack.cli.simulate:app", "Simulate whole networks in one process."),
     "id": ("peerstack.cli.identity:app", "Make, show and convert keys and peer ids."),
 }

@@ -53,8 +53,10 @@ purpose, to show how a failure is explained.
 
 Examples:
   peerstack demo
-  peerstack demo --size 1GB""",
+  peerstack demo --size 1GB
+  peerstack demo pubsub                             see messages survive a kill""",
 )
+app.command("peerstack.cli.demo_pubsub:app", name="pubsub", help="Show that messages reach everybody, kill or no kill.")
 
 
 @app.default

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-EXTRA = ("cyclopts", "rich")
+EXTRA = ("cyclopts", "rich", "urwid")
 """What the extra `cli` brings, besides what every installation has."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -226,6 +226,161 @@ class TryNext(Told):
 
     event: ClassVar[str] = "next"
     commands: tuple[str, ...]
+
+
+# ---- publish/subscribe
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived(Told):
+    """A message of a topic; `from` and `seqno` are null where messages are not signed."""
+
+    event: ClassVar[str] = "message"
+    topic: str
+    author: str | None = field(metadata={"json": "from"})
+    seqno: int | None
+    data: str
+    """Base64."""
+    gap: int
+    """Numbers of the author skipped before this one."""
+    missed: int
+    """Messages dropped here before this one, since they were not printed fast enough."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object, with the author under the name the wire has for it."""
+        return {"event": self.event, **{("from" if k == "author" else k): v for k, v in asdict(self).items()}}
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """A peer that a message was not sent to, and why."""
+
+    peer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt(Told):
+    """What became of a message we published, peer by peer."""
+
+    event: ClassVar[str] = "receipt"
+    topic: str
+    id: str
+    """Hexadecimal."""
+    seqno: int | None
+    bytes: int
+    sent: tuple[str, ...]
+    queued: tuple[str, ...]
+    dropped: tuple[NotSent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishSummary(Told):
+    """The end of `pubsub publish`."""
+
+    event: ClassVar[str] = "summary"
+    published: int
+    bytes: int
+    sent: int
+    """Deliveries: one for each message and peer."""
+    dropped: int
+    reached_nobody: int
+    """Messages that were sent to no peer at all."""
+    peers: int
+    """Those that something was sent to."""
+    confirmed: int
+    """Those of them that answered a ping after the last message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined(Told):
+    """Somebody is in the chat room now; the name is what they call themselves, null if they do not say."""
+
+    event: ClassVar[str] = "joined"
+    peer_id: str
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed(Told):
+    """Somebody in the chat room has another name now."""
+
+    event: ClassVar[str] = "renamed"
+    peer_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Left(Told):
+    """Somebody is no longer in the chat room."""
+
+    event: ClassVar[str] = "left"
+    peer_id: str
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Said(Told):
+    """Somebody said something in the chat room; `label` is the name as it tells people apart."""
+
+    event: ClassVar[str] = "said"
+    peer_id: str
+    label: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Noted(Told):
+    """The chat has something to say itself; `level` is info or warning."""
+
+    event: ClassVar[str] = "note"
+    level: str
+    text: str
+
+
+# ---- the demo of it
+
+
+@dataclass(frozen=True, slots=True)
+class Round(Told):
+    """A round of the demo is over: everybody alive has published."""
+
+    event: ClassVar[str] = "round"
+    number: int
+    publishers: int
+    delivered: int
+    expected: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What one process got of another; those that are dead at the end are judged by nobody."""
+
+    publisher: str
+    receiver: str
+    delivered: int
+    expected: int
+    duplicates: int
+    alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deliveries(Told):
+    """Who got how many messages of whom."""
+
+    event: ClassVar[str] = "deliveries"
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict(Told):
+    """Whether every process that lives got every message that was meant for it, once."""
+
+    event: ClassVar[str] = "verdict"
+    complete: bool
+    missing: int
+    duplicates: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ async def _listen(addresses: tuple[str, ...], key_file: Path | None, perf: bool,
             host.handle(perf_protocol.PROTOCOL, partial(perf_protocol.serve, config=perf_protocol.PerfConfig()))
         host.observe(feed)
         for address in wanted:
-            await _bind(host, address)
+            await bind(host, address)
         output.emit(events.Listening(str(host.peer_id), tuple(str(address) for address in host.addresses)))
         output.hint("Try `peerstack ping` with one of these addresses; Ctrl-C ends it.")
         while True:
@@ -88,7 +88,8 @@ async def _listen(addresses: tuple[str, ...], key_file: Path | None, perf: bool,
                 output.emit(told)
 
 
-async def _bind(host: Host, address: Multiaddr) -> None:
+async def bind(host: Host, address: Multiaddr) -> None:
+    """Listen on an address. Raises CommandError."""
     try:
         await host.listen(address)
     except InvalidAddress as error:

@@ -42,6 +42,16 @@ class Output:
 
     # ---- what commands use
 
+    @property
+    def live(self) -> bool:
+        """Whether people look at spinners and bars while the command works."""
+        return self._live
+
+    @property
+    def json(self) -> bool:
+        """Whether it is programs that read."""
+        return self._json
+
     def emit(self, told: Told) -> None:
         """Print something that happened. Raises OutputClosed."""
         if self._json:

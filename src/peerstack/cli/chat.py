@@ -1,0 +1,116 @@
+"""`peerstack chat`: talk in a room that has no server, on a terminal or in plain lines."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from functools import partial
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from peerstack.stack.background import open_background
+
+from . import events, standard_input
+from .chat_presence import clean_name, topic_of
+from .chat_session import ChatSession, open_session
+from .failure import CommandError
+from .listen import EVERYWHERE
+from .options import Json, seconds_option
+from .output import Output
+from .pubsub_node import KeyFile, Listen, Node, Peers, check_topics, listening, open_node
+from .runner import run
+
+UNHEARD = 1
+"""Exit code where lines of standard input reached nobody."""
+MAX_LINE = 32 * 1024  # bytes; rust-libp2p reads RPCs of twice that by default
+
+app = App(
+    name="chat",
+    help_epilogue="""Everybody in the room who is reachable through others hears you; there is no
+server. The topic is the name of the room and carries plain text, so that other
+libp2p programs can join in. Names and who sees whom go over ROOM/presence.
+/who, /name NAME, /help and /quit are commands. Where it does not run on a
+terminal, it says the lines of standard input, and prints what others say; the
+exit code is 1 if a line reached nobody.
+
+Examples:
+  peerstack chat lobby --listen /ip4/0.0.0.0/tcp/4001
+  peerstack chat lobby --peer /ip4/127.0.0.1/tcp/4001 --name anna
+  echo "the build is done" | peerstack chat lobby --peer /ip4/127.0.0.1/tcp/4001""",
+)
+
+
+def _check_name(_: object, name: str | None) -> None:
+    if name is not None and not clean_name(name):
+        raise ValueError("Give a name with at least one character that can be seen")
+
+
+@app.default
+def chat(
+    room: Annotated[str, Parameter(help="The name of the room, which is that of the topic.")],
+    /,
+    *,
+    peer: Peers = (),
+    listen: Listen = (EVERYWHERE,),
+    name: Annotated[
+        str | None,
+        Parameter(help="What to be called; else what you are called here.", show_default=False, validator=_check_name),
+    ] = None,
+    identity: KeyFile = None,
+    wait: Annotated[float, seconds_option("Without a terminal: how long to wait for somebody with --peer.")] = 10.0,
+    json: Json = False,
+) -> int:
+    """Talk in a room that has no server."""
+    node = Node(listen=listen, peers=peer, identity=identity)
+    drawn = not json and _is_terminal()
+    return run(partial(_chat, room, node, name or _own_name(), wait, drawn), json=json)
+
+
+def _is_terminal() -> bool:
+    files = (sys.stdin, sys.stdout)
+    return all(file is not None and file.isatty() for file in files)
+
+
+def _own_name() -> str:
+    try:
+        return clean_name(getpass.getuser()) or "somebody"
+    except (OSError, KeyError):
+        return "somebody"  # a user without an entry, as in some containers
+
+
+async def _chat(room: str, node: Node, name: str, wait: float, drawn: bool, output: Output) -> int:
+    check_topics([topic_of(room)])
+    async with open_node(node, output) as pubsub, open_session(pubsub, room, name) as session:
+        where = listening(pubsub.host)
+        if drawn:
+            from .chat_screen import show
+
+            await show(session, where)
+            return 0
+        output.emit(where)
+        await _plain(session, output, patience=wait if node.peers else 0.0)
+    return UNHEARD if session.unheard else 0
+
+
+async def _plain(session: ChatSession, output: Output, *, patience: float) -> None:
+    """Say the lines of standard input and print what happens, until the lines end."""
+    failures: list[CommandError] = []
+
+    async def say_lines() -> None:
+        await session.wait_company(patience)
+        try:
+            async for line in standard_input.lines(MAX_LINE):
+                if not await session.enter(line.decode(errors="replace")):
+                    break
+        except CommandError as error:
+            failures.append(error)
+        await session.leave()
+
+    async with open_background() as nursery:
+        nursery.start_soon(say_lines)
+        async for told in session.told:
+            if output.json or not isinstance(told, events.Receipt):
+                output.emit(told)
+    if failures:
+        raise failures[0]

@@ -1,0 +1,202 @@
+"""Who is in a chat room and what they are called; knows neither the network, nor the terminal, nor a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from .chat_presence import Presence, clean_name, decode, encode
+from .events import Joined, Left, Noted, Renamed, Said, Told
+from .people_pubsub import short, text_of
+
+PRESENCE_INTERVAL = 15.0  # seconds
+GONE_AFTER = 50.0
+"""Seconds of silence after which somebody whom nobody sees any more is gone: three presences were not heard."""
+NAMELESS_AFTER = 2.0
+"""Seconds after which somebody who does not say a name is announced without one; so long lines wait for the name."""
+MAX_HELD = 16
+"""Lines of one newcomer that wait; with one more it is announced as it is."""
+MAX_MEMBERS = 1000
+"""Anybody can make up peers that say something; those beyond are heard, but not listed."""
+ANSWERS_UP_TO = 50
+"""Members up to which a newcomer is answered with a presence at once, not at the next regular one."""
+
+
+@dataclass(slots=True)
+class Member:
+    """Somebody in the room."""
+
+    peer: str
+    since: float
+    name: str = ""
+    sees: tuple[str, ...] = ()
+    direct: bool = False
+    """Whether we are connected."""
+    heard: float | None = None
+    """When it last said anything of its own."""
+    present: bool = False
+    """Whether it tells of itself, as members that run this chat do."""
+    lost: bool = False
+    """Whether our connection has ended, and nothing was heard of it since."""
+    announced: bool = False
+    held: list[bytes] = field(default_factory=list)
+    """What it said before its name was known."""
+
+
+class ChatModel:
+    """The state of a room. Methods return what is to be told; `now` is in seconds from any origin."""
+
+    def __init__(self, room: str, me: str, name: str) -> None:
+        self.room = room
+        self.me = me
+        self.name = clean_name(name)
+        self.presence_due = True
+        """Whether something has changed that the others should hear now."""
+        self._members: dict[str, Member] = {}
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """The others, by peer id."""
+        return MappingProxyType(self._members)
+
+    @property
+    def sees(self) -> tuple[str, ...]:
+        """The members that we are connected to."""
+        return tuple(member.peer for member in self._members.values() if member.direct)
+
+    def presence(self, *, leaving: bool = False) -> bytes:
+        """Return the message that tells of us."""
+        self.presence_due = False
+        return encode(Presence(self.name, self.sees, leaving))
+
+    def label(self, peer: str) -> str:
+        """Return what to call a peer: its name, with the end of its id where another has the same name."""
+        name = self._name_of(peer)
+        if not name:
+            return short(peer)
+        others = [self._name_of(other) for other in (self.me, *self._members) if other != peer]
+        return f"{name} ({short(peer)})" if name.casefold() in map(str.casefold, others) else name
+
+    def _name_of(self, peer: str) -> str:
+        if peer == self.me:
+            return self.name
+        member = self._members.get(peer)
+        return member.name if member else ""
+
+    # ---- what happens
+
+    def peer_joined(self, peer: str, now: float) -> list[Told]:
+        """A peer we are connected to is in the room."""
+        member = self._member(peer, now)
+        member.direct, member.lost = True, False
+        self.presence_due = True
+        return []
+
+    def peer_left(self, peer: str, now: float) -> list[Told]:
+        """A peer we are connected to has left, or the connection is gone; others may see it still."""
+        member = self._members.get(peer)
+        if member is None:
+            return []
+        member.direct, member.lost = False, True
+        self.presence_due = True
+        return [] if self._seen(peer) else self._remove(member)
+
+    def heard_presence(self, peer: str, data: bytes, now: float) -> list[Told]:
+        """A peer has told of itself; nothing is told of what can not be read."""
+        presence = decode(data)
+        if presence is None or peer == self.me:
+            return []
+        if presence.leaving:
+            return self._remove(self._members[peer]) if peer in self._members else []
+        known = peer in self._members
+        member = self._member(peer, now)
+        member.heard, member.lost = now, False
+        member.sees, member.present = presence.sees, True
+        if not known and len(self._members) <= ANSWERS_UP_TO:
+            self.presence_due = True
+        return self._named(member, presence.name)
+
+    def _named(self, member: Member, name: str) -> list[Told]:
+        before, member.name = member.name, name
+        if not member.announced:
+            return self._announce(member)
+        return [Renamed(member.peer, name)] if name and name != before else []
+
+    def heard(self, peer: str, data: bytes, now: float) -> list[Told]:
+        """A peer has said something in the room."""
+        member = self._member(peer, now)
+        member.heard, member.lost = now, False
+        if not member.announced and now - member.since < NAMELESS_AFTER and len(member.held) < MAX_HELD:
+            member.held.append(data)
+            return []
+        return [*self._announce(member), self._said(peer, data)]
+
+    def _said(self, peer: str, data: bytes) -> Said:
+        return Said(peer, self.label(peer), text_of(data))
+
+    def flush(self) -> list[Told]:
+        """Tell what waits for names, which will not come any more."""
+        return [told for member in self._members.values() if member.held for told in self._announce(member)]
+
+    def rename(self, name: str) -> list[Told]:
+        """Call ourselves differently."""
+        wanted = clean_name(name)
+        if not wanted:
+            return [Noted("warning", "a name has at least one character that can be seen: /name NAME")]
+        self.name = wanted
+        self.presence_due = True
+        return [Noted("info", f"you are {wanted} now")]
+
+    def tick(self, now: float) -> list[Told]:
+        """Tell of what time alone has brought; call it about every second."""
+        return [told for member in tuple(self._members.values()) for told in self._aged(member, now)]
+
+    def _aged(self, member: Member, now: float) -> list[Told]:
+        silent = now - (member.since if member.heard is None else member.heard)
+        if not member.direct and (member.lost or silent > GONE_AFTER) and not self._seen(member.peer):
+            return self._remove(member)
+        if not member.announced and now - member.since >= NAMELESS_AFTER:
+            return self._announce(member)
+        return []
+
+    def who(self) -> list[Told]:
+        """Tell who is here, and who sees whom."""
+        return [Noted("info", text) for text in self._who()]
+
+    def _who(self) -> Iterator[str]:
+        yield f"{self.name} ({short(self.me)}, that is you) sees {self._labels(self.sees)}"
+        for member in self._members.values():
+            name = f"{member.name} ({short(member.peer)})" if member.name else short(member.peer)
+            sees = f"sees {self._labels(member.sees)}" if member.present else "does not say whom it sees"
+            yield f"{name} {sees}"
+
+    def _labels(self, peers: tuple[str, ...]) -> str:
+        return ", ".join("you" if peer == self.me else self.label(peer) for peer in peers) or "nobody"
+
+    # ---- members
+
+    def _member(self, peer: str, now: float) -> Member:
+        member = self._members.get(peer)
+        if member is None:
+            listed = len(self._members) < MAX_MEMBERS
+            member = Member(peer, now, announced=not listed)
+            if listed:
+                self._members[peer] = member
+        return member
+
+    def _announce(self, member: Member) -> list[Told]:
+        if member.announced:
+            return []
+        member.announced = True
+        held, member.held = member.held, []
+        return [Joined(member.peer, member.name or None), *(self._said(member.peer, data) for data in held)]
+
+    def _remove(self, member: Member) -> list[Told]:
+        last = self._announce(member) if member.held else []
+        del self._members[member.peer]
+        return [*last, Left(member.peer, member.name or None)] if member.announced else []
+
+    def _seen(self, peer: str) -> bool:
+        """Whether another member says that it is connected to this one."""
+        return any(peer in member.sees for member in self._members.values() if member.peer != peer)

@@ -1,0 +1,198 @@
+"""The chat on a terminal, drawn with urwid: what was said, who is here, and a line to type in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from zlib import crc32
+
+import trio
+import urwid
+
+from peerstack.protocols.pubsub import Receipt
+from peerstack.stack.background import open_background
+
+from . import events as told
+from .chat_model import ChatModel
+from .chat_session import ChatSession
+from .people_pubsub import short, who
+from .shapes import printable
+
+MAX_LINES = 2000
+"""Lines that can be scrolled back to."""
+MAX_TYPED = 100
+"""Lines that may wait to be said."""
+SCROLLING = ("up", "down", "page up", "page down")
+
+_NAMES = ("light cyan", "light green", "yellow", "light magenta", "light blue", "light red")
+PALETTE = [
+    ("bar", "black", "light gray"),
+    ("dim", "dark gray", "default"),
+    ("me", "bold", "default"),
+    ("warning", "light red", "default"),
+    ("sent", "dark green", "default"),
+    *((f"name {number}", colour, "default") for number, colour in enumerate(_NAMES)),
+]
+Markup = list[str | tuple[str, str]]
+
+
+class ChatScreen:
+    """The widgets of a chat. `widget` is the whole; `typed` is called with each line that is entered."""
+
+    def __init__(self, model: ChatModel, where: told.Listening, typed: Callable[[str], None]) -> None:
+        self._model = model
+        self._pending: dict[str, tuple[urwid.Text, str]] = {}
+        """Our lines whose receipt is not complete, by the id of the message."""
+        self._lines = urwid.SimpleFocusListWalker[urwid.Text]([])
+        self._side = urwid.Text("")
+        self._head = urwid.Text("", wrap=urwid.WrapMode.CLIP)
+        said = urwid.Padding(urwid.ListBox(self._lines), left=1, right=1)
+        members = urwid.LineBox(urwid.Filler(self._side, urwid.VAlign.TOP), title="here")
+        foot = urwid.Pile([urwid.AttrMap(_share(where), "bar"), _Entry(typed)])
+        self.widget = _Frame(
+            urwid.Columns([("weight", 2, said), ("weight", 1, members)]),
+            header=urwid.AttrMap(self._head, "bar"),
+            footer=foot,
+            focus_part="footer",
+        )
+        self._add([("dim", "Enter says a line, /help lists commands, page up scrolls, Ctrl-C leaves")])
+        self.refresh()
+
+    def tell(self, event: told.Told) -> None:
+        """Show something that happened."""
+        match event:
+            case told.Said(peer_id=peer, label=label, text=text):
+                self._add([(_colour(peer), printable(label)), f"  {printable(text)}"])
+            case told.Joined(peer_id=peer, name=name):
+                self._add([("dim", f"+ {printable(who(peer, name))} is here")])
+            case told.Left(peer_id=peer, name=name):
+                self._add([("dim", f"- {printable(who(peer, name))} has left")])
+            case told.Renamed(peer_id=peer, name=name):
+                self._add([("dim", f"* {short(peer)} is now {printable(name)}")])
+            case told.Noted(level="warning", text=text):
+                self._add([("warning", f"! {printable(text)}")])
+            case told.Noted(text=text):
+                self._add([("dim", f"* {printable(text)}")])
+            case told.Receipt():
+                self._settle(event)
+        self.refresh()
+
+    def said(self, text: str, receipt: Receipt) -> None:
+        """Show a line of our own; what became of it is filled in when its receipt is told."""
+        row = self._add(self._mine(text, ("dim", "...")))
+        self._pending[receipt.id.hex()] = row, text
+
+    def refresh(self) -> None:
+        """Draw anew what the model knows: the head line and who is here."""
+        model, others = self._model, len(self._model.members)
+        company = f"{others} other{'s' if others > 1 else ''} here" if others else "nobody else is here"
+        self._head.set_text(f" {printable(model.room)}   {company}   you are {model.name} ({short(model.me)})")
+        self._side.set_text(_members(model))
+
+    # ---- lines
+
+    def _settle(self, receipt: told.Receipt) -> None:
+        row, text = self._pending.pop(receipt.id, (None, ""))
+        if row is not None:
+            mark = ("sent", f"✓ {len(receipt.sent)}") if receipt.sent else ("warning", "! to nobody")
+            row.set_text(self._mine(text, mark))
+
+    def _mine(self, text: str, mark: tuple[str, str]) -> Markup:
+        return [("me", self._model.name), f"  {printable(text)}  ", mark]
+
+    def _add(self, markup: Markup) -> urwid.Text:
+        row = urwid.Text(markup)
+        at_end = not self._lines or self._lines.focus == len(self._lines) - 1
+        self._lines.append(row)
+        if len(self._lines) > MAX_LINES:
+            del self._lines[0]
+        if at_end:
+            self._lines.set_focus(len(self._lines) - 1)
+        return row
+
+
+class _Frame(urwid.Frame[urwid.Columns, urwid.AttrMap[urwid.Text], urwid.Pile]):
+    """Keys that scroll go to the lines, all others to the one that is typed in."""
+
+    def keypress(self, size: Any, key: str) -> str | None:
+        """Handle a key."""
+        if key not in SCROLLING:
+            return super().keypress(size, key)
+        self.focus_position = "body"
+        try:
+            return super().keypress(size, key)
+        finally:
+            self.focus_position = "footer"
+
+
+class _Entry(urwid.Edit):
+    """The line that is typed in."""
+
+    def __init__(self, typed: Callable[[str], None]) -> None:
+        super().__init__("> ")
+        self._typed = typed
+
+    def keypress(self, size: Any, key: str) -> str | None:
+        """Handle a key."""
+        if key != "enter":
+            return super().keypress(size, key)
+        text = self.get_edit_text()
+        self.set_edit_text("")
+        if text.strip():
+            self._typed(text)
+        return None
+
+
+def _share(where: told.Listening) -> urwid.Text:
+    # The first that others than this machine can reach; the terminal can copy it, since it is not cut.
+    loopback = ("/ip4/127.", "/ip6/::1/")
+    far = [address for address in where.addresses if not address.startswith(loopback)]
+    address = next(iter([*far, *where.addresses]), "nowhere: say --listen")
+    return urwid.Text(f" others come with --peer {address}", wrap=urwid.WrapMode.ANY)
+
+
+def _members(model: ChatModel) -> Markup:
+    markup: Markup = [("me", f"{model.name} (you)"), ("dim", f" sees {len(model.sees)}")]
+    for member in model.members.values():
+        sees = f" sees {len(member.sees)}" if member.present else ""
+        far = "" if member.direct else " (via others)"
+        markup += ["\n", (_colour(member.peer), printable(model.label(member.peer))), ("dim", f"{sees}{far}")]
+    return markup
+
+
+def _colour(peer: str) -> str:
+    return f"name {crc32(peer.encode()) % len(_NAMES)}"
+
+
+async def show(session: ChatSession, where: told.Listening) -> None:
+    """Draw a session on the terminal until the room is left."""
+    typed, to_say = trio.open_memory_channel[str](MAX_TYPED)
+
+    def enter(text: str) -> None:
+        try:
+            typed.send_nowait(text)
+        except trio.WouldBlock:
+            screen.tell(told.Noted("warning", f"not said, as {MAX_TYPED} lines wait already: {text}"))
+
+    screen = ChatScreen(session.model, where, enter)
+    session.on_said = screen.said
+    running = trio.CancelScope()
+
+    async def say() -> None:
+        async for text in to_say:
+            if not await session.enter(text):
+                break
+        await session.leave()
+
+    async def tell() -> None:
+        async for event in session.told:
+            screen.tell(event)
+        running.cancel()
+
+    trio_loop = urwid.TrioEventLoop()
+    loop = urwid.MainLoop(screen.widget, PALETTE, handle_mouse=False, event_loop=trio_loop)
+    async with open_background() as nursery:
+        nursery.start_soon(say)
+        nursery.start_soon(tell)
+        with loop.start(), running:
+            await trio_loop.run_async()

@@ -1,0 +1,182 @@
+"""A chat room on the network: says and hears what there is to say, and keeps the model of the room up to date."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from math import inf
+
+import trio
+
+from peerstack.protocols.pubsub import PeerJoined, Pubsub, Receipt, Room, WhenFull
+from peerstack.stack.background import open_background
+from peerstack.stack.errors import InvalidInput
+from peerstack.stack.identity import PeerId
+
+from .chat_model import PRESENCE_INTERVAL, ChatModel
+from .chat_presence import topic_of
+from .events import Noted, Told
+from .people_pubsub import short
+from .pubsub_node import confirm, receipt_told
+
+TICK = 0.5  # seconds
+BACKLOG = 1000
+"""What may wait to be shown, or be on its way out; whoever brings more waits."""
+LEAVE_PATIENCE = 10.0  # seconds
+ALONE = "that reached nobody: there is nobody else here yet"
+HELP = (
+    "/who        who is here, and who sees whom",
+    "/name NAME  call yourself differently",
+    "/help       this list",
+    "/quit       leave; Ctrl-C does, too",
+    "everything else is said to the room; put a space in front of a / that is no command",
+)
+
+
+class ChatSession:
+    """A chat room that was entered. Get it from `open_session`, read `told`, and end it with `leave`."""
+
+    def __init__(self, pubsub: Pubsub, model: ChatModel, room: Room[bytes], presence: Room[bytes]) -> None:
+        self.model = model
+        self.unheard = 0
+        """How many of our lines reached nobody."""
+        self.on_said: Callable[[str, Receipt], None] = lambda text, receipt: None
+        """Called with each line of ours that was said; its receipt is told when it is complete."""
+        self._pubsub = pubsub
+        self._room = room
+        self._presence = presence
+        self._present_at = -inf
+        self._scope = trio.CancelScope()
+        self._sent_to: dict[PeerId, None] = {}
+        self._said, self._to_follow = trio.open_memory_channel[Receipt](BACKLOG)
+        self._followed = trio.Event()
+        self._send, self.told = trio.open_memory_channel[Told](BACKLOG)
+        """What there is to show, in order; ends when the room was left."""
+
+    # ---- what people type
+
+    async def enter(self, text: str) -> bool:
+        """Say a line, or do what it commands; return whether to stay."""
+        command, _, argument = text.partition(" ")
+        match command:
+            case "/quit":
+                return False
+            case "/who":
+                await self._tell(self.model.who())
+            case "/name":
+                await self._tell(self.model.rename(argument))
+            case "/help":
+                await self._tell(Noted("info", line) for line in HELP)
+            case _ if command.startswith("/"):
+                await self._tell([Noted("warning", f"{command} is no command; /help lists them")])
+            case _:
+                await self.say(text.strip())
+        return True
+
+    async def say(self, text: str) -> Receipt | None:
+        """Say something to the room; None for what can not be said. `told` gets the receipt when it is complete."""
+        data = text.encode(errors="replace")
+        if not data:
+            return None
+        await self._tell_presence()
+        try:
+            receipt = await self._room.publish(data)
+        except InvalidInput as error:
+            await self._tell([Noted("warning", str(error))])
+            return None
+        self.on_said(text, receipt)
+        await self._said.send(receipt)
+        return receipt
+
+    async def wait_company(self, seconds: float) -> None:
+        """Wait until somebody is here, but not for ever."""
+        with trio.move_on_after(seconds):
+            await self._room.wait_peers()
+
+    async def leave(self) -> None:
+        """Say goodbye, end `told`, and wait until all that was said is on the wire and the neighbours confirm it."""
+        await self._said.aclose()
+        with trio.move_on_after(LEAVE_PATIENCE):
+            await self._followed.wait()
+            goodbye = await self._presence.publish(self.model.presence(leaving=True))
+            await goodbye.wait_sent()
+            self._sent_to.update(dict.fromkeys(goodbye.sent))
+        self._scope.cancel()
+        await self._tell(self.model.flush())
+        await confirm(self._pubsub.host, self._sent_to)
+        await self._send.aclose()
+
+    # ---- what goes on meanwhile
+
+    async def run(self) -> None:
+        """Keep the model up to date until the room is left."""
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                for task in (self._hear, self._hear_presence, self._watch_peers, self._follow, self._keep_time):
+                    nursery.start_soon(task)
+
+    async def _hear(self) -> None:
+        async for message in self._room:
+            if message.missed:
+                await self._tell([Noted("warning", f"{message.missed} lines came too fast to be shown")])
+            peer = str(message.author or message.source)
+            await self._tell(self.model.heard(peer, message.data, trio.current_time()))
+
+    async def _hear_presence(self) -> None:
+        async for message in self._presence:
+            peer = str(message.author or message.source)
+            await self._tell(self.model.heard_presence(peer, message.data, trio.current_time()))
+
+    async def _watch_peers(self) -> None:
+        async for change in self._room.changes():
+            happened = self.model.peer_joined if isinstance(change, PeerJoined) else self.model.peer_left
+            await self._tell(happened(str(change.peer), trio.current_time()))
+
+    async def _follow(self) -> None:
+        """Tell of each line what became of it."""
+        async for receipt in self._to_follow:
+            await receipt.wait_sent()
+            self._sent_to.update(dict.fromkeys(receipt.sent))
+            warnings = [
+                Noted("warning", f"not sent to {short(str(peer))}: {receipt.peers[peer].reason}")
+                for peer in receipt.dropped
+            ]
+            if receipt.reached_nobody:
+                self.unheard += 1
+                warnings.append(Noted("warning", ALONE))
+            await self._tell([receipt_told(receipt), *warnings])
+        self._followed.set()
+
+    async def _keep_time(self) -> None:
+        while True:
+            now = trio.current_time()
+            await self._tell(self.model.tick(now))
+            if now - self._present_at >= PRESENCE_INTERVAL:
+                self.model.presence_due = True
+            await self._tell_presence()
+            await trio.sleep(TICK)
+
+    async def _tell_presence(self) -> None:
+        """Publish who we are and whom we see, if that is due and somebody listens."""
+        if self.model.presence_due and self._presence.peers:
+            self._present_at = trio.current_time()
+            await self._presence.publish(self.model.presence())
+
+    async def _tell(self, happened: Iterable[Told]) -> None:
+        for told in happened:
+            await self._send.send(told)
+
+
+@asynccontextmanager
+async def open_session(pubsub: Pubsub, room: str, name: str) -> AsyncIterator[ChatSession]:
+    """Enter a room for the time of the block."""
+    model = ChatModel(room, str(pubsub.host.peer_id), name)
+    # A screen that stands still must not hold up the network. The room comes last: who sees us there can tell a name.
+    async with (
+        pubsub.join(topic_of(room), when_full=WhenFull.DROP_OLDEST) as presence,
+        pubsub.join(room, when_full=WhenFull.DROP_OLDEST) as joined,
+        open_background() as nursery,
+    ):
+        session = ChatSession(pubsub, model, joined, presence)
+        nursery.start_soon(session.run)
+        yield session

@@ -1,0 +1,155 @@
+"""What the events of publish/subscribe look like to people."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+
+from . import events as told
+from .shapes import Line, Shape, Span, Style, Table, line
+from .units import size
+
+MAX_SHOWN = 2000
+"""Characters of a message shown to people; the rest is counted."""
+_SHORT = 8
+
+
+def short(peer_id: str) -> str:
+    """Return the end of a peer id, by which people tell peers apart: all begin alike."""
+    return f"…{peer_id[-_SHORT:]}"
+
+
+def text_of(data: bytes) -> str:
+    """Return a message as text, shortened; bytes that are none are escaped."""
+    text = data.decode("utf-8", "backslashreplace").rstrip("\r\n")
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}… ({size(len(data))})"
+
+
+def describe(event: told.Told) -> list[Shape]:
+    """Return what to show people for an event."""
+    match event:
+        case told.MessageReceived():
+            return _message(event)
+        case told.Receipt():
+            return _receipt(event)
+        case told.PublishSummary():
+            return [_summary(event)]
+        case told.Deliveries():
+            return [_grid(event.cells)]
+        case told.Round():
+            got = line(f"   {event.delivered} of {event.expected} messages were delivered in {event.seconds:.2f} s")
+            return [got]
+        case told.Verdict():
+            return [_verdict(event)]
+        case _:
+            return _of_chat(event)
+
+
+def _of_chat(event: told.Told) -> list[Shape]:
+    match event:
+        case told.Said():
+            return [line(Span(event.label, Style.NAME), f": {event.text}")]
+        case told.Joined():
+            return [line(Span(f"* {who(event.peer_id, event.name)} is here", Style.DIM))]
+        case told.Left():
+            return [line(Span(f"* {who(event.peer_id, event.name)} has left", Style.DIM))]
+        case told.Renamed():
+            return [line(Span(f"* {short(event.peer_id)} is now {event.name}", Style.DIM))]
+        case told.Noted(level="warning"):
+            return [line(Span(f"! {event.text}", Style.HINT))]
+        case told.Noted():
+            return [line(Span(f"* {event.text}", Style.DIM))]
+        case _:
+            raise AssertionError(f"nobody has decided how {event} looks to people")
+
+
+def who(peer_id: str, name: str | None) -> str:
+    """Return a name with the end of the peer id, which nobody can take over."""
+    return f"{name} ({short(peer_id)})" if name else short(peer_id)
+
+
+def _message(event: told.MessageReceived) -> list[Shape]:
+    author = "somebody" if event.author is None else short(event.author)
+    text = text_of(base64.b64decode(event.data))
+    shapes: list[Shape] = [line(Span(event.topic, Style.DIM), "  ", Span(author, Style.NAME), f"  {text}")]
+    if event.missed:
+        lost = f"{event.missed} messages before this one came too fast to be printed, and were dropped"
+        shapes.insert(0, line(Span(lost, Style.HINT)))
+    if event.gap:
+        skipped = f"{author} skipped {event.gap} numbers: messages that did not come, or were of other topics"
+        shapes.insert(0, line(Span(skipped, Style.DIM)))
+    return shapes
+
+
+# ---- publishing
+
+
+def _receipt(event: told.Receipt) -> list[Shape]:
+    amount = f"  {size(event.bytes)}  {event.id[-_SHORT:]}"
+    if not event.sent:
+        head = line(Span("reached nobody", Style.BAD), amount)
+    else:
+        head = line(Span("sent", Style.GOOD), f" to {_peers(event.sent)}", amount)
+    return [
+        head,
+        *(line("   ", Span(f"not to {short(drop.peer)}: {drop.reason}", Style.BAD)) for drop in event.dropped),
+    ]
+
+
+def _peers(peers: tuple[str, ...]) -> str:
+    shown = ", ".join(short(peer) for peer in peers[:3])
+    return shown if len(peers) <= 3 else f"{shown} and {len(peers) - 3} more"
+
+
+def _summary(event: told.PublishSummary) -> Table:
+    rows = [
+        ("published", line(f"{_count(event.published, 'message')}, {size(event.bytes)}")),
+        ("sent", line(f"{_count(event.sent, 'time')}, to {_count(event.peers, 'peer')}")),
+        ("confirmed", line(f"by {event.confirmed} of {event.peers}, who answered a ping after the last message")),
+    ]
+    if event.dropped:
+        rows.append(("dropped", line(Span(f"{_count(event.dropped, 'time')}", Style.BAD))))
+    if event.reached_nobody:
+        rows.append(("to nobody", line(Span(f"{_count(event.reached_nobody, 'message')}", Style.BAD))))
+    return Table(tuple(rows))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+# ---- the demo
+
+
+def _grid(cells: Iterable[told.Cell]) -> Table:
+    """Return a row for each publisher, with a column for each receiver."""
+    rows: dict[str, dict[str, told.Cell]] = {}
+    for cell in cells:
+        rows.setdefault(cell.publisher, {})[cell.receiver] = cell
+    receivers = list(dict.fromkeys((*rows, *(receiver for row in rows.values() for receiver in row))))
+    width = max((len(_amount(cell)) for row in rows.values() for cell in row.values()), default=0) + 2
+    head = line(Span("".join(f"{name:>{width}}" for name in receivers), Style.BOLD))
+    return Table((("from / to", head), *((name, _row(row, receivers, width)) for name, row in rows.items())))
+
+
+def _row(row: dict[str, told.Cell], receivers: list[str], width: int) -> Line:
+    return tuple(_entry(row.get(receiver), width) for receiver in receivers)
+
+
+def _entry(cell: told.Cell | None, width: int) -> Span:
+    if cell is None or not cell.expected:
+        return Span(f"{'-':>{width}}", Style.DIM)
+    whole = cell.delivered == cell.expected and not cell.duplicates
+    style = Style.DIM if not cell.alive else Style.GOOD if whole else Style.BAD
+    return Span(f"{_amount(cell):>{width}}", style)
+
+
+def _amount(cell: told.Cell) -> str:
+    twice = f" +{cell.duplicates}" if cell.duplicates else ""
+    return f"{cell.delivered}/{cell.expected}{twice}"
+
+
+def _verdict(event: told.Verdict) -> Line:
+    if event.complete:
+        return line(Span("everybody who lives got every message, once", Style.GOOD))
+    return line(Span(f"{event.missing} deliveries are missing, {event.duplicates} came twice", Style.BAD))

@@ -1,0 +1,274 @@
+"""`peerstack pubsub publish`: publish messages, and tell for each who it was sent to."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import trio
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+from peerstack.protocols.pubsub import Pubsub, PubsubConfig, Receipt
+from peerstack.stack.background import open_background
+from peerstack.stack.errors import StackError
+from peerstack.stack.identity import PeerId
+
+from . import events, standard_input
+from .failure import CommandError, Failure
+from .options import Json, seconds_option
+from .output import Output
+from .pubsub_node import (
+    KeyFile,
+    Listen,
+    Node,
+    NoSign,
+    Peers,
+    TopicName,
+    check_topics,
+    confirm,
+    listening,
+    open_node,
+    receipt_told,
+    wait_subscribers,
+)
+from .runner import run
+
+NOBODY = 1
+"""Exit code where nobody subscribes, or a message was sent to no peer."""
+AHEAD = 1024
+"""Messages published before the receipt of the first of them is told; the queues have bounds of their own."""
+MAX_MESSAGE = PubsubConfig().max_message
+
+app = App(
+    name="publish",
+    help_epilogue="""Each DATA is a message; or the file is one (- is standard input), or each line
+of standard input. It waits until somebody subscribes, and leaves when all is on
+the wire: every peer that something was sent to has answered a ping since. The
+exit code is 0 if every message was sent to a peer, 1 if nobody was there for
+one of them, 2 if it could not be done.
+
+Examples:
+  peerstack pubsub publish news hello --peer /ip4/127.0.0.1/tcp/4001
+  peerstack pubsub publish news --file photo.jpg --peer /ip4/127.0.0.1/tcp/4001
+  tail -f log | peerstack pubsub publish logs --lines --listen /ip4/0.0.0.0/tcp/4001""",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where messages come from, as it was typed."""
+
+    data: tuple[str, ...]
+    file: Path | None
+    lines: bool
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """How long to wait, in seconds, and for how many subscribers."""
+
+    seconds: float
+    subscribers: int
+
+
+@app.default
+def publish(
+    topic: TopicName,
+    /,
+    *data: Annotated[str, Parameter(help="A message each.", name="DATA")],
+    file: Annotated[Path | None, Parameter(help="Publish this file as one message.", show_default=False)] = None,
+    lines: Annotated[bool, Parameter(help="Publish each line of standard input.", show_default=False)] = False,
+    count: Annotated[int, Parameter(help="Publish it all so often.", metavar="N", validator=Number(gte=1))] = 1,
+    peer: Peers = (),
+    listen: Listen = (),
+    identity: KeyFile = None,
+    no_sign: NoSign = False,
+    wait: Annotated[float, seconds_option("How long to wait for subscribers.")] = 10.0,
+    subscribers: Annotated[
+        int, Parameter(help="How many subscribers to wait for.", metavar="N", validator=Number(gte=1))
+    ] = 1,
+    json: Json = False,
+) -> int:
+    """Publish messages, and tell for each who it was sent to."""
+    node = Node(listen=listen, peers=peer, identity=identity, signed=not no_sign)
+    source = Source(data=data, file=file, lines=lines, count=count)
+    return run(partial(_publish, topic, source, node, Waiting(seconds=wait, subscribers=subscribers)), json=json)
+
+
+async def _publish(topic: str, source: Source, node: Node, waiting: Waiting, output: Output) -> int:
+    check_topics([topic])
+    _check(source, node)
+    payloads = None if source.lines else _payloads(source)
+    async with open_node(node, output) as pubsub:
+        if node.listen:
+            output.emit(listening(pubsub.host))
+        with output.working(f"waiting for somebody who subscribes to {topic}"):
+            found = await wait_subscribers(pubsub, topic, waiting.subscribers, waiting.seconds)
+        if found < waiting.subscribers:
+            output.fail(Failure(_nobody(topic, node, waiting, found)))
+            return NOBODY
+        ledger = Ledger()
+        with ExitStack() as stack:
+            if payloads is not None and len(payloads) * source.count > 1:
+                total = sum(map(len, payloads)) * source.count
+                ledger.show = partial(stack.enter_context(output.progress({"publish": total})), "publish")
+            await _publish_all(pubsub, topic, _messages(payloads, source.count), ledger, output)
+        with output.working("waiting for the peers to confirm"):
+            confirmed = await confirm(pubsub.host, ledger.peers)
+    output.emit(ledger.summary(confirmed))
+    return NOBODY if ledger.reached_nobody else 0
+
+
+def _nobody(topic: str, node: Node, waiting: Waiting, found: int) -> str:
+    who = "nobody subscribes" if not found else f"only {found} of {waiting.subscribers} peers subscribe"
+    advice = (
+        f"start one there with: peerstack pubsub subscribe {topic}"
+        if node.peers
+        else "say where one is with --peer ADDRESS"
+    )
+    return f"{who} to {topic!r} after {waiting.seconds:g} s; {advice}"
+
+
+# ---- what is published
+
+
+def _check(source: Source, node: Node) -> None:
+    given = bool(source.data) + (source.file is not None) + source.lines
+    if given != 1:
+        problem = "there is nothing to publish" if not given else "publish one thing at a time"
+        raise CommandError(f"{problem}; give DATA, --file FILE, or --lines for the lines of standard input")
+    if not node.peers and not node.listen:
+        raise CommandError(
+            "nobody can be reached; say where a subscriber is with --peer, or wait for one with --listen"
+        )
+    if source.count > 1 and source.lines:
+        raise CommandError("the lines of standard input can be read only once; leave out --count")
+    if source.count > 1 and not node.signed:
+        raise CommandError("without signatures equal messages are one, so --count needs them; leave out --no-sign")
+
+
+def _payloads(source: Source) -> list[bytes]:
+    if source.file is not None:
+        return [_checked(_read(source.file), f"the file {source.file}")]
+    return [_checked(text.encode(errors="surrogateescape"), "DATA") for text in source.data]
+
+
+def _read(file: Path) -> bytes:
+    # One byte more than fits tells that it does not; what never ends must not fill the memory.
+    if str(file) == "-":
+        return b"" if sys.stdin is None else sys.stdin.buffer.read(MAX_MESSAGE + 1)
+    with file.open("rb") as opened:
+        return opened.read(MAX_MESSAGE + 1)
+
+
+def _checked(data: bytes, name: str) -> bytes:
+    if not data:
+        raise CommandError(f"{name} is empty; a message has at least one byte")
+    if len(data) > MAX_MESSAGE:
+        raise CommandError(f"{name} is too large; a message has at most {MAX_MESSAGE} bytes")
+    return data
+
+
+async def _messages(payloads: Sequence[bytes] | None, count: int) -> AsyncIterator[bytes]:
+    if payloads is not None:
+        for _ in range(count):
+            for data in payloads:
+                yield data
+        return
+    async for line in standard_input.lines(MAX_MESSAGE):
+        _check_text(line)
+        if line:
+            yield line
+
+
+def _check_text(line: bytes) -> None:
+    try:
+        binary = "\0" in line.decode()
+    except UnicodeDecodeError:
+        binary = True
+    if binary:
+        raise CommandError("standard input is not text; publish it as one message with --file -")
+
+
+# ---- publishing
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What became of all messages."""
+
+    published: int = 0
+    bytes: int = 0
+    sent: int = 0
+    dropped: int = 0
+    reached_nobody: int = 0
+    peers: dict[PeerId, None] = field(default_factory=dict)
+    """Those that something was sent to, in order."""
+    show: partial[None] | None = None
+    """Shows the progress in bytes, if that is wanted."""
+
+    def add(self, receipt: Receipt) -> None:
+        """Count a message of which nothing is queued any more."""
+        self.published += 1
+        self.bytes += receipt.size
+        self.sent += len(receipt.sent)
+        self.dropped += len(receipt.dropped)
+        self.reached_nobody += receipt.reached_nobody
+        self.peers.update(dict.fromkeys(receipt.sent))
+        if self.show is not None:
+            self.show(self.bytes)
+
+    def summary(self, confirmed: int) -> events.PublishSummary:
+        """Return what to tell in the end."""
+        return events.PublishSummary(
+            published=self.published,
+            bytes=self.bytes,
+            sent=self.sent,
+            dropped=self.dropped,
+            reached_nobody=self.reached_nobody,
+            peers=len(self.peers),
+            confirmed=confirmed,
+        )
+
+
+async def _publish_all(
+    pubsub: Pubsub, topic: str, messages: AsyncIterator[bytes], ledger: Ledger, output: Output
+) -> None:
+    """Publish, and tell of each message once nothing of it is queued any more."""
+    # A progress bar says that all goes well; beside it only what does not is worth a line.
+    quiet = ledger.show is not None and output.live
+    async with _receipts(pubsub, topic, messages) as receipts:
+        async for receipt in receipts:
+            if isinstance(receipt, Exception):
+                raise receipt
+            await receipt.wait_sent()
+            if not quiet or receipt.dropped or receipt.reached_nobody:
+                output.emit(receipt_told(receipt))
+            ledger.add(receipt)
+
+
+@asynccontextmanager
+async def _receipts(
+    pubsub: Pubsub, topic: str, messages: AsyncIterator[bytes]
+) -> AsyncIterator[trio.MemoryReceiveChannel[Receipt | Exception]]:
+    """Publish in the background; yields the receipts in order, and what went wrong as the last."""
+    send, receive = trio.open_memory_channel[Receipt | Exception](AHEAD)
+
+    async def publish_each() -> None:
+        async with send:
+            try:
+                async for data in messages:
+                    await send.send(await pubsub.publish(topic, data))
+            except (CommandError, StackError) as error:
+                await send.send(error)
+
+    async with open_background() as nursery:
+        nursery.start_soon(publish_each)
+        yield receive

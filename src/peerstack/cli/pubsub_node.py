@@ -1,0 +1,172 @@
+"""What the commands of publish/subscribe have in common: a host with pubsub that listens and has dialed its peers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import trio
+from cyclopts import Parameter
+
+from peerstack import open_host
+from peerstack.protocols.ping import ping
+from peerstack.protocols.pubsub import Pubsub, PubsubConfig, SignaturePolicy, open_pubsub
+from peerstack.protocols.pubsub.receipt import Receipt as PubsubReceipt
+from peerstack.stack.addressing import parse_address
+from peerstack.stack.errors import StackError
+from peerstack.stack.events import Event
+from peerstack.stack.host import Host
+from peerstack.stack.identity import PeerId
+
+from . import events
+from .failure import CommandError
+from .identity import load_identity
+from .listen import bind
+from .output import Output
+from .peers import parse_dialable
+
+PATIENCE = 10.0
+"""Seconds that peers have to answer a ping after the last message."""
+MAX_TOPIC = 1024  # bytes
+
+_UNANSWERED = (StackError, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
+
+TopicName: TypeAlias = Annotated[str, Parameter(help="The name of the topic.", name="TOPIC")]
+Listen: TypeAlias = Annotated[
+    tuple[str, ...],
+    Parameter(
+        help="Listen here, may be given again; tcp/0 takes a free port.",
+        metavar="ADDRESS",
+        show_default=lambda addresses: " ".join(addresses) or "nowhere",
+    ),
+]
+Peers: TypeAlias = Annotated[
+    tuple[str, ...],
+    Parameter(help="Connect to the peer at this address, may be given again.", metavar="ADDRESS", show_default=False),
+]
+KeyFile: TypeAlias = Annotated[
+    Path | None, Parameter(help="Be the peer with this key file; see `peerstack id new`.", show_default=False)
+]
+NoSign: TypeAlias = Annotated[
+    bool,
+    Parameter(
+        help="Messages carry no author, number or signature, and those that do are refused; equal ones are one.",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """Where to listen, whom to dial, and as whom, as it was typed."""
+
+    listen: tuple[str, ...] = ()
+    peers: tuple[str, ...] = ()
+    identity: Path | None = None
+    signed: bool = True
+
+
+@asynccontextmanager
+async def open_node(node: Node, output: Output) -> AsyncIterator[Pubsub]:
+    """Open a host that listens and is connected to its peers, with pubsub. Raises CommandError and StackError."""
+    listen = [parse_address(text) for text in node.listen]
+    peers = [parse_dialable(text) for text in node.peers]
+    identity = None if node.identity is None else load_identity(node.identity)
+    async with open_host(identity=identity) as host, open_pubsub(host, _config(signed=node.signed)) as pubsub:
+        for address in listen:
+            await bind(host, address)
+        for address in peers:
+            with output.working(f"dialing {address}"):
+                await host.connect(address)
+        yield pubsub
+
+
+def _config(*, signed: bool) -> PubsubConfig:
+    return PubsubConfig(signatures=SignaturePolicy.STRICT_SIGN if signed else SignaturePolicy.STRICT_NO_SIGN)
+
+
+def check_topics(topics: Iterable[str]) -> None:
+    """Raise CommandError for a name that no topic can have."""
+    for topic in topics:
+        size = len(topic.encode(errors="surrogatepass"))
+        if not 0 < size <= MAX_TOPIC:
+            raise CommandError(f"the name of a topic has 1 to {MAX_TOPIC} bytes, not {size}")
+        if not _is_utf8(topic):
+            raise CommandError(f"the name of a topic is UTF-8, {topic!r} is not")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def listening(host: Host) -> events.Listening:
+    """Return what to tell of where a host can be reached."""
+    return events.Listening(str(host.peer_id), tuple(str(address) for address in host.addresses))
+
+
+def receipt_told(receipt: PubsubReceipt) -> events.Receipt:
+    """Return what to tell of a receipt."""
+    dropped = tuple(events.NotSent(str(peer), receipt.peers[peer].reason) for peer in receipt.dropped)
+    return events.Receipt(
+        topic=receipt.topic,
+        id=receipt.id.hex(),
+        seqno=receipt.seqno,
+        bytes=receipt.size,
+        sent=tuple(map(str, receipt.sent)),
+        queued=tuple(map(str, receipt.queued)),
+        dropped=dropped,
+    )
+
+
+class Bell:
+    """An observer that lets one task wait until something happened, whatever it was."""
+
+    def __init__(self) -> None:
+        self._rung = trio.Event()
+
+    def notify(self, event: Event) -> None:
+        """Wake who waits."""
+        self._rung.set()
+
+    async def wait(self) -> None:
+        """Wait until something has happened since the last call."""
+        await self._rung.wait()
+        self._rung = trio.Event()
+
+
+async def wait_subscribers(pubsub: Pubsub, topic: str, count: int, seconds: float) -> int:
+    """Wait until so many connected peers subscribe to a topic, or the time is over; return how many do."""
+    bell = Bell()
+    pubsub.host.observe(bell)
+    try:
+        with trio.move_on_after(seconds):
+            while len(pubsub.topic_peers(topic)) < count:
+                await bell.wait()
+    finally:
+        pubsub.host.events.observers.remove(bell)
+    return len(pubsub.topic_peers(topic))
+
+
+async def confirm(host: Host, peers: Iterable[PeerId]) -> int:
+    """Ping peers and return how many answer: those have received what was sent to them before."""
+    answered: list[PeerId] = []
+
+    async def ask(peer: PeerId) -> None:
+        try:
+            await ping(host, peer)
+        except _UNANSWERED:
+            return  # it is gone, or serves no ping
+        answered.append(peer)
+
+    with trio.move_on_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            for peer in peers:
+                nursery.start_soon(ask, peer)
+    return len(answered)

@@ -1,0 +1,132 @@
+"""`peerstack pubsub subscribe`: print the messages of topics."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Literal
+
+import trio
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+from peerstack.protocols.pubsub import PubsubMessage, Room, SubscriptionOverflow, WhenFull
+from peerstack.stack.background import open_background
+
+from . import events
+from .listen import EVERYWHERE
+from .options import Json
+from .output import Output
+from .pubsub_node import KeyFile, Listen, Node, NoSign, Peers, check_topics, listening, open_node
+from .runner import run
+
+app = App(
+    name="subscribe",
+    help_epilogue="""Runs until --count messages have come, or until Ctrl-C. Each message is valid:
+signed by its author, unless --no-sign. Others can come to the addresses that
+are printed first; with --peer it goes to them. In the JSON form the data is
+base64.
+
+Examples:
+  peerstack pubsub subscribe news --listen /ip4/127.0.0.1/tcp/4001
+  peerstack pubsub subscribe news weather --peer /ip4/127.0.0.1/tcp/4001
+  peerstack pubsub subscribe news --count 1 --json""",
+)
+
+Choice = Literal["wait", "drop-oldest", "fail"]
+_WHEN_FULL: dict[Choice, WhenFull] = {
+    "wait": WhenFull.WAIT,
+    "drop-oldest": WhenFull.DROP_OLDEST,
+    "fail": WhenFull.RAISE,
+}
+Arrival = PubsubMessage[bytes] | SubscriptionOverflow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How messages are read: how many in all, how many may wait, and what happens then."""
+
+    count: int | None
+    buffer: int
+    when_full: Choice
+
+
+@app.default
+def subscribe(
+    topic: Annotated[str, Parameter(help="The name of the topic; more may follow.", name="TOPIC")],
+    /,
+    *topics: Annotated[str, Parameter(show=False)],
+    listen: Listen = (EVERYWHERE,),
+    peer: Peers = (),
+    identity: KeyFile = None,
+    no_sign: NoSign = False,
+    count: Annotated[
+        int | None, Parameter(help="End after so many messages.", metavar="N", validator=Number(gte=1))
+    ] = None,
+    buffer: Annotated[
+        int, Parameter(help="Messages of a topic that may wait to be printed.", metavar="N", validator=Number(gte=1))
+    ] = 1024,
+    when_full: Annotated[
+        Choice, Parameter(help="What happens when more wait: the network does, or see below.")
+    ] = "wait",
+    json: Json = False,
+) -> int:
+    """Print the messages of topics."""
+    node = Node(listen=listen, peers=peer, identity=identity, signed=not no_sign)
+    reading = Reading(count=count, buffer=buffer, when_full=when_full)
+    return run(partial(_subscribe, (topic, *topics), node, reading), json=json)
+
+
+async def _subscribe(topics: Sequence[str], node: Node, reading: Reading, output: Output) -> int:
+    check_topics(topics)
+    when_full = _WHEN_FULL[reading.when_full]
+    async with open_node(node, output) as pubsub, AsyncExitStack() as stack:
+        joins = (pubsub.join(topic, buffer=reading.buffer, when_full=when_full) for topic in dict.fromkeys(topics))
+        rooms = [await stack.enter_async_context(join) for join in joins]
+        output.emit(listening(pubsub.host))
+        output.hint(
+            f"Try `peerstack pubsub publish {topics[0]} hello --peer` with one of these addresses; Ctrl-C ends it."
+        )
+        left = reading.count
+        async with _merged(rooms) as arrivals:
+            async for arrival in arrivals:
+                if isinstance(arrival, SubscriptionOverflow):
+                    raise arrival
+                output.emit(received(arrival))
+                left = None if left is None else left - 1
+                if left == 0:
+                    break
+    return 0
+
+
+@asynccontextmanager
+async def _merged(rooms: Sequence[Room[bytes]]) -> AsyncIterator[trio.MemoryReceiveChannel[Arrival]]:
+    """Yield a channel with what comes in all rooms, so that one task reads, and what it raises leaves as itself."""
+    send, receive = trio.open_memory_channel[Arrival](0)
+
+    async def pass_on(room: Room[bytes]) -> None:
+        try:
+            async for message in room:
+                await send.send(message)
+        except SubscriptionOverflow as overflow:
+            await send.send(overflow)
+
+    async with open_background() as nursery:
+        for room in rooms:
+            nursery.start_soon(pass_on, room)
+        yield receive
+
+
+def received(message: PubsubMessage[bytes]) -> events.MessageReceived:
+    """Return what to tell of a message."""
+    return events.MessageReceived(
+        topic=message.topic,
+        author=None if message.author is None else str(message.author),
+        seqno=message.seqno,
+        data=base64.b64encode(message.data).decode(),
+        gap=message.gap,
+        missed=message.missed,
+    )
