@@ -25,8 +25,11 @@ class RpcLimits:
     """Suggested peers over all PRUNE entries; the routers send 16 with each."""
     max_peer: int = 8 * 1024
     """Bytes of one suggested peer; identify sends signed peer records of no more."""
-    max_ignored: int = 65_536
-    """Skipped entries; more are an error, since looking at half a million empty ones blocks us for long."""
+    max_ignored: int = 32_768
+    """Skipped entries; more are an error, since looking at half a million empty ones blocks us for long.
+
+    A go-libp2p-pubsub of old that fills 1 MiB with IHAVE for many topics leaves us some 17 000 to skip.
+    """
 
 
 DEFAULT_LIMITS = RpcLimits()
