@@ -55,10 +55,19 @@ class Peer:
     peer_id: str
     addresses: list[str]
 
-    def __init__(self, name: str, argv: Sequence[str], *, key_type: str, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        key_type: str,
+        options: Sequence[str] = (),
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        """`options` are further words of the command line; no answer may take longer than `patience` seconds."""
         self.name = name
         self.key_type = key_type
-        self._argv = [*argv, "--key-type", key_type, "--listen", LISTEN]
+        self._argv = [*argv, "--key-type", key_type, "--listen", LISTEN, *options]
         self._patience = patience
         self._pending: dict[int | str, _Pending] = {START: _Pending()}
         self._next_id = 1

@@ -27,6 +27,10 @@ class Command:
     chunk: int = 64 * 1024
     upload: int = 0
     download: int = 0
+    topic: str = ""
+    start: int = 0
+    interval_ms: float = 0.0
+    seconds: float = 30.0
 
     @property
     def peer_id(self) -> PeerId:
@@ -50,12 +54,16 @@ def command(message: Mapping[str, object]) -> Command:
     arguments: dict[str, Any] = {}
     for field in fields(Command):
         value = message.get(field.name, field.default)
+        if type(value) is int and type(field.default) is float:
+            value = float(value)
         if type(value) is not type(field.default):
             raise InvalidInput(f"{field.name} is {value!r}")
         arguments[field.name] = value
     made = Command(**arguments)
-    if min(made.count, made.concurrency, made.chunk) < 1 or min(made.bytes, made.upload, made.download) < 0:
-        raise InvalidInput("count, concurrency and chunk are at least 1, and no size is below 0")
+    if min(made.count, made.concurrency, made.chunk) < 1:
+        raise InvalidInput("count, concurrency and chunk are at least 1")
+    if min(made.bytes, made.upload, made.download, made.start, made.interval_ms, made.seconds) < 0:
+        raise InvalidInput("no size, number or time is below 0")
     return made
 
 

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -21,6 +22,9 @@ from peerstack.stack.errors import StreamReset
 from peerstack.stack.host import Host
 from peerstack.stack.identity.identity import KeyTypeName
 
+if TYPE_CHECKING:
+    from interop.peerstack.topics import Topics
+
 EARLY_STREAMS = 8
 
 
@@ -33,6 +37,8 @@ class Program:
     identified: Identified
     background: trio.Nursery
     """For what a command leaves behind, until the program leaves."""
+    topics: Topics | None = None
+    """None where the program was started without publish/subscribe."""
 
 
 Operation = Callable[[Program, Command], Awaitable[Answer]]

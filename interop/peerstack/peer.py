@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
@@ -21,7 +22,10 @@ from interop.peerstack.benches import BENCHES
 from interop.peerstack.command import Answer, Id, command, describe, parse
 from interop.peerstack.hosts import Identified, make_host
 from interop.peerstack.operations import OPERATIONS, Program
+from interop.peerstack.pubsub import UnsupportedOption, add_options, config
 from interop.peerstack.serve import serve
+from interop.peerstack.topics import TOPIC_OPERATIONS, Topics
+from peerstack.protocols.pubsub import PubsubConfig, open_pubsub
 from peerstack.stack.errors import InvalidAddress
 from peerstack.stack.identity.identity import KeyTypeName
 
@@ -29,7 +33,7 @@ UNSUPPORTED = 3
 COMMAND_SECONDS = 300.0
 READ_SIZE = 64 * 1024
 KEY_TYPES: Mapping[str, KeyTypeName] = {name: name for name in get_args(KeyTypeName)}
-_OPERATIONS = {**OPERATIONS, **BENCHES}
+_OPERATIONS = {**OPERATIONS, **BENCHES, **TOPIC_OPERATIONS}
 
 
 def main() -> int:
@@ -38,17 +42,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--key-type", default="ed25519")
     parser.add_argument("--listen", action="append", default=[])
+    add_options(parser)
     options = parser.parse_args()
     key_type = KEY_TYPES.get(options.key_type)
     if key_type is None:
         return _unsupported(f"key-type {options.key_type}", "not a key type of libp2p")
-    return trio.run(_run, key_type, options.listen)
+    try:
+        pubsub = config(options)
+    except UnsupportedOption as error:
+        return _unsupported(error.what, error.reason)
+    return trio.run(_run, key_type, options.listen, pubsub)
 
 
-async def _run(key_type: KeyTypeName, listen: Sequence[str]) -> int:
+async def _run(key_type: KeyTypeName, listen: Sequence[str], config: PubsubConfig | None) -> int:
     identified = Identified()
-    async with make_host(key_type, observers=[identified]) as host:
+    async with make_host(key_type, observers=[identified]) as host, AsyncExitStack() as services:
         serve(host)
+        # Before it listens, so that nobody finds a peer that speaks no pubsub yet.
+        pubsub = None if config is None else await services.enter_async_context(open_pubsub(host, config))
         for address in listen:
             try:
                 await host.listen(address)
@@ -62,7 +73,10 @@ async def _run(key_type: KeyTypeName, listen: Sequence[str]) -> int:
             addresses=[str(address) for address in host.addresses],
         )
         async with trio.open_nursery() as nursery:
-            program = Program(host=host, key_type=key_type, identified=identified, background=nursery)
+            topics = None if pubsub is None else Topics(pubsub, nursery)
+            program = Program(
+                host=host, key_type=key_type, identified=identified, background=nursery, topics=topics
+            )
             await _obey_all(program)
             nursery.cancel_scope.cancel()
     return 0

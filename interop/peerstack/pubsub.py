@@ -1,0 +1,69 @@
+"""The publish/subscribe options of the contract, and the settings of peerstack that they stand for."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Final
+
+from peerstack.protocols.pubsub import GossipConfig, PubsubConfig, QueueConfig, SignaturePolicy, sha256_of_data
+
+ROUTERS: Final = ("gossipsub", "floodsub")
+SIGNATURES: Final = {"strict": SignaturePolicy.STRICT_SIGN, "none": SignaturePolicy.STRICT_NO_SIGN}
+BURST: Final = 100_000
+"""Messages that may wait in a queue; the contract wants room for 20 000."""
+BURST_BYTES: Final = 1 << 30
+LARGEST: Final = 16 << 20
+"""Bytes of a message, and half of those of an RPC. Others answer an IWANT by one RPC, however much was asked for."""
+
+
+class UnsupportedOption(Exception):
+    """An option that can not be had; `what` it is and the `reason`."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what}: {reason}")
+        self.what = what
+        self.reason = reason
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Let a parser know the options."""
+    parser.add_argument("--pubsub", default=None)
+    parser.add_argument("--pubsub-sign", default="strict")
+    parser.add_argument("--pubsub-backoff", type=float, default=None)
+    parser.add_argument("--pubsub-degree", type=int, default=None)
+
+
+def config(options: argparse.Namespace) -> PubsubConfig | None:
+    """Return the settings that the options ask for, None where they leave pubsub off. Raises UnsupportedOption."""
+    if options.pubsub is None:
+        return None
+    if options.pubsub not in ROUTERS:
+        raise UnsupportedOption(f"pubsub {options.pubsub}", "this peer has gossipsub and floodsub")
+    if options.pubsub_sign not in SIGNATURES:
+        raise UnsupportedOption(f"pubsub-sign {options.pubsub_sign}", "this peer has strict and none")
+    try:
+        gossip = GossipConfig(floodsub_only=options.pubsub == "floodsub", **_degrees(options), **_backoffs(options))
+    except ValueError as error:
+        raise UnsupportedOption("pubsub-backoff or pubsub-degree", str(error)) from error
+    return PubsubConfig(
+        signatures=SIGNATURES[options.pubsub_sign],
+        message_id=sha256_of_data,
+        gossip=gossip,
+        score=None,
+        queues=QueueConfig(max_messages=BURST, max_bytes=BURST_BYTES),
+        max_message=LARGEST,
+        max_rpc=2 * LARGEST,
+    )
+
+
+def _degrees(options: argparse.Namespace) -> dict[str, int]:
+    degree = options.pubsub_degree
+    if degree is None:
+        return {}
+    same = dict.fromkeys(("degree", "degree_low", "degree_high"), degree)
+    return {**same, "degree_score": min(degree, GossipConfig().degree_score), "degree_out": 0}
+
+
+def _backoffs(options: argparse.Namespace) -> dict[str, float]:
+    seconds = options.pubsub_backoff
+    return {} if seconds is None else dict.fromkeys(("prune_backoff", "unsubscribe_backoff"), seconds)

@@ -1,0 +1,138 @@
+"""Puts pairs of peers through the publish/subscribe rows, and knows what the others can not do in them."""
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from functools import partial
+
+import trio
+
+from interop.matrix import (
+    KNOWN_LIMITS,
+    Cell,
+    CheckFailed,
+    Direction,
+    Limit,
+    Place,
+    Program,
+    judge,
+)
+from interop.peer import CommandFailed, NoAnswer, Unsupported
+from interop.pubsub_rows import LANES, ROWS, Row
+from interop.pubsub_stage import Stage, Start, open_stage, start_process
+
+ROW_SECONDS = 45.0
+"""No row may take longer."""
+LANES_AT_ONCE = 8
+"""Most of a lane's time is waiting for heartbeats and backoffs, so there may be more of them than processors."""
+
+PUBSUB_LIMITS: Sequence[Limit] = (
+    Limit(
+        peer="rust",
+        row="floodsub: theirs knows nothing else",
+        reason="rust-libp2p's floodsub neither signs nor verifies, and reads one RPC a stream, of at most 2048 bytes",
+    ),
+    *(
+        Limit(
+            peer="py",
+            row=row,
+            reason="py-libp2p without signing still sends `from` and `seqno`, which StrictNoSign forbids",
+        )
+        for row in ("publish 20 unsigned both ways", "ours strict, theirs unsigned: both refuse")
+    ),
+)
+
+
+@dataclass
+class Findings:
+    """What rows brought so far."""
+
+    cells: dict[Place, Cell] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+async def run_pubsub(
+    ours: Program,
+    programs: Sequence[Program],
+    key_types: Sequence[str],
+    *,
+    limits: Sequence[Limit] = (*KNOWN_LIMITS, *PUBSUB_LIMITS),
+    start: Start = start_process,
+) -> tuple[list[Cell], dict[str, str]]:
+    """Put ours and each of the others through every row; return the cells, and "implementation version" by name."""
+    findings = Findings()
+    seats = trio.CapacityLimiter(LANES_AT_ONCE)
+    jobs = [
+        partial(_run_lane, partial(open_stage, ours, theirs, key_type, start), key_type, rows, limits, findings)
+        for theirs in programs
+        for rows in LANES
+        for key_type in key_types
+        if any(key_type in row.key_types for row in rows)
+    ]
+
+    async def work(job: Callable[[], Awaitable[None]]) -> None:
+        async with seats:
+            await job()
+
+    async with trio.open_nursery() as nursery:
+        for job in jobs:
+            nursery.start_soon(work, job)
+    order = {place: index for index, place in enumerate(_places(programs, key_types))}
+    return sorted(findings.cells.values(), key=lambda cell: order[cell.place]), findings.versions
+
+
+def _places(programs: Sequence[Program], key_types: Sequence[str]) -> Iterator[Place]:
+    """Yield the places of all cells in the order of the report."""
+    for theirs in programs:
+        for direction in Direction:
+            for rows in LANES:
+                yield from _places_of(rows, theirs.name, direction, key_types)
+
+
+def _places_of(
+    rows: Sequence[Row], peer: str, direction: Direction, key_types: Sequence[str]
+) -> Iterator[Place]:
+    for row in rows:
+        for key_type in key_types:
+            if direction in row.directions and key_type in row.key_types:
+                yield Place(peer=peer, direction=direction, key_type=key_type, row=row.name)
+
+
+async def _run_lane(
+    open_lane: Callable[[], AbstractAsyncContextManager[Stage]],
+    key_type: str,
+    rows: Sequence[Row],
+    limits: Sequence[Limit],
+    findings: Findings,
+) -> None:
+    async with open_lane() as stage:
+        for direction in Direction:
+            for place in _places_of(rows, stage.theirs.name, direction, [key_type]):
+                findings.cells[place] = await _run_row(stage, place, limits)
+                findings.versions |= stage.versions
+
+
+async def _run_row(stage: Stage, place: Place, limits: Sequence[Limit]) -> Cell:
+    begun = trio.current_time()
+    reason, started = await _complaint(stage, place)
+    # What a program that does not start, or is gone, can do is not what a limit is about.
+    return judge(place, reason, trio.current_time() - begun, limits if started else ())
+
+
+async def _complaint(stage: Stage, place: Place) -> tuple[str, bool]:
+    """Return why a row failed, empty if it did not, and whether its peers were there."""
+    row = ROWS[place.row]
+    scene = None
+    try:
+        with trio.fail_after(ROW_SECONDS):
+            scene = await stage.prepare(row, place.direction)
+            await row.check(scene)
+    except NoAnswer as error:
+        return str(error), scene is not None
+    except (CheckFailed, CommandFailed, Unsupported) as error:
+        return str(error), True
+    except trio.TooSlowError:
+        return f"not over after {ROW_SECONDS:g} s", True
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return f"an answer the contract does not know: {error!r}", True
+    return "", True
