@@ -1,4 +1,4 @@
-"""Router cores without I/O: one among peers that are made by hand, or a group that talk to each other, in virtual time."""
+"""Router cores in virtual time: one among peers that are made by hand, or a group that talk to each other."""
 
 from __future__ import annotations
 
@@ -208,6 +208,8 @@ class Group:
     def __init__(
         self, count: int, config: GossipConfig | None = None, *, score: ScoreConfig | None = None, seed: int = 1
     ) -> None:
+        self.slow = False
+        """Whether verdicts take longer than all that travels."""
         self.now = BEGIN
         self.seed = seed
         self.cores = [
@@ -226,6 +228,7 @@ class Group:
         self.cut: set[tuple[int, int]] = set()
         """Links that lose full messages."""
         self._under_way: deque[tuple[int, int, Rpc]] = deque()
+        self._unjudged: list[tuple[int, Message]] = []
 
     def connect(self, dialer: int, other: int, version: Version = Version.V12) -> None:
         """Connect two cores."""
@@ -289,14 +292,20 @@ class Group:
             self._collect(index)
         while self._under_way:
             source, target, rpc = self._under_way.popleft()
-            core = self.cores[target]
             for each in rpc.messages:
                 counts = self.received[target]
                 counts[each.id] = counts.get(each.id, 0) + 1
-            for fresh in core.receive(peer_id(source), rpc, self.now):
-                self._collect(target)
-                self._send(target, fresh, core.accept(fresh, self.now))
+            for fresh in self.cores[target].receive(peer_id(source), rpc, self.now):
+                self._unjudged.append((target, fresh))
             self._collect(target)
+            if not self.slow or not self._under_way:
+                self._judge()
+
+    def _judge(self) -> None:
+        unjudged, self._unjudged = self._unjudged, []
+        for index, fresh in unjudged:
+            self._send(index, fresh, self.cores[index].accept(fresh, self.now))
+            self._collect(index)
 
     def _collect(self, index: int) -> None:
         core = self.cores[index]
