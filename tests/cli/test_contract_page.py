@@ -30,7 +30,7 @@ def kinds() -> Iterator[type[Told]]:
 def keys(kind: type[Told]) -> tuple[str, ...]:
     if kind is events.Report:
         return ("event", "peer", "resolutions", "attempts", "notes")
-    return ("event", *(field.name for field in fields(kind)))
+    return ("event", *(field.metadata.get("json", field.name) for field in fields(kind)))
 
 
 def test_the_page_shows_all_events_as_they_are() -> None:

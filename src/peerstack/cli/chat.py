@@ -37,7 +37,7 @@ exit code is 1 if a line reached nobody.
 Examples:
   peerstack chat lobby --listen /ip4/0.0.0.0/tcp/4001
   peerstack chat lobby --peer /ip4/127.0.0.1/tcp/4001 --name anna
-  echo "the build is done" | peerstack chat lobby --peer /ip4/127.0.0.1/tcp/4001""",
+  echo "it is done" | peerstack chat lobby --peer /ip4/127.0.0.1/tcp/4001""",
 )
 
 

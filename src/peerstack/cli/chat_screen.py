@@ -41,7 +41,7 @@ class ChatScreen:
 
     def __init__(self, model: ChatModel, where: told.Listening, typed: Callable[[str], None]) -> None:
         self._model = model
-        self._pending: dict[str, tuple[urwid.Text, str]] = {}
+        self._pending: dict[str, tuple[urwid.Text, Markup]] = {}
         """Our lines whose receipt is not complete, by the id of the message."""
         self._lines = urwid.SimpleFocusListWalker[urwid.Text]([])
         self._side = urwid.Text("")
@@ -79,8 +79,8 @@ class ChatScreen:
 
     def said(self, text: str, receipt: Receipt) -> None:
         """Show a line of our own; what became of it is filled in when its receipt is told."""
-        row = self._add(self._mine(text, ("dim", "...")))
-        self._pending[receipt.id.hex()] = row, text
+        markup: Markup = [("me", self._model.name), f"  {printable(text)}  "]
+        self._pending[receipt.id.hex()] = self._add([*markup, ("dim", "...")]), markup
 
     def refresh(self) -> None:
         """Draw anew what the model knows: the head line and who is here."""
@@ -92,13 +92,10 @@ class ChatScreen:
     # ---- lines
 
     def _settle(self, receipt: told.Receipt) -> None:
-        row, text = self._pending.pop(receipt.id, (None, ""))
-        if row is not None:
+        if receipt.id in self._pending:
+            row, markup = self._pending.pop(receipt.id)
             mark = ("sent", f"✓ {len(receipt.sent)}") if receipt.sent else ("warning", "! to nobody")
-            row.set_text(self._mine(text, mark))
-
-    def _mine(self, text: str, mark: tuple[str, str]) -> Markup:
-        return [("me", self._model.name), f"  {printable(text)}  ", mark]
+            row.set_text([*markup, mark])
 
     def _add(self, markup: Markup) -> urwid.Text:
         row = urwid.Text(markup)

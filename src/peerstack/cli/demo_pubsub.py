@@ -32,10 +32,10 @@ LINKS = (
 
 app = App(
     name="pubsub",
-    help_epilogue="""Five processes over TCP on this machine, each connected to two or three others,
-publish to one topic. One is killed, and they go on at once; then a new one takes
-its place. The table counts what came to whom; the exit code is 1 if a process
-that lives has missed a message, or got one twice.
+    help_epilogue="""Five processes on this machine, each connected to two or three others over TCP,
+publish to one topic. One is killed, and the others go on at once; then a new
+one takes its place. The table counts what came to whom; the exit code is 1 if a
+process that lives has missed a message, or got one twice.
 
 Examples:
   peerstack demo pubsub

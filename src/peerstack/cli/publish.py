@@ -56,7 +56,7 @@ one of them, 2 if it could not be done.
 Examples:
   peerstack pubsub publish news hello --peer /ip4/127.0.0.1/tcp/4001
   peerstack pubsub publish news --file photo.jpg --peer /ip4/127.0.0.1/tcp/4001
-  tail -f log | peerstack pubsub publish logs --lines --listen /ip4/0.0.0.0/tcp/4001""",
+  ls | peerstack pubsub publish news --lines --peer /ip4/127.0.0.1/tcp/4001""",
 )
 
 
@@ -83,7 +83,9 @@ def publish(
     topic: TopicName,
     /,
     *data: Annotated[str, Parameter(help="A message each.", name="DATA")],
-    file: Annotated[Path | None, Parameter(help="Publish this file as one message.", show_default=False)] = None,
+    file: Annotated[
+        Path | None, Parameter(help="Publish this file as one message.", show_default=False, allow_leading_hyphen=True)
+    ] = None,
     lines: Annotated[bool, Parameter(help="Publish each line of standard input.", show_default=False)] = False,
     count: Annotated[int, Parameter(help="Publish it all so often.", metavar="N", validator=Number(gte=1))] = 1,
     peer: Peers = (),

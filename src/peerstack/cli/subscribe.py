@@ -70,7 +70,7 @@ def subscribe(
         int, Parameter(help="Messages of a topic that may wait to be printed.", metavar="N", validator=Number(gte=1))
     ] = 1024,
     when_full: Annotated[
-        Choice, Parameter(help="What happens when more wait: the network does, or see below.")
+        Choice, Parameter(help="If more come: let the network wait, drop the oldest, or end with an error.")
     ] = "wait",
     json: Json = False,
 ) -> int:
