@@ -102,7 +102,7 @@ def gossip(
     json: Json = False,
 ) -> int:
     """Simulate a gossipsub network, in peace or under attack."""
-    many = 0 if attack == "none" else 2 * nodes if sybils is None else sybils
+    many = sybils if sybils is not None else 0 if attack == "none" else 2 * nodes
     try:
         scenario = Scenario(
             nodes=nodes,
