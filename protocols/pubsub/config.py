@@ -113,8 +113,10 @@ class GossipConfig:
         counts = (self.max_topics_per_peer, self.max_ihave_messages, self.max_ihave_ids, self.max_validating)
         if min(*counts, self.seen_limit, self.cache_messages, self.cache_bytes, self.max_backoffs) < 1:
             raise ValueError("every limit must be at least 1, or nothing would pass")
-        if self.history_gossip > self.history_length:
-            raise ValueError(f"history_gossip {self.history_gossip} exceeds history_length {self.history_length}")
+        if not 0 <= self.history_gossip <= self.history_length or not self.history_length:
+            raise ValueError("history_gossip must be between 0 and history_length, which must be at least 1")
+        if self.prune_peers < 0:
+            raise ValueError("prune_peers must not be negative")
 
     def _check_degrees(self) -> None:
         if not 0 <= self.degree_low <= self.degree <= self.degree_high:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .cache import MessageCache, SeenCache
-from .core_events import Allow, CoreEvent, Outgoing, Version
+from .core_events import Allow, CoreEvent, Outgoing, RouterStatistics, Version
 from .fanout import Fanout
 from .gater import PeerGater
 from .gossip import Gossip
@@ -183,7 +183,8 @@ class GossipCore:
         if state.graylisted:
             self._state.counts.graylisted += 1
             return []
-        if rpc.idontwant or rpc.ihave or rpc.iwant or rpc.graft or rpc.prune:
+        has_control = rpc.idontwant or rpc.ihave or rpc.iwant or rpc.graft or rpc.prune
+        if has_control and state.version is not Version.FLOODSUB:
             self._control(state, rpc, now)
         if not rpc.messages:
             return []
@@ -372,3 +373,19 @@ class GossipCore:
     def counts(self) -> dict[str, int]:
         """Return how often things happened since the core began, by name."""
         return self._state.counts.as_dict()
+
+    def statistics(self) -> RouterStatistics:
+        """Return how much the router remembers, and how often things happened."""
+        return RouterStatistics(
+            peers=len(self._state.peers),
+            topics=len(self._state.topics),
+            meshes={name: len(topic.mesh or ()) for name, topic in self._state.joined.items()},
+            fanouts={name: len(topic.fanout or ()) for name, topic in self._state.fanouts.items()},
+            seen=len(self._seen),
+            validating=len(self._validating),
+            cached=len(self._cache),
+            cached_bytes=self._cache.size,
+            promises=len(self._gossip.promises),
+            backoffs=len(self._mesh.backoffs),
+            counts=self.counts(),
+        )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from peerstack.stack.events import ProtocolEvent
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from peerstack.stack.identity import PeerId
 
     from .wire import IHave, Message, Prune
@@ -60,6 +62,29 @@ class Outgoing:
     idontwant: list[bytes] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     """Answers to IWANTs."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouterStatistics:
+    """How much a router remembers at a moment, and how often things happened since it began."""
+
+    peers: int
+    topics: int
+    """Those of peers included."""
+    meshes: Mapping[str, int]
+    """Peers in the mesh of each topic we joined."""
+    fanouts: Mapping[str, int]
+    seen: int
+    """Message ids."""
+    validating: int
+    cached: int
+    """Messages IWANTs can be answered with."""
+    cached_bytes: int
+    promises: int
+    """Messages that peers advertised and we wait for."""
+    backoffs: int
+    counts: Mapping[str, int]
+    """By the names of `Counts`."""
 
 
 @dataclass(frozen=True, slots=True)

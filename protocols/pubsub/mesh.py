@@ -30,7 +30,8 @@ class Mesh:
     def join(self, topic: TopicState, now: float) -> None:
         """Begin a mesh, with the peers of the fanout first."""
         fanout = topic.fanout or {}
-        topic.mesh = mesh = {}
+        mesh: Peers = {}
+        topic.mesh = mesh
         for peer in fanout:
             if self._graftable(topic, peer, now) and len(mesh) < self._config.degree:
                 self._graft(topic, peer, now)

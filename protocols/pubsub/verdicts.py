@@ -77,12 +77,13 @@ class Verdicts:
 
     def _begin(self, peer: PeerState, message: Message, mesh: Peers, now: float) -> None:
         message.source = peer.id
+        first = self._validating.get(message.id) is None
         self._validating.add(message, peer)
         if self._scores is not None:
             self._scores.validate(message.id, message.topic, now)
         if self._gater is not None:
             self._gater.validate()
-        if self._announce_from is not None and len(message.data) >= self._announce_from:
+        if first and self._announce_from is not None and len(message.data) >= self._announce_from:
             self._gossip.announce(message, mesh, peer)
 
     def _duplicate(self, peer: PeerState, message: Message, now: float) -> None:

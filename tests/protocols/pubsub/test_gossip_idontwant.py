@@ -63,6 +63,14 @@ def test_messages_of_topics_we_are_not_in_are_not_declined() -> None:
     assert declined(lone) == []
 
 
+def test_a_forgery_beside_it_makes_no_difference() -> None:
+    lone = Lone(peers=4)
+    lone.says(1, message(1, size=2000))
+    declined(lone)
+    assert len(lone.says(2, message(1, size=2000, forged=True))) == 1
+    assert declined(lone) == []
+
+
 # ---- said to us
 
 

@@ -175,6 +175,14 @@ def test_a_floodsub_peer_is_not_taken() -> None:
     assert lone.mesh() == []
 
 
+def test_control_of_a_floodsub_peer_is_ignored() -> None:
+    lone = Lone(NO_FILLING)
+    lone.add(1, Version.FLOODSUB)
+    lone.says(1, prune=["t"], ihave={"t": [b"new"]}, idontwant=[b"id"])
+    assert lone.told() == {}
+    assert lone.core.wants(peer_id(1), b"id")
+
+
 def test_a_prune_takes_the_peer_out_at_once() -> None:
     lone = Lone(peers=6)
     lone.says(3, prune=["t"], backoff=60)
