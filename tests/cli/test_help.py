@@ -21,6 +21,7 @@ COMMANDS = {
     ("pubsub", "subscribe"): ["TOPIC", "--listen", "--peer", "--no-sign", "--count", "--when-full", "--json"],
     ("pubsub", "publish"): ["TOPIC", "DATA", "--file", "--lines", "--peer", "--listen", "--count", "--wait", "--json"],
     ("chat",): ["ROOM", "--peer", "--listen", "--name", "--json"],
+    ("simulate", "gossip"): ["--nodes", "--seed", "--version", "--attack", "--no-score", "--plot", "--json"],
     ("id", "new"): ["--type", "--bits", "--out", "--json"],
     ("id", "show"): ["WHAT", "--json"],
     ("id", "convert"): ["PEER_ID", "--to", "--json"],
@@ -36,7 +37,7 @@ def test_the_help_of_a_command_lists_its_options_and_gives_examples(command: tup
         assert option in ran.out
     examples = ran.out.partition("Examples:")[2]
     assert f"  peerstack {' '.join(command)}" in examples
-    assert "--no-" not in ran.out.replace("--no-sign", "")
+    assert "--no-" not in ran.out.replace("--no-sign", "").replace("--no-score", "")
     assert max(len(text) for text in ran.out.splitlines()) <= 80
 
 
@@ -67,6 +68,7 @@ def test_help_imports_no_command() -> None:
         "from peerstack.cli import main\n"
         "main(['--help'])\n"
         "unwanted = ['cli.demo', 'cli.listen', 'cli.measure', 'cli.ask', 'cli.identity', 'cli.runner', 'cli.chat']\n"
+        "unwanted.append('cli.simulate')\n"
         "sys.exit(', '.join(name for name in unwanted if 'peerstack.' + name in sys.modules))\n"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

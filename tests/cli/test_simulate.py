@@ -73,7 +73,7 @@ def test_sybils_are_two_for_each_node_unless_told_otherwise() -> None:
     told = cli(*attack).events[0]
     assert (told["sybils"], told["attack"], told["scored"]) == (60, "sybil", True)
     assert told["mesh"]["sybil_share"] > 0.5
-    told = cli(*attack, "--sybils", "5", "--unscored").events[0]
+    told = cli(*attack, "--sybils", "5", "--no-score").events[0]
     assert (told["sybils"], told["scored"]) == (5, False)
 
 

@@ -42,7 +42,7 @@ all at once).
 Examples:
   peerstack simulate gossip
   peerstack simulate gossip --nodes 250 --seed 7 --plot gossip.svg
-  peerstack simulate gossip --nodes 200 --version 1.1 --attack sybil --unscored"""
+  peerstack simulate gossip --nodes 200 --version 1.1 --attack sybil --no-score"""
 
 app = App(
     name="simulate",
@@ -92,7 +92,9 @@ def gossip(
     bandwidth: Annotated[int, size_option("A second, each way of a connection; 0: no limit.")] = 0,
     loss: Annotated[float, Parameter(help="Percent of frames that must be sent again.", metavar="PERCENT")] = 0.0,
     version: Annotated[Version, Parameter(help="Of gossipsub, that all honest nodes speak.")] = "1.0",
-    unscored: Annotated[bool, Parameter(help="Without peer scores, which 1.0 never has.", show_default=False)] = False,
+    unscored: Annotated[
+        bool, Parameter(name="--no-score", help="Without peer scores; 1.0 never has any.", show_default=False)
+    ] = False,
     attack: Annotated[AttackName, Parameter(help="What sybils do.")] = "none",
     sybils: Annotated[int | None, _count("How many; two for each node if not given.")] = None,
     sybil_degree: Annotated[int, _count("Honest nodes that each sybil dials.")] = 20,
