@@ -79,5 +79,12 @@ def test_the_core_install_asks_for_little() -> None:
 def test_a_bare_import_stays_light() -> None:
     program = "import sys, peerstack; print(*sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    heavy = {"rich", "dns", "asyncio", "cryptography.hazmat.primitives.asymmetric.rsa", "peerstack.stack.testing"}
+    heavy = {
+        "rich",
+        "dns",
+        "asyncio",
+        "nacl",
+        "cryptography.hazmat.primitives.asymmetric.rsa",
+        "peerstack.stack.testing",
+    }
     assert heavy & set(loaded) == set()

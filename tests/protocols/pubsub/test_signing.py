@@ -258,6 +258,16 @@ def test_a_batch_gives_a_verdict_for_each_message() -> None:
     assert signing.verify_batch([]) == []
 
 
+def test_whatever_a_library_says_of_a_key_is_a_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Surprised:
+        def verify(self, message: bytes, signature: bytes) -> None:
+            raise ValueError("not the numbers of a key")
+
+    message = signing.sign(IDENTITIES[KeyType.ED25519], "topic", b"data", 7)
+    monkeypatch.setattr(signing, "_key_of", lambda author, key: Surprised())
+    assert signing.verify_batch([message, message]) == [RejectReason.INVALID_SIGNATURE] * 2
+
+
 def test_keys_are_parsed_once_and_not_kept_without_bound() -> None:
     keys = signing._key_of
     keys.cache_clear()
