@@ -90,7 +90,9 @@ class Intake:
                     raise InvalidMessage(RejectReason.TOO_LARGE)
             except InvalidMessage as error:
                 message.id = b""
-                self._reject(message, error.reason, now)
+                # Our own messages come back from honest peers too, after we began anew with the same identity.
+                judge = self._ignore if error.reason is RejectReason.SELF_ORIGIN else self._reject
+                judge(message, error.reason, now)
                 continue
             message.id = topic.message_id(message)
             found.append(message)

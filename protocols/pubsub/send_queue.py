@@ -21,6 +21,8 @@ BATCH = 256 * 1024
 
 MAX_CONTROL_FRAME = 15 * 1024
 """Bytes of control in one frame: rust-libp2p gives up a stream with more than 16 KiB."""
+CONTROL_TAG = 0x1A
+"""The first byte of a `control` field."""
 MAX_MESSAGES_FRAME = 500
 """Messages in one frame: rust-libp2p gives up a stream with more."""
 GATHER_TURNS = 16
@@ -211,13 +213,18 @@ class SendQueue:
 
 
 def _pack(parts: Sequence[bytes], limit: int) -> list[list[bytes]]:
-    """Return the parts in groups of at most `limit` bytes, as long as no part is larger."""
+    """Return the parts in groups of at most `limit` bytes, as long as no part is larger, and one `control` in each.
+
+    The limits of others, such as go's ten IDONTWANTs, are for what one RPC holds.
+    """
     groups: list[list[bytes]] = []
-    size = limit
+    size, controlled = limit, False
     for part in parts:
-        if size + len(part) > limit:
+        control = part[0] == CONTROL_TAG
+        if size + len(part) > limit or (control and controlled):
             groups.append([])
-            size = 0
+            size, controlled = 0, False
         groups[-1].append(part)
         size += len(part)
+        controlled = controlled or control
     return groups

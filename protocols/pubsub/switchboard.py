@@ -163,7 +163,8 @@ class Switchboard:
         hello = self._hello()
         self.entries.subscriptions += len(hello)
         if version >= Version.V13:
-            hello += encode_control(extensions=Extensions())
+            # In the first RPC or not at all.
+            hello = encode_control(extensions=Extensions()) + hello
         link.queue.begin(hello)
         link.opened.set()
         self._host.events.notify(PubsubPeerAdded(link.peer, stream.protocol))

@@ -9,7 +9,14 @@ import trio.testing
 from peerstack.protocols.pubsub.receipt import NOT_NEEDED, SENT, Delivery, DeliveryState, Receipt
 from peerstack.protocols.pubsub.send_queue import BATCH, SendQueue, Wanted
 from peerstack.protocols.pubsub.settings import QueueConfig
-from peerstack.protocols.pubsub.wire import Message, Subscription, decode_rpc, encode_subscriptions, make_message
+from peerstack.protocols.pubsub.wire import (
+    Message,
+    Subscription,
+    decode_rpc,
+    encode_control,
+    encode_subscriptions,
+    make_message,
+)
 from peerstack.stack.identity import Identity
 from peerstack.stack.wire.frames import FrameReader
 
@@ -183,3 +190,13 @@ async def test_a_new_stream_begins_with_the_hello() -> None:
 def test_limits_below_one_are_refused(field: str) -> None:
     with pytest.raises(ValueError, match=field):
         QueueConfig(**{field: 0})
+
+
+async def test_each_frame_has_one_control_field_at_most() -> None:
+    waiting = queue(control=1 << 20)
+    waiting.put_control(encode_control(idontwant=[bytes([number]) * 20 for number in range(25)], graft=["news"]))
+    waiting.put(message())
+    rpcs = [decode_rpc(data) for data in await frames(waiting.take().data)]
+    assert [len(rpc.idontwant) for rpc in rpcs if rpc.idontwant] == [10, 10, 5]
+    assert sum(len(rpc.graft) for rpc in rpcs) == 1
+    assert [len(rpc.messages) for rpc in rpcs] == [0] * (len(rpcs) - 1) + [1]
