@@ -3,6 +3,7 @@
 import trio.testing
 
 from peerstack.stack.security.noise import Noise
+from peerstack.stack.security.tls import Tls
 from peerstack.stack.testing import PlainChannel, check_channel, check_security, plain_channel_pair
 
 
@@ -15,3 +16,7 @@ async def test_plain_channel(autojump_clock: trio.testing.MockClock) -> None:
 
 async def test_noise(autojump_clock: trio.testing.MockClock) -> None:
     await check_security(Noise)
+
+
+async def test_tls(autojump_clock: trio.testing.MockClock) -> None:
+    await check_security(Tls)

@@ -1,0 +1,160 @@
+"""TLS 1.3 over a byte stream: the handshake through memory, the certificate checked, the channel returned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL, crypto
+
+from ...abc import Pipe, Secured
+from ...errors import ConnectionLost, PeerIdMismatch, RemoteProtocolError
+from ...identity import Identity, PeerId, PublicKey
+from ...pipes import as_pipe
+from .certificate import CertificateError, make_certificate, verify_certificate
+from .channel import TlsChannel, take_output
+
+PROTOCOL_ID: Final = "/tls/1.0.0"
+FALLBACK: Final = b"libp2p"
+"""The ALPN entry that leaves the muxer to multistream-select; everybody offers it."""
+CIPHERS: Final = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+"""AES first: with the instructions that nearly all processors have it is half as fast again as ChaCha20 in OpenSSL."""
+MAX_HANDSHAKE: Final = 64 * 1024
+"""Bytes that a peer may send before the handshake is done; ours has about 1 KiB."""
+
+
+class _Handshake:
+    """What the callbacks of OpenSSL need to know of one handshake."""
+
+    __slots__ = ("expect", "failure", "key")
+
+    def __init__(self, expect: PeerId | None) -> None:
+        self.expect = expect
+        self.key: PublicKey | None = None
+        self.failure: RemoteProtocolError | PeerIdMismatch | None = None
+
+
+class Tls:
+    """The TLS security protocol with our identity; one certificate serves all handshakes of this object."""
+
+    protocol_id = PROTOCOL_ID
+
+    def __init__(self, identity: Identity) -> None:
+        self._credentials = make_certificate(identity)
+        self._contexts: dict[tuple[bool, tuple[str, ...]], SSL.Context] = {}
+
+    async def secure(
+        self, stream: trio.abc.Stream, *, initiator: bool, expect: PeerId | None, muxers: Sequence[str]
+    ) -> Secured:
+        """Run the handshake; see `abc.Security.secure`. Raises CertificateError for one that proves nothing."""
+        pipe = as_pipe(stream)
+        state = _Handshake(expect)
+        connection = SSL.Connection(self._context(initiator, tuple(muxers)), None)
+        connection.set_app_data(state)
+        if initiator:
+            connection.set_connect_state()
+        else:
+            connection.set_accept_state()
+        try:
+            await _shake_hands(pipe, connection, state, initiator=initiator)
+        except ConnectionLost:
+            raise
+        except trio.BrokenResourceError as error:
+            raise ConnectionLost(f"the connection broke during the TLS handshake: {error}") from error
+        key = _checked(connection, state, initiator=initiator)
+        chosen = connection.get_alpn_proto_negotiated()
+        muxer = None if chosen in (b"", FALLBACK) else chosen.decode()
+        return Secured(TlsChannel(pipe, connection), key, muxer)
+
+    def _context(self, initiator: bool, muxers: tuple[str, ...]) -> SSL.Context:
+        wanted = initiator, muxers
+        if wanted not in self._contexts:
+            self._contexts[wanted] = self._make_context(initiator, [muxer.encode() for muxer in muxers])
+        return self._contexts[wanted]
+
+    def _make_context(self, initiator: bool, muxers: list[bytes]) -> SSL.Context:
+        context = SSL.Context(SSL.TLS_CLIENT_METHOD if initiator else SSL.TLS_SERVER_METHOD)
+        context.set_min_proto_version(SSL.TLS1_3_VERSION)
+        context.set_max_proto_version(SSL.TLS1_3_VERSION)
+        context.set_tls13_ciphersuites(CIPHERS)
+        # A resumed session would show no certificate; and unread tickets make a kernel reset the connection at its end.
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        context.set_options(SSL.OP_NO_TICKET)
+        context.use_certificate(self._credentials.certificate)
+        context.use_privatekey(self._credentials.key)
+        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verify)
+        offered = [*muxers, FALLBACK]
+        if initiator:
+            context.set_alpn_protos(offered)
+        else:
+            # The client's preference counts (connections/inlined-muxer-negotiation.md).
+            context.set_alpn_select_callback(
+                lambda _, theirs: next((name for name in theirs if name in offered), SSL.NO_OVERLAPPING_PROTOCOLS)
+            )
+        return context
+
+
+def _verify(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
+    """Judge the peer's certificate by our rules instead of those of the web; called by OpenSSL, maybe repeatedly."""
+    state = connection.get_app_data()
+    if depth:
+        state.failure = CertificateError("the peer sent a chain of certificates instead of one")
+    if state.failure is not None:
+        return False
+    if state.key is None:
+        try:
+            state.key = verify_certificate(certificate.to_cryptography().public_bytes(Encoding.DER))
+            if state.expect is not None and state.key.peer_id != state.expect:
+                state.failure = PeerIdMismatch(state.expect, state.key.peer_id)
+        except CertificateError as failure:
+            state.failure = failure
+    return state.failure is None
+
+
+async def _shake_hands(pipe: Pipe, connection: SSL.Connection, state: _Handshake, *, initiator: bool) -> None:
+    received = 0
+    while True:
+        try:
+            connection.do_handshake()
+        except SSL.WantReadError:
+            await _send(pipe, connection)
+        except SSL.Error as error:
+            await _send(pipe, connection)  # the alert, so that the peer learns why
+            raise (state.failure or RemoteProtocolError(f"the TLS handshake failed: {_reason(error)}")) from None
+        else:
+            # What a server has to say now are session tickets, which nobody wants: they go with the first data.
+            if initiator:
+                await _send(pipe, connection)
+            return
+        data = await pipe.receive_some(MAX_HANDSHAKE)
+        received += len(data)
+        if not data:
+            raise ConnectionLost("the peer closed the connection during the TLS handshake")
+        if received > MAX_HANDSHAKE:
+            raise RemoteProtocolError(f"the TLS handshake takes more than {MAX_HANDSHAKE} bytes")
+        connection.bio_write(data)
+
+
+async def _send(pipe: Pipe, connection: SSL.Connection) -> None:
+    output = take_output(connection)
+    if output:
+        await pipe.send_all(b"".join(output))
+
+
+def _checked(connection: SSL.Connection, state: _Handshake, *, initiator: bool) -> PublicKey:
+    """Return who the peer is, before any byte of it is given to anybody."""
+    chain: Sequence[x509.Certificate | crypto.X509] = connection.get_peer_cert_chain() or ()
+    # OpenSSL's chain holds the peer's own certificate on the client's side only.
+    if len(chain) > (1 if initiator else 0):
+        raise CertificateError("the peer sent a chain of certificates instead of one")
+    if state.key is None:
+        raise CertificateError("the peer showed no certificate")
+    return state.key
+
+
+def _reason(error: SSL.Error) -> str:
+    reasons = [entry[-1] for entry in error.args[0]] if error.args and isinstance(error.args[0], list) else []
+    return ", ".join(dict.fromkeys(filter(None, reasons))) or "no reason given"
