@@ -130,14 +130,16 @@ class Field:
     honest: Node
     at_victim: Room[bytes]
     at_honest: Room[bytes]
+    exchanged: int = 0
 
     async def honest_exchange(self, count: int = 1) -> None:
         """Publish from the honest peer to the victim and back: nothing may get lost, nor anything else come."""
         for sender, receiver in ((self.at_honest, self.at_victim), (self.at_victim, self.at_honest)):
-            for number in range(count):
-                await sender.publish(b"honest %d" % number)
+            for _ in range(count):
+                self.exchanged += 1  # a message that was seen before would be none
+                await sender.publish(b"honest %d" % self.exchanged)
                 with trio.fail_after(30):
-                    assert (await receiver.receive()).data == b"honest %d" % number
+                    assert (await receiver.receive()).data == b"honest %d" % self.exchanged
         assert self.at_victim.statistics().waiting == 0
         assert self.victim.events.of(HandlerFailed) == []
 
