@@ -48,7 +48,7 @@ class PruneReason(Enum):
     ASKED = "the peer pruned us"
     UNSUBSCRIBED = "the peer left the topic"
     DISCONNECTED = "the peer is gone"
-    DIRECT = "direct peers stay outside meshes"
+    DIRECT = "it stays outside meshes: a direct peer, or one that speaks floodsub"
 
 
 @dataclass(slots=True)

@@ -49,6 +49,8 @@ class Membership:
                 topic.always.pop(peer, None)
             else:
                 topic.always[peer] = None
+                if topic.fanout is not None:
+                    topic.fanout.pop(peer, None)
                 self._mesh.forget(topic, peer, PruneReason.DIRECT)
 
     def _enter(self, peer: PeerState, name: str) -> None:

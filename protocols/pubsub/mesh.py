@@ -33,7 +33,7 @@ class Mesh:
         mesh: Peers = {}
         topic.mesh = mesh
         for peer in fanout:
-            if self._graftable(topic, peer, now) and len(mesh) < self._config.degree:
+            if self._graftable(topic, peer, now):
                 self._graft(topic, peer, now)
         self._fill(topic, self._config.degree - len(mesh), now)
 

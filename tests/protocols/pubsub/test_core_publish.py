@@ -110,6 +110,14 @@ def test_a_fanout_is_chosen_among_mesh_peers_with_a_fair_score() -> None:
     assert lone.numbers(lone.core.fanout("t")) == [3]
 
 
+def test_a_peer_of_the_fanout_that_becomes_direct_gets_one_copy() -> None:
+    lone = Lone(TO_THE_MESH, peers=3, joined=False)
+    lone.publish(message(1))
+    lone.core.add_direct(peer_id(2))
+    assert lone.publish(message(2)) == [1, 2, 3]
+    assert lone.numbers(lone.core.fanout("t")) == [1, 3]
+
+
 # ---- floodsub
 
 
