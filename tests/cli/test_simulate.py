@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from peerstack.cli.simulate_events import Latencies, Meshes, Sent, Simulated
-from peerstack.cli.simulate_plot import compare
+from peerstack.cli.simulate_plot import Comparison, compare
 from peerstack.protocols.pubsub.simulation import Attack, Scenario, World
 
 from .drive import cli
@@ -124,10 +124,12 @@ def test_runs_are_drawn_side_by_side_with_the_moment_of_the_attack() -> None:
     for _ in world.run():
         pass
     results = world.results()
-    root = ElementTree.fromstring(compare(scenario, {"<one>": results, "other": results}, "eclipse & more"))
+    root = ElementTree.fromstring(
+        compare("eclipse & more", [Comparison("<first>", scenario, {"<one>": results, "other": results})])
+    )
     assert [curve.attrib["class"] for curve in root.iter(f"{SVG}polyline")] == ["curve curve0", "curve curve1"]
     texts = [text.text for text in root.iter(f"{SVG}text")]
-    assert {"<one>", "other", "eclipse & more", "the attack begins"} <= set(texts)
+    assert {"<first>", "<one>", "other", "eclipse & more", "the attack begins"} <= set(texts)
 
 
 def test_a_picture_that_can_not_be_written_is_a_failure_after_the_results(tmp_path: Path) -> None:

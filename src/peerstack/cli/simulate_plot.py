@@ -65,13 +65,27 @@ def to_svg(scenario: Scenario, results: Results, title: str) -> str:
     return svg.page(WIDTH, low + CHART + AFTER, title, body)
 
 
-def compare(scenario: Scenario, runs: Mapping[str, Results], title: str) -> str:
-    """Return a picture of how late messages were in several simulations that differ in one thing."""
-    area = Area(MARGIN + AXIS, HEAD + TITLE, WIDTH - 2 * MARGIN - AXIS)
-    messages = {name: results.messages for name, results in runs.items()}
-    body = [svg.text(MARGIN, 32, title, "big"), *_legend(list(runs))]
-    body += _curves(area, scenario, messages, "Latency over time")
-    return svg.page(WIDTH, area.bottom + AFTER, title, body)
+@dataclass(frozen=True)
+class Comparison:
+    """Simulations that differ in one thing, by the name of what differs."""
+
+    title: str
+    scenario: Scenario
+    """Of one of them: what they have in common counts."""
+    runs: Mapping[str, Results]
+
+
+def compare(title: str, comparisons: Sequence[Comparison]) -> str:
+    """Return a picture of how late messages were, one diagram above the other; all compare the same things."""
+    names = list(dict.fromkeys(name for comparison in comparisons for name in comparison.runs))
+    body = [svg.text(MARGIN, 32, title, "big"), *_legend(names)]
+    y = float(HEAD + TITLE)
+    for comparison in comparisons:
+        area = Area(MARGIN + AXIS, y, WIDTH - 2 * MARGIN - AXIS)
+        messages = {name: results.messages for name, results in comparison.runs.items()}
+        body += _curves(area, comparison.scenario, messages, comparison.title)
+        y += CHART + AFTER + TITLE
+    return svg.page(WIDTH, y - TITLE, title, body)
 
 
 def _legend(names: Sequence[str]) -> Iterator[str]:
