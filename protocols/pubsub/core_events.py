@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -51,17 +51,26 @@ class PruneReason(Enum):
     DIRECT = "it stays outside meshes: a direct peer, or one that speaks floodsub"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Outgoing:
     """What one peer is to be sent: control, coalesced, and the messages it asked for."""
 
-    ihave: list[IHave] = field(default_factory=list)
-    iwant: list[bytes] = field(default_factory=list)
-    graft: list[str] = field(default_factory=list)
-    prune: list[Prune] = field(default_factory=list)
-    idontwant: list[bytes] = field(default_factory=list)
-    messages: list[Message] = field(default_factory=list)
+    ihave: list[IHave]
+    iwant: list[bytes]
+    graft: list[str]
+    prune: list[Prune]
+    idontwant: list[bytes]
+    messages: list[Message]
     """Answers to IWANTs."""
+
+    def __init__(self) -> None:
+        # By hand: one is made for each mesh peer and large message, and the generated one takes twice as long.
+        self.ihave = []
+        self.iwant = []
+        self.graft = []
+        self.prune = []
+        self.idontwant = []
+        self.messages = []
 
 
 @dataclass(frozen=True, slots=True)
