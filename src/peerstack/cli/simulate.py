@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -68,16 +68,18 @@ def _count(text: str, least: int = 1, most: int = 100_000) -> Parameter:
     return Parameter(help=text, metavar="N", validator=Number(gte=least, lte=most))
 
 
-@app.command(help_epilogue=_EPILOGUE)
-def gossip(
-    *,
-    nodes: Annotated[int, _count("Honest nodes.", 2)] = 1000,
-    seed: Annotated[int, Parameter(help="What is random depends on it alone.", metavar="N")] = 1,
-    messages: Annotated[int, _count("Messages to publish.")] = 60,
-    sources: Annotated[int, _count("Nodes that publish them, by lot.")] = 5,
-    interval: Annotated[float, seconds_option("From one message to the next.")] = 1.0,
-    size: Annotated[int, _count("Bytes of a message.", 0, 1 << 20)] = 256,
-    degree: Annotated[int, _count("Connections that each node dials, by lot.")] = 20,
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """What is simulated, as people write it."""
+
+    nodes: Annotated[int, _count("Honest nodes.", 2)] = 1000
+    seed: Annotated[int, Parameter(help="What is random depends on it alone.", metavar="N")] = 1
+    messages: Annotated[int, _count("Messages to publish.")] = 60
+    sources: Annotated[int, _count("Nodes that publish them, by lot.")] = 5
+    interval: Annotated[float, seconds_option("From one message to the next.")] = 1.0
+    size: Annotated[int, _count("Bytes of a message.", 0, 1 << 20)] = 256
+    degree: Annotated[int, _count("Connections that each node dials, by lot.")] = 20
     latency: Annotated[
         Milliseconds,
         Parameter(
@@ -87,53 +89,66 @@ def gossip(
             n_tokens=1,
             show_default=_write_range,
         ),
-    ] = (10.0, 150.0),
-    jitter: Annotated[float, Parameter(help="Percent of it on top, drawn for each frame.", metavar="PERCENT")] = 10.0,
-    bandwidth: Annotated[int, size_option("A second, each way of a connection; 0: no limit.")] = 0,
-    loss: Annotated[float, Parameter(help="Percent of frames that must be sent again.", metavar="PERCENT")] = 0.0,
-    version: Annotated[Version, Parameter(help="Of gossipsub, that all honest nodes speak.")] = "1.0",
+    ] = (10.0, 150.0)
+    jitter: Annotated[float, Parameter(help="Percent of it on top, drawn for each frame.", metavar="PERCENT")] = 10.0
+    bandwidth: Annotated[int, size_option("A second, each way of a connection; 0: no limit.")] = 0
+    loss: Annotated[float, Parameter(help="Percent of frames that must be sent again.", metavar="PERCENT")] = 0.0
+    version: Annotated[Version, Parameter(help="Of gossipsub, that all honest nodes speak.")] = "1.0"
     unscored: Annotated[
         bool, Parameter(name="--no-score", help="Without peer scores; 1.0 never has any.", show_default=False)
-    ] = False,
-    attack: Annotated[AttackName, Parameter(help="What sybils do.")] = "none",
-    sybils: Annotated[int | None, _count("How many; two for each node if not given.")] = None,
-    sybil_degree: Annotated[int, _count("Honest nodes that each sybil dials.")] = 20,
-    warm_up: Annotated[float, seconds_option("Before the first message.")] = 10.0,
-    linger: Annotated[float, seconds_option("After the last message.")] = 10.0,
+    ] = False
+    attack: Annotated[AttackName, Parameter(help="What sybils do.")] = "none"
+    sybils: Annotated[int | None, _count("How many; two for each node if not given.")] = None
+    sybil_degree: Annotated[int, _count("Honest nodes that each sybil dials.")] = 20
+    warm_up: Annotated[float, seconds_option("Before the first message.")] = 10.0
+    linger: Annotated[float, seconds_option("After the last message.")] = 10.0
+
+    def scenario(self) -> Scenario:
+        """Return it as the simulation takes it. Raises ValueError."""
+        sybils = 0 if self.attack == "none" else 2 * self.nodes
+        return Scenario(
+            nodes=self.nodes,
+            seed=self.seed,
+            messages=self.messages,
+            sources=self.sources,
+            interval=self.interval,
+            size=self.size,
+            warm_up=self.warm_up,
+            linger=self.linger,
+            connections=self.degree,
+            latency=(self.latency[0] / 1000, self.latency[1] / 1000),
+            jitter=self.jitter / 100,
+            bandwidth=self.bandwidth or inf,
+            loss=self.loss / 100,
+            protocol=Protocol(self.version),
+            scored=not self.unscored,
+            attack=Attack(self.attack),
+            sybils=sybils if self.sybils is None else self.sybils,
+            sybil_connections=self.sybil_degree,
+        )
+
+
+_DEFAULT = Network()
+
+
+@app.command(help_epilogue=_EPILOGUE)
+def gossip(
+    *,
+    network: Network = _DEFAULT,
     plot: Annotated[Path | None, Parameter(help="Draw latencies and meshes.", metavar="FILE.svg")] = None,
     json: Json = False,
 ) -> int:
     """Simulate a gossipsub network, in peace or under attack."""
-    many = sybils if sybils is not None else 0 if attack == "none" else 2 * nodes
-    try:
-        scenario = Scenario(
-            nodes=nodes,
-            seed=seed,
-            messages=messages,
-            sources=sources,
-            interval=interval,
-            size=size,
-            warm_up=warm_up,
-            linger=linger,
-            connections=degree,
-            latency=(latency[0] / 1000, latency[1] / 1000),
-            jitter=jitter / 100,
-            bandwidth=bandwidth or inf,
-            loss=loss / 100,
-            protocol=Protocol(version),
-            scored=not unscored,
-            attack=Attack(attack),
-            sybils=many,
-            sybil_connections=sybil_degree,
-        )
-    except ValueError as error:
-        return run(partial(_refuse, str(error)), json=json)
-    return run(partial(_gossip, scenario, plot), json=json)
+    return run(partial(_simulate, network, plot), json=json)
 
 
-async def _refuse(reason: str, _: Output) -> int:
+async def _simulate(network: Network, plot: Path | None, output: Output) -> int:
     await trio.lowlevel.checkpoint()
-    raise CommandError(reason)
+    try:
+        scenario = network.scenario()
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    return await _gossip(scenario, plot, output)
 
 
 async def _gossip(scenario: Scenario, plot: Path | None, output: Output) -> int:
