@@ -76,9 +76,18 @@ def test_a_graft_within_the_backoff_costs_one_penalty() -> None:
 def test_a_graft_right_after_the_prune_costs_two_penalties() -> None:
     lone = empty_mesh(score=ScoreConfig())
     lone.says(1, prune=["t"], backoff=60)
-    lone.wait(9)
+    lone.wait(9.99)
     lone.says(1, graft=["t"])
     assert penalties(lone) == [2]
+    assert lone.core.counts()["grafts_refused"] == 1
+
+
+def test_ten_seconds_after_the_prune_it_costs_one() -> None:
+    lone = empty_mesh()
+    lone.says(1, prune=["t"], backoff=60)
+    lone.wait(10)
+    lone.says(1, graft=["t"])
+    assert penalties(lone) == [1]
 
 
 def test_a_graft_within_the_backoff_prolongs_it() -> None:

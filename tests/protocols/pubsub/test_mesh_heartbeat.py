@@ -84,6 +84,18 @@ def test_cutting_takes_the_rest_by_lot() -> None:
     assert len(kept) > 4
 
 
+def test_cutting_without_scores_spares_nobody_for_being_first() -> None:
+    kept = set()
+    for seed in range(20):
+        lone = Lone(seed=seed)
+        for index in range(1, 14):
+            lone.add(index)
+            lone.says(index, graft=["t"])
+        lone.beat()
+        kept.add(1 in lone.mesh())
+    assert kept == {True, False}
+
+
 def test_cutting_keeps_enough_that_we_dialed_however_bad() -> None:
     scores = {index: float(index) for index in range(1, 14)}
     for seed in range(10):
@@ -112,6 +124,17 @@ def test_a_mesh_without_enough_that_we_dialed_gets_some() -> None:
     assert len([index for index in mesh if 7 <= index < 12]) == 2
 
 
+def test_a_mesh_of_the_lower_bound_gets_some_that_we_dialed_too() -> None:
+    lone = Lone()
+    for index in range(1, 6):
+        lone.add(index, outbound=False)
+        lone.says(index, graft=["t"])
+    for index in range(6, 9):
+        lone.add(index, outbound=True)
+    lone.beat()
+    assert len(lone.mesh()) == 7
+
+
 def test_peers_with_a_negative_score_are_dropped_without_suggestions() -> None:
     scores: dict[int, float] = {}
     lone = Lone(GossipConfig(peer_exchange=True), peers=6, score=scored(scores))
@@ -125,16 +148,17 @@ def test_peers_with_a_negative_score_are_dropped_without_suggestions() -> None:
 
 
 def test_a_mesh_whose_median_is_poor_gets_better_peers_now_and_then() -> None:
-    scores = dict.fromkeys(range(1, 7), 1.0) | {7: 0.5, 8: 1.0, 9: 2.0, 10: 3.0, 11: 4.0}
-    lone = Lone(peers=6, score=scored(scores))
-    for index in range(7, 12):
-        lone.add(index)
-    lone.beat(59)
-    assert lone.mesh() == [1, 2, 3, 4, 5, 6]
-    lone.beat()
-    added = set(lone.mesh()) - {1, 2, 3, 4, 5, 6}
-    assert len(added) == 2
-    assert added < {9, 10, 11}
+    scores = {index: 1.0 for index in range(1, 10)} | {10: 2.0, 11: 3.0, 12: 4.0}
+    for seed in range(10):
+        lone = Lone(peers=6, score=scored(scores), seed=seed)
+        for index in range(7, 13):
+            lone.add(index)
+        lone.beat(59)
+        assert lone.mesh() == [1, 2, 3, 4, 5, 6]
+        lone.beat()
+        added = set(lone.mesh()) - {1, 2, 3, 4, 5, 6}
+        assert len(added) == 2
+        assert added < {10, 11, 12}
 
 
 def test_a_mesh_whose_median_is_good_gets_no_better_peers() -> None:
