@@ -1,0 +1,84 @@
+"""Broadcast: what one peer says, all others print, also those it has no connection to.
+
+python examples/broadcast.py --listen /ip4/127.0.0.1/tcp/0     # prints its addresses
+python examples/broadcast.py --peer ADDRESS                    # in other terminals: type, and see who hears it
+
+A peer may have several --listen and --peer. It says the lines of its standard input, and leaves when that ends.
+"""
+
+import argparse
+import os
+import sys
+
+import trio
+
+from peerstack import DialError, open_host
+from peerstack.protocols.pubsub import PubsubMessage, Room, open_pubsub
+
+TOPIC = "example/broadcast"
+
+
+def show(message: PubsubMessage[bytes]) -> None:
+    """Print a message, without what would control the terminal: anybody may have written it."""
+    text = "".join(letter for letter in message.data.decode(errors="replace") if letter.isprintable())
+    author = message.author.short() if message.author else "somebody"
+    print(f"{author}: {text}", flush=True)
+
+
+async def listen(room: Room[bytes]) -> None:
+    """Print what the others say."""
+    async for message in room:
+        if message.missed:
+            print(f"({message.missed} messages came faster than they could be printed)", file=sys.stderr)
+        show(message)
+
+
+async def say(room: Room[bytes], line: bytes) -> None:
+    """Broadcast a line."""
+    receipt = await room.publish(line)
+    if receipt.reached_nobody:
+        print("(nobody is there to hear it)", file=sys.stderr)
+
+
+async def speak(room: Room[bytes]) -> None:
+    """Broadcast the lines of standard input."""
+    rest = b""
+    while chunk := await trio.to_thread.run_sync(os.read, sys.stdin.fileno(), 65536, abandon_on_cancel=True):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            await say(room, line)
+    if rest:
+        await say(room, rest)
+
+
+async def broadcast(listen_at: list[str], peers: list[str]) -> None:
+    """Be a peer until standard input ends."""
+    async with open_host(listen=listen_at) as host:
+        for own in host.addresses:
+            print(own, flush=True)
+        async with open_pubsub(host) as pubsub, pubsub.join(TOPIC) as room, trio.open_nursery() as nursery:
+            nursery.start_soon(listen, room)
+            for address in peers:
+                await host.connect(address)
+            if peers:
+                await room.wait_peers()
+            await speak(room)
+            nursery.cancel_scope.cancel()
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Broadcast lines to all peers.")
+    parser.add_argument("--listen", action="append", default=[], metavar="ADDRESS", help="wait for peers here")
+    parser.add_argument("--peer", action="append", default=[], metavar="ADDRESS", help="connect to this peer")
+    options = parser.parse_args()
+    try:
+        trio.run(broadcast, options.listen, options.peer)
+    except DialError as error:
+        sys.exit(f"{error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
