@@ -71,6 +71,26 @@ def listening(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str
             popen.kill()
 
 
+@contextmanager
+def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """Run a command that begins with `listening` in a process of its own; yields it and that event."""
+    command = (*COMMAND, *arguments, "--json", "--listen", "/ip4/127.0.0.1/tcp/0")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as popen:
+        assert popen.stdout is not None
+        try:
+            yield popen, json.loads(popen.stdout.readline())
+        finally:
+            popen.kill()
+
+
+def next_event(popen: subprocess.Popen[str]) -> dict[str, Any]:
+    """Return the next event of a process that was `started`."""
+    assert popen.stdout is not None
+    event: dict[str, Any] = json.loads(popen.stdout.readline())
+    return event
+
+
 @dataclass(frozen=True)
 class Peer:
     """A host in a thread of its own."""

@@ -111,6 +111,6 @@ async def _plain(session: ChatSession, output: Output, *, patience: float) -> No
         nursery.start_soon(say_lines)
         async for told in session.told:
             if output.json or not isinstance(told, events.Receipt):
-                output.emit(told)
+                await output.emit_when_ready(told)
     if failures:
         raise failures[0]

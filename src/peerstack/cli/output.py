@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -11,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
+
+import trio
 
 from . import people, plain
 from .events import Failed, Progress, Told
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from .terminal import Terminal
 
 PROGRESS_INTERVAL = 1.0  # seconds between two lines of progress
+PIECE = 1024  # characters; a pipe that is ready takes the 4096 bytes that they can have
 REFRESH_INTERVAL = 0.1  # seconds between two drawings of a progress bar
 
 
@@ -59,6 +63,18 @@ class Output:
             return
         for shape in people.describe(told):
             self._show(shape)
+
+    async def emit_when_ready(self, told: Told) -> None:
+        """Print something as whoever reads it takes it, while other tasks go on. Raises OutputClosed."""
+        if self._terminal:
+            await self._wait_ready()
+            self.emit(told)
+            return
+        lines = [to_line(told)] if self._json else [text for s in people.describe(told) for text in plain.render(s)]
+        for text in lines:
+            for start in range(0, len(text) + 1, PIECE):
+                await self._wait_ready()
+                self._print(text[start : start + PIECE], end="\n" if start + PIECE > len(text) else "")
 
     def hint(self, text: str) -> None:
         """Print advice that only a person at a terminal needs."""
@@ -117,9 +133,17 @@ class Output:
             for text in plain.render(shape):
                 self._print(text)
 
-    def _print(self, text: str) -> None:
+    async def _wait_ready(self) -> None:
+        """Wait until a piece can be written without waiting, where the system knows."""
+        await trio.lowlevel.checkpoint()
+        # Files on disks are always ready, and what is in the memory has no number.
+        with contextlib.suppress(PermissionError, io.UnsupportedOperation):
+            if self._stdout is not None:
+                await trio.lowlevel.wait_writable(self._stdout.fileno())
+
+    def _print(self, text: str, end: str = "\n") -> None:
         try:
-            print(text, file=self._stdout, flush=True)
+            print(text, end=end, file=self._stdout, flush=True)
         except BrokenPipeError:
             raise OutputClosed from None
 

@@ -252,7 +252,7 @@ async def _publish_all(
                 raise receipt
             await receipt.wait_sent()
             if not quiet or receipt.dropped or receipt.reached_nobody:
-                output.emit(receipt_told(receipt))
+                await output.emit_when_ready(receipt_told(receipt))
             ledger.add(receipt)
 
 

@@ -95,7 +95,7 @@ async def _subscribe(topics: Sequence[str], node: Node, reading: Reading, output
             async for arrival in arrivals:
                 if isinstance(arrival, SubscriptionOverflow):
                     raise arrival
-                output.emit(received(arrival))
+                await output.emit_when_ready(received(arrival))
                 left = None if left is None else left - 1
                 if left == 0:
                     break
