@@ -89,9 +89,7 @@ def _places(programs: Sequence[Program], key_types: Sequence[str]) -> Iterator[P
                 yield from _places_of(rows, theirs.name, direction, key_types)
 
 
-def _places_of(
-    rows: Sequence[Row], peer: str, direction: Direction, key_types: Sequence[str]
-) -> Iterator[Place]:
+def _places_of(rows: Sequence[Row], peer: str, direction: Direction, key_types: Sequence[str]) -> Iterator[Place]:
     for row in rows:
         for key_type in key_types:
             if direction in row.directions and key_type in row.key_types:

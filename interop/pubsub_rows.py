@@ -41,8 +41,6 @@ FLOODSUB = ("--pubsub", "floodsub")
 BACKOFF = ("--pubsub", "gossipsub", "--pubsub-backoff", str(BACKOFF_SECONDS))
 NO_MESH = ("--pubsub", "gossipsub", "--pubsub-degree", "0")
 
-PACE_MS = {"js": 2, "py": 10}
-"""Milliseconds between two messages that these publish or receive in a row: their own queues lose bursts."""
 WHOLE_SECONDS = {"py": 1}
 """Seconds by which a backoff of these may be too short; py-libp2p keeps the time in whole seconds."""
 SHORT_NUMBERS = 0.1
@@ -59,11 +57,6 @@ class Scene:
     helpers: Sequence[Speaker] = ()
 
     @property
-    def pace(self) -> int:
-        """Milliseconds between two messages of a burst."""
-        return PACE_MS.get(self.theirs.name, 0)
-
-    @property
     def backoff(self) -> int:
         """Seconds that must pass between PRUNE and GRAFT."""
         return BACKOFF_SECONDS - WHOLE_SECONDS.get(self.theirs.name, 0)
@@ -72,13 +65,13 @@ class Scene:
 async def ours_to_theirs(scene: Scene) -> None:
     """Every message of a burst of ours is delivered there once, by its author."""
     await meet(scene.topic, scene.ours, scene.theirs)
-    await carry(scene.topic, scene.ours, scene.theirs, BURST, interval_ms=scene.pace)
+    await carry(scene.topic, scene.ours, scene.theirs, BURST)
 
 
 async def theirs_to_ours(scene: Scene) -> None:
     """Every message of a burst of theirs is delivered here once, by its author."""
     await meet(scene.topic, scene.ours, scene.theirs)
-    await carry(scene.topic, scene.theirs, scene.ours, BURST, interval_ms=scene.pace)
+    await carry(scene.topic, scene.theirs, scene.ours, BURST)
 
 
 async def few_both_ways(scene: Scene) -> None:

@@ -1,7 +1,7 @@
 """The processes of a lane of publish/subscribe rows: started when first needed, connected the way a row wants it."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Protocol
@@ -22,14 +22,17 @@ class Member(Speaker, Protocol):
     @property
     def address(self) -> str:
         """Where it listens, with its peer id."""
+        ...
 
     @property
     def implementation(self) -> str:
         """What it calls itself."""
+        ...
 
     @property
     def version(self) -> str:
         """The version of that."""
+        ...
 
 
 class Start(Protocol):
@@ -39,6 +42,7 @@ class Start(Protocol):
         self, program: Program, key_type: str, options: tuple[str, ...]
     ) -> AbstractAsyncContextManager[Member]:
         """Return the peer, to be entered; raises Unsupported or NoAnswer then."""
+        ...
 
 
 def start_process(program: Program, key_type: str, options: tuple[str, ...]) -> Peer:
@@ -105,17 +109,13 @@ class Stage:
             self._members[key] = await self._nursery.start(self._keep, program, options)
         return self._members[key]
 
-    async def _keep(
-        self, program: Program, options: tuple[str, ...], *, task_status: trio.TaskStatus[Member]
-    ) -> None:
+    async def _keep(self, program: Program, options: tuple[str, ...], *, task_status: trio.TaskStatus[Member]) -> None:
         # In a task of its own, for a row that is cancelled must not take along what later rows use.
         async with self._start(program, self._key_type, options) as member:
             task_status.started(member)
             await trio.sleep_forever()
 
-    async def _introduce(
-        self, helper: Helper, ours: Member, theirs: Member, direction: Direction, topic: str
-    ) -> None:
+    async def _introduce(self, helper: Helper, ours: Member, theirs: Member, direction: Direction, topic: str) -> None:
         member = await self._member(helper.options, is_ours=helper.is_ours, copy=1)
         if helper.knows_ours:
             await self._join(ours, member, direction, topic)
@@ -136,12 +136,12 @@ class Stage:
         link.topics.append(topic)
 
     async def _part(self, link: _Link) -> None:
-        """Disconnect two, and wait until both know it by what they think of each other's subscriptions."""
+        """Disconnect two, wait until both know it, and let them leave what would bring GRAFTs when they meet again."""
         del self._links[frozenset((link.dialer.peer_id, link.listener.peer_id))]
-        try:
+        with suppress(CommandFailed):  # a row may have ended with the connection gone
             await link.dialer.call("disconnect", peer=link.listener.peer_id)
-        except CommandFailed:
-            pass  # a row may have ended with the connection gone
         for topic in link.topics:
             await wait_forgotten(topic, link.dialer, link.listener)
             await wait_forgotten(topic, link.listener, link.dialer)
+            for member in (link.dialer, link.listener):
+                await member.call("unsubscribe", topic=topic)

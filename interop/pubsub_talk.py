@@ -25,13 +25,16 @@ class Speaker(Protocol):
     @property
     def name(self) -> str:
         """The short name of its program."""
+        ...
 
     @property
     def peer_id(self) -> str:
         """Its peer id in base58."""
+        ...
 
     async def call(self, op: str, **arguments: object) -> dict[str, Any]:
         """Return the answer to one command; raises CommandFailed or NoAnswer."""
+        ...
 
 
 async def until(what: str, ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool]) -> T:
@@ -115,17 +118,22 @@ async def meet(topic: str, *peers: Speaker) -> None:
 async def publish(sender: Speaker, topic: str, number: int, *, size: int = KIB, interval_ms: int = 0) -> None:
     """Publish that many messages, of numbers never used before: ids are made of the data, not of the topic."""
     start = next(_numbers) * 10_000
-    answer = await sender.call(
-        "publish", topic=topic, count=number, bytes=size, start=start, interval_ms=interval_ms
-    )
+    answer = await sender.call("publish", topic=topic, count=number, bytes=size, start=start, interval_ms=interval_ms)
     published, error = answer["published"], answer["first_error"]
     expect(published == number, f"{sender.name} published {published} of {number}: {error}")
 
 
 async def carry(
-    topic: str, sender: Speaker, receiver: Speaker, number: int, *, size: int = KIB, interval_ms: int = 0, lost: int = 0
+    topic: str,
+    sender: Speaker,
+    receiver: Speaker,
+    number: int,
+    *,
+    size: int = KIB,
+    interval_ms: int = 0,
+    lost: int = 0,
 ) -> None:
-    """Let one publish what the other must receive, each message once and with the right author; `lost` may be missing."""
+    """Let one publish what the other must receive, each message once and by its author; so many may be `lost`."""
     before = await receiver.call("received", topic=topic)
     await publish(sender, topic, number, size=size, interval_ms=interval_ms)
     await expect_received(topic, sender, receiver, number - lost, before=before)

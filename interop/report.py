@@ -63,22 +63,21 @@ def to_markdown(report: Report) -> str:
     for peer in dict.fromkeys(cell.place.peer for cell in report.cells):
         for direction in Direction:
             of_both = [c for c in report.cells if c.place.peer == peer and c.place.direction is direction]
-            lines += ["", f"## {peer}: {direction}", "", *_table(of_both)]
+            if of_both:
+                lines += ["", f"## {peer}: {direction}", "", *_table(of_both)]
     lines += _section(report.cells, Outcome.FAILED, "Failed")
     lines += _section(report.cells, Outcome.IMPOSSIBLE, "Impossible")
     return "\n".join(lines) + "\n"
 
 
 def _table(cells: Sequence[Cell]) -> list[str]:
-    if not cells:
-        return ["No cells."]
     key_types = list(dict.fromkeys(cell.place.key_type for cell in cells))
     at = {(cell.place.row, cell.place.key_type): _mark(cell) for cell in cells}
     rows = dict.fromkeys(cell.place.row for cell in cells)
     return [
         f"| | {' | '.join(key_types)} |",
         "|---" * (len(key_types) + 1) + "|",
-        *(f"| {row} | {' | '.join(at[row, key_type] for key_type in key_types)} |" for row in rows),
+        *(f"| {row} | {' | '.join(at.get((row, key_type), '') for key_type in key_types)} |" for row in rows),
     ]
 
 

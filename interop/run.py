@@ -15,9 +15,12 @@ if __package__ in (None, ""):  # started as a script: make `interop` importable,
 
 from interop.build import INTEROP, RECIPES, BuildFailed, ToolchainMissing, start_command
 from interop.matrix import KEY_TYPES, Cell, Outcome, Program, run_pair
+from interop.pubsub_matrix import run_pubsub
+from interop.pubsub_mesh import run_meshes
 from interop.report import Report, reasons, to_json, to_markdown
 
 OURS = "peerstack"
+CONNECTIONS, PUBSUB = SUITES = ("connections", "pubsub")
 REQUIRE_VARIABLE = "INTEROP_REQUIRE"
 
 
@@ -26,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     ours = program(options.ours)
     programs, left_out = available(options.names)
-    report = trio.run(_run, ours, programs, options.key_types, left_out)
+    report = trio.run(_run, ours, programs, options, left_out)
     if options.json:
         options.json.write_text(to_json(report) + "\n")
     if options.markdown:
@@ -41,6 +44,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--with", dest="names", type=_names([*RECIPES, OURS]), default=[*RECIPES])
     parser.add_argument("--key-types", type=_names(KEY_TYPES), default=[*KEY_TYPES])
+    parser.add_argument("--suites", type=_names(SUITES), default=[*SUITES])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--ours", choices=[*RECIPES, OURS], default=OURS, help=argparse.SUPPRESS)
@@ -84,17 +88,23 @@ def required() -> set[str]:
 
 
 async def _run(
-    ours: Program, programs: Sequence[Program], key_types: Sequence[str], left_out: dict[str, str]
+    ours: Program, programs: Sequence[Program], options: argparse.Namespace, left_out: dict[str, str]
 ) -> Report:
     begun = perf_counter()
     cells: list[Cell] = []
     versions: dict[str, str] = {}
-    for theirs in programs:
-        found, named = await run_pair(ours, theirs, key_types)
+    if CONNECTIONS in options.suites:
+        for theirs in programs:
+            found, named = await run_pair(ours, theirs, options.key_types)
+            _say(f"{ours.name} and {theirs.name}", found)
+            cells += found
+            versions |= named
+    if PUBSUB in options.suites:
+        found, named = await run_pubsub(ours, programs, options.key_types)
+        found += await run_meshes(ours, programs)
+        _say("publish/subscribe", found)
         cells += found
         versions |= named
-        bad = sum(cell.outcome is Outcome.FAILED for cell in found)
-        print(f"{ours.name} and {theirs.name}: {len(found)} cells, {bad} failed", file=sys.stderr, flush=True)
     return Report(
         ours=ours.name,
         machine=f"{os.cpu_count()} x {platform.machine()}, {platform.system()}, Python {platform.python_version()}",
@@ -103,6 +113,11 @@ async def _run(
         versions=versions,
         left_out=left_out,
     )
+
+
+def _say(what: str, cells: Sequence[Cell]) -> None:
+    bad = sum(cell.outcome is Outcome.FAILED for cell in cells)
+    print(f"{what}: {len(cells)} cells, {bad} failed", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

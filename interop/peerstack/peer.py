@@ -74,9 +74,7 @@ async def _run(key_type: KeyTypeName, listen: Sequence[str], config: PubsubConfi
         )
         async with trio.open_nursery() as nursery:
             topics = None if pubsub is None else Topics(pubsub, nursery)
-            program = Program(
-                host=host, key_type=key_type, identified=identified, background=nursery, topics=topics
-            )
+            program = Program(host=host, key_type=key_type, identified=identified, background=nursery, topics=topics)
             await _obey_all(program)
             nursery.cancel_scope.cancel()
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import Final
 
 from peerstack.protocols.pubsub import GossipConfig, PubsubConfig, QueueConfig, SignaturePolicy, sha256_of_data
@@ -42,7 +43,7 @@ def config(options: argparse.Namespace) -> PubsubConfig | None:
     if options.pubsub_sign not in SIGNATURES:
         raise UnsupportedOption(f"pubsub-sign {options.pubsub_sign}", "this peer has strict and none")
     try:
-        gossip = GossipConfig(floodsub_only=options.pubsub == "floodsub", **_degrees(options), **_backoffs(options))
+        gossip = _gossip(options.pubsub == "floodsub", options.pubsub_degree, options.pubsub_backoff)
     except ValueError as error:
         raise UnsupportedOption("pubsub-backoff or pubsub-degree", str(error)) from error
     return PubsubConfig(
@@ -56,14 +57,11 @@ def config(options: argparse.Namespace) -> PubsubConfig | None:
     )
 
 
-def _degrees(options: argparse.Namespace) -> dict[str, int]:
-    degree = options.pubsub_degree
-    if degree is None:
-        return {}
-    same = dict.fromkeys(("degree", "degree_low", "degree_high"), degree)
-    return {**same, "degree_score": min(degree, GossipConfig().degree_score), "degree_out": 0}
-
-
-def _backoffs(options: argparse.Namespace) -> dict[str, float]:
-    seconds = options.pubsub_backoff
-    return {} if seconds is None else dict.fromkeys(("prune_backoff", "unsubscribe_backoff"), seconds)
+def _gossip(floodsub_only: bool, degree: int | None, backoff: float | None) -> GossipConfig:
+    config = GossipConfig(floodsub_only=floodsub_only)
+    if degree is not None:
+        score = min(degree, config.degree_score)
+        config = replace(config, degree=degree, degree_low=degree, degree_high=degree, degree_score=score, degree_out=0)
+    if backoff is not None:
+        config = replace(config, prune_backoff=backoff, unsubscribe_backoff=backoff)
+    return config

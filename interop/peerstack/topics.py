@@ -51,9 +51,7 @@ class _Reader:
         self.scope = trio.CancelScope()
         self.left = trio.Event()
 
-    async def run(
-        self, pubsub: Pubsub, topic: str, receipts: Receipts, *, task_status: trio.TaskStatus[None]
-    ) -> None:
+    async def run(self, pubsub: Pubsub, topic: str, receipts: Receipts, *, task_status: trio.TaskStatus[None]) -> None:
         with self.scope:
             async with pubsub.join(topic, buffer=BUFFER) as room:
                 task_status.started()

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from interop.matrix import KEY_TYPES, Outcome, run_pair
+from interop.matrix import KEY_TYPES, Direction, Outcome, run_pair
 from interop.peer import CommandFailed, Peer
+from interop.pubsub_matrix import run_pubsub
+from interop.pubsub_rows import ROWS, STRICT
 from interop.run import OURS, program
 
 ARGV = program(OURS).argv
@@ -39,6 +41,29 @@ async def test_every_row_holds_with_itself(key_type: str) -> None:
     cells, versions = await run_pair(ours, ours, [key_type])
     assert [cell for cell in cells if cell.outcome is not Outcome.OK] == []
     assert versions[OURS].startswith("peerstack ")
+
+
+async def test_every_publish_subscribe_row_holds_with_itself() -> None:
+    ours = program(OURS)
+    cells, _ = await run_pubsub(ours, [ours], ["ed25519"])
+    assert [cell for cell in cells if cell.outcome is not Outcome.OK] == []
+    assert len(cells) == len(ROWS) * len(Direction)
+
+
+async def test_what_is_published_to_nobody_is_no_error_and_nonsense_is() -> None:
+    async with Peer("alone", ARGV, key_type="ed25519", options=STRICT) as peer:
+        answer = await peer.call("publish", topic="t", count=3, bytes=10)
+        assert (answer["published"], answer["failed"], answer["first_error"]) == (3, 0, None)
+        answer = await peer.call("publish", topic="", count=2, bytes=10)
+        assert (answer["published"], answer["failed"]) == (0, 2)
+        with pytest.raises(CommandFailed, match="below 0"):
+            await peer.call("publish", topic="t", start=-1)
+
+
+async def test_topics_are_refused_where_publish_subscribe_is_off() -> None:
+    async with Peer("off", ARGV, key_type="ed25519") as peer:
+        with pytest.raises(CommandFailed, match="started without --pubsub"):
+            await peer.call("subscribe", topic="t")
 
 
 async def test_benchmarks_of_one_connection() -> None:
@@ -88,9 +113,17 @@ def test_exit_is_answered_and_obeyed() -> None:
     assert (done.returncode, answers(done)[1:]) == (0, [{"id": 9, "ok": True}])
 
 
-@pytest.mark.parametrize("arguments", [("--key-type", "dsa"), ("--listen", "/ip4/127.0.0.1/udp/0/quic-v1")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--key-type", "dsa"),
+        ("--listen", "/ip4/127.0.0.1/udp/0/quic-v1"),
+        ("--pubsub", "episub"),
+        ("--pubsub-sign", "lax"),
+    ],
+)
 def test_what_it_can_not_do_it_says(arguments: tuple[str, str]) -> None:
-    done = run(*arguments)
+    done = run(*([] if arguments[0] == "--pubsub" else STRICT), *arguments)
     (event,) = answers(done)
     assert (done.returncode, event["event"]) == (3, "unsupported")
     assert arguments[1] in event["what"]

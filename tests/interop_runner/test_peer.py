@@ -84,6 +84,14 @@ async def test_unsupported_key_type_carries_the_reason() -> None:
 
 
 @pytest.mark.trio
+async def test_further_options_reach_the_program() -> None:
+    options = ("--unsupported", "ed25519")
+    with pytest.raises(Unsupported):
+        async with Peer("fake", [sys.executable, FAKE], key_type="ed25519", options=options):
+            pytest.fail("it should not have started")
+
+
+@pytest.mark.trio
 async def test_a_program_that_does_not_exist_is_no_answer() -> None:
     with pytest.raises(NoAnswer, match="can not be started"):
         async with Peer("ghost", ["/nonexistent/peer"], key_type="rsa"):
