@@ -139,7 +139,7 @@ def test_ten_thousand_peers_leave_nothing_behind() -> None:
         lone.remove(index)
     for validation in list(lone.core._validating._by_id.values()):
         lone.core.ignore(validation.message, RejectReason.VALIDATION_TIMED_OUT, lone.now)
-    lone.wait(8000)
+    lone.wait(3700)
     core = lone.core
     assert core._state.peers == {}
     assert set(core._state.topics) == {"t", "u"}

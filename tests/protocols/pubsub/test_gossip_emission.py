@@ -30,6 +30,17 @@ def test_recent_messages_are_offered_to_some_who_are_not_in_the_mesh() -> None:
         assert sorted(ids) == sorted(each.id for each in published)
 
 
+def test_messages_are_offered_in_no_order_that_tells_how_they_came() -> None:
+    orders = set()
+    for seed in range(10):
+        lone = Lone(peers=30, seed=seed)
+        for number in range(5):
+            lone.publish(message(number))
+        lone.beat()
+        orders.add(tuple(next(iter(offered(lone).values()))))
+    assert len(orders) > 5
+
+
 def test_a_quarter_of_many_is_told() -> None:
     lone = Lone(peers=106)
     lone.publish(message(1))

@@ -16,6 +16,7 @@ def test_the_mesh_hears_of_a_large_message_before_it_is_validated() -> None:
     (fresh,) = lone.says(1, message(1, size=1024))
     assert lone.said_to(2).idontwant == [fresh.id]
     assert declined(lone) == [3, 4]
+    assert lone.core.counts()["idontwant_sent"] == 3
 
 
 def test_small_messages_are_not_worth_it() -> None:

@@ -148,7 +148,7 @@ def test_peers_with_a_negative_score_are_dropped_without_suggestions() -> None:
 
 
 def test_a_mesh_whose_median_is_poor_gets_better_peers_now_and_then() -> None:
-    scores = {index: 1.0 for index in range(1, 10)} | {10: 2.0, 11: 3.0, 12: 4.0}
+    scores = dict.fromkeys(range(1, 10), 1.0) | {10: 2.0, 11: 3.0, 12: 4.0}
     for seed in range(10):
         lone = Lone(peers=6, score=scored(scores), seed=seed)
         for index in range(7, 13):
