@@ -1,14 +1,16 @@
-"""Runs the simulations of docs/notes/simulation.md, and puts their numbers and pictures there: tools/simulations.py.
+"""Puts numbers and pictures into docs/notes/simulation.md: tools/simulations.py [peace newer sensitivity attacks].
 
-It takes about half an hour on two cores. Every simulation runs in a process of its own, so that its memory can be told.
+All of it takes about half an hour on two cores. Every simulation runs in a process of its own, so that its memory
+can be told.
 """
 
 from __future__ import annotations
 
+import argparse
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -29,11 +31,12 @@ PUBLISHED_LATENCIES = (1334, 20818, 36508, 1280)
 
 FIELD = Scenario(nodes=200, sources=20, interval=0.2, messages=600)
 """The field of battle."""
-DEFENCES = {
-    "1.0": {"protocol": Protocol.V10},
-    "1.1 without scores": {"protocol": Protocol.V11, "scored": False},
-    "1.1 with scores": {"protocol": Protocol.V11},
+DEFENCES: Mapping[str, dict[str, object]] = {
+    "--version 1.0": {"protocol": Protocol.V10},
+    "--version 1.1 --no-score": {"protocol": Protocol.V11, "scored": False},
+    "--version 1.1": {"protocol": Protocol.V11},
 }
+LABELS = dict(zip(DEFENCES, ("1.0", "1.1 without scores", "1.1 with scores"), strict=True))
 VARIANTS: Mapping[str, dict[str, object]] = {
     "as above": {},
     "`--degree 10`": {"connections": 10},
@@ -54,61 +57,89 @@ class Run:
     scenario: Scenario
     results: Results
     seconds: float
+    """Of the processor."""
     memory: int
     """Bytes at most."""
 
 
 def simulate(scenario: Scenario) -> Run:
     """Run one simulation."""
-    began = time.perf_counter()
+    began = time.process_time()
     world = World(scenario)
     for _ in world.run():
         pass
     results = world.results()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return Run(scenario, results, time.perf_counter() - began, peak)
+    return Run(scenario, results, time.process_time() - began, peak)
 
 
-def main() -> int:
-    """Run all, and write the page and the pictures."""
+def main() -> None:
+    """Run what the parts asked for need, and write them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=[*PARTS], help=", ".join(PARTS))
+    names = parser.parse_args().parts
+    if unknown := [name for name in names if name not in PARTS]:
+        parser.error(f"there is no part {unknown[0]}")
     with ProcessPoolExecutor(2, get_context("spawn"), max_tasks_per_child=1) as pool:
 
         def runs(scenarios: Mapping[Any, Scenario]) -> dict[Any, Run]:
             return dict(zip(scenarios, pool.map(simulate, scenarios.values()), strict=True))
 
-        sections = dict(_sections(runs))
-    text = PAGE.read_text()
-    for name, rows in sections.items():
-        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-        before, _, rest = text.partition(begin)
-        text = before + begin + "\n" + "\n".join(rows) + "\n\n" + end + rest.partition(end)[2]
-    PAGE.write_text(text)
-    return 0
+        for name in names:
+            for section, rows in PARTS[name](runs):
+                _write(section, rows)
 
+
+def _write(section: str, rows: Iterable[str]) -> None:
+    begin, end = f"<!-- {section} -->\n", f"<!-- end of {section} -->"
+    before, found, rest = PAGE.read_text().partition(begin)
+    if not found:
+        raise ValueError(f"{PAGE} has no place for {section}")
+    PAGE.write_text(before + begin + "\n" + "\n".join(rows) + "\n\n" + end + rest.partition(end)[2])
+
+
+# ---- the parts of the page
 
 Runs = Callable[[Mapping[Any, Scenario]], dict[Any, Run]]
+Sections = Iterator[tuple[str, Iterable[str]]]
 
 
-def _sections(runs: Runs) -> Iterator[tuple[str, list[str]]]:
-    peace = runs({(nodes, seed): Scenario(nodes=nodes, seed=seed) for nodes in PUBLISHED for seed in SEEDS})
-    yield "sends", list(_sends({nodes: [peace[nodes, seed] for seed in SEEDS] for nodes in PUBLISHED}, PUBLISHED))
-    yield "latencies", list(_latencies([peace[1000, seed] for seed in SEEDS]))
-    thousand = peace[1000, 1]
-    title = "gossipsub 1.0, 1000 nodes, 60 messages"
-    (NOTES / "simulation.svg").write_text(to_svg(thousand.scenario, thousand.results, title))
-    newer = runs({nodes: Scenario(nodes=nodes, protocol=Protocol.V11, scored=False) for nodes in PUBLISHED_11})
-    yield "newer", list(_sends({nodes: [run] for nodes, run in newer.items()}, PUBLISHED_11))
-    varied = runs({name: replace(Scenario(nodes=500), **changes) for name, changes in VARIANTS.items()})  # type: ignore[arg-type]  # the fields of VARIANTS are those of a scenario
-    yield "sensitivity", list(_sensitivity(varied))
-    fought = runs(
-        {
-            (attack, name): replace(FIELD, attack=attack, sybils=0 if attack is Attack.NONE else 400, **changes)  # type: ignore[arg-type]  # the same of DEFENCES
-            for attack in Attack
-            for name, changes in DEFENCES.items()
-        }
-    )
-    yield "attacks", list(_attacks(fought))
-    (NOTES / "simulation-attacks.svg").write_text(_picture(fought))
+def peace(runs: Runs) -> Sections:
+    """Beside the published table, v1.0."""
+    found = runs({(nodes, seed): Scenario(nodes=nodes, seed=seed) for nodes in PUBLISHED for seed in SEEDS})
+    yield "sends", _sends({nodes: [found[nodes, seed] for seed in SEEDS] for nodes in PUBLISHED}, PUBLISHED)
+    yield "latencies", _latencies([found[1000, seed] for seed in SEEDS])
+    one = found[1000, 1]
+    picture = to_svg(one.scenario, one.results, "gossipsub 1.0, 1000 nodes, 60 messages")
+    (NOTES / "simulation.svg").write_text(picture)
+
+
+def newer(runs: Runs) -> Sections:
+    """The same, v1.1."""
+    found = runs({nodes: Scenario(nodes=nodes, protocol=Protocol.V11, scored=False) for nodes in PUBLISHED_11})
+    yield "newer", _sends({nodes: [run] for nodes, run in found.items()}, PUBLISHED_11)
+
+
+def sensitivity(runs: Runs) -> Sections:
+    """With other set-ups."""
+    base = Scenario(nodes=500)
+    found = runs({name: replace(base, **changes) for name, changes in VARIANTS.items()})  # type: ignore[arg-type]  # fields of a scenario
+    yield "sensitivity", _sensitivity(found)
+
+
+def attacks(runs: Runs) -> Sections:
+    """Under attack."""
+    scenarios = {
+        (attack, name): replace(FIELD, attack=attack, sybils=0 if attack is Attack.NONE else 400, **changes)  # type: ignore[arg-type]  # fields of a scenario
+        for attack in Attack
+        for name, changes in DEFENCES.items()
+    }
+    found = runs(scenarios)
+    yield "attacks", _attacks(found)
+    (NOTES / "simulation-attacks.svg").write_text(_picture(found))
+
+
+PARTS: Mapping[str, Callable[[Runs], Sections]] = {part.__name__: part for part in (peace, newer, sensitivity, attacks)}
 
 
 # ---- tables
@@ -137,7 +168,7 @@ def _sends(runs: Mapping[int, Sequence[Run]], published: Mapping[int, float]) ->
                 f"{max(run.memory for run in found) / 2**20:.0f} MiB",
             )
         )
-    head = ("nodes", "published", "ours", "difference", "missing", "mesh peers", "took", "memory")
+    head = ("nodes", "published", "ours", "difference", "missing", "mesh peers", "CPU", "memory")
     yield from _table(*head, rows=rows)
 
 
@@ -175,7 +206,7 @@ def _attacks(runs: Mapping[tuple[Attack, str], Run]) -> Iterator[str]:
         results = run.results
         rows.append(
             (
-                f"{attack}, {name}",
+                f"`--attack {attack} {name}`",
                 _rate(results.affected),
                 _milliseconds(results.affected.median),
                 _milliseconds(results.affected.p99),
@@ -185,7 +216,7 @@ def _attacks(runs: Mapping[tuple[Attack, str], Run]) -> Iterator[str]:
                 f"{results.census.suspects}",
             )
         )
-    head = ("attack, defence", "delivered", "median", "99 %", "delivered at last", "99 % at last")
+    head = ("as above, with", "delivered", "median", "99 %", "delivered at last", "99 % at last")
     yield from _table(*head, "sybils in meshes", "honest suspects", rows=rows)
 
 
@@ -208,11 +239,15 @@ def _picture(runs: Mapping[tuple[Attack, str], Run]) -> str:
         Attack.FLASH: "Covert flash: sybils that stop to behave",
     }
     comparisons = [
-        Comparison(title, runs[attack, "1.0"].scenario, {name: runs[attack, name].results for name in DEFENCES})
+        Comparison(
+            title,
+            runs[attack, "--version 1.0"].scenario,
+            {label: runs[attack, name].results for name, label in LABELS.items()},
+        )
         for attack, title in titles.items()
     ]
     return compare("200 honest nodes, 400 sybils", comparisons)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
