@@ -78,9 +78,13 @@ def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, 
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as popen:
         assert popen.stdout is not None
+        # Whoever waits for an event that never comes reads the end instead.
+        late = threading.Timer(60, popen.kill)
+        late.start()
         try:
             yield popen, json.loads(popen.stdout.readline())
         finally:
+            late.cancel()
             popen.kill()
 
 

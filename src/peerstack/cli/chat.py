@@ -64,7 +64,7 @@ def chat(
     """Talk in a room that has no server."""
     node = Node(listen=listen, peers=peer, identity=identity)
     drawn = not json and _is_terminal()
-    return run(partial(_chat, room, node, name or _own_name(), wait, drawn), json=json)
+    return run(partial(_chat, room, node, name or own_name(), wait, drawn), json=json)
 
 
 def _is_terminal() -> bool:
@@ -72,7 +72,8 @@ def _is_terminal() -> bool:
     return all(file is not None and file.isatty() for file in files)
 
 
-def _own_name() -> str:
+def own_name() -> str:
+    """Return what the user of this machine is called."""
     try:
         return clean_name(getpass.getuser()) or "somebody"
     except (OSError, KeyError):
@@ -80,6 +81,8 @@ def _own_name() -> str:
 
 
 async def _chat(room: str, node: Node, name: str, wait: float, drawn: bool, output: Output) -> int:
+    if not room:
+        raise CommandError("the name of a room has at least one character")
     check_topics([topic_of(room)])
     async with open_node(node, output) as pubsub, open_session(pubsub, room, name) as session:
         where = listening(pubsub.host)

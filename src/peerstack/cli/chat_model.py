@@ -121,7 +121,8 @@ class ChatModel:
         before, member.name = member.name, name
         if not member.announced:
             return self._announce(member)
-        return [Renamed(member.peer, name)] if name and name != before else []
+        listed = member.peer in self._members
+        return [Renamed(member.peer, name)] if listed and name and name != before else []
 
     def heard(self, peer: str, data: bytes, now: float) -> list[Told]:
         """A peer has said something in the room."""
