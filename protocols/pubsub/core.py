@@ -354,6 +354,11 @@ class GossipCore:
         found = self._state.topics.get(topic)
         return [peer.id for peer in found.subscribers] if found is not None else []
 
+    def topics_of(self, peer: PeerId) -> list[str]:
+        """Return the topics a peer subscribed to."""
+        state = self._state.peers.get(peer)
+        return list(state.topics) if state is not None else []
+
     def extensions(self, peer: PeerId) -> Extensions | None:
         """Return what a peer said of its extensions (v1.3); None if nothing."""
         state = self._state.peers.get(peer)

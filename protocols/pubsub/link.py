@@ -26,7 +26,11 @@ class Link:
         self.protocol = ""
         """The protocol id of our stream, once it is open."""
         self.opened = trio.Event()
-        """Set once our stream is open, or never will be: look at `queue.closed`."""
+        """Set once our stream is open, or never will be: look at `queue.closed`. Another one while it is reopened."""
+        self.hurry = trio.Event()
+        """Set when a try to open our stream should not wait any longer."""
+        self.topics: list[str] = []
+        """What the peer subscribes to, kept while our stream is reopened: on its own it has said so already."""
         self.forward_dropped = 0
         """Messages not passed on, since the queue was full."""
         self.inbound: Stream | None = None
@@ -38,20 +42,23 @@ class Link:
         """Read this stream of the peer from now on; an earlier one is reset, since a peer needs one."""
         if self.inbound is not None:
             self.inbound.reset()
+            self.topics = []
         self.inbound = stream
+        self.hurry.set()
 
     async def send(self, stream: Stream) -> str:
         """Send what is queued until the stream breaks or the queue is closed; return why it is over."""
         reason = ""
-        async with open_background() as nursery:
+        with trio.CancelScope() as scope:
+            async with open_background() as nursery:
 
-            async def watch() -> None:
-                nonlocal reason
-                reason = await _broken(stream)
-                self.queue.close(reason)
+                async def watch() -> None:
+                    nonlocal reason
+                    reason = await _broken(stream)
+                    scope.cancel()
 
-            nursery.start_soon(watch)
-            reason = await self._send_queued(stream) or reason
+                nursery.start_soon(watch)
+                return await self._send_queued(stream)
         return reason
 
     async def _send_queued(self, stream: Stream) -> str:

@@ -24,7 +24,18 @@ from .introductions import Introductions
 from .link import BROKEN, Link
 from .send_queue import SendQueue
 from .settings import PubsubConfig
-from .wire import FLOODSUB, MESHSUB_10, MESHSUB_11, MESHSUB_12, MESHSUB_13, Extensions, Message, encode_control
+from .wire import (
+    FLOODSUB,
+    MESHSUB_10,
+    MESHSUB_11,
+    MESHSUB_12,
+    MESHSUB_13,
+    Extensions,
+    Message,
+    Rpc,
+    Subscription,
+    encode_control,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -82,12 +93,14 @@ class Switchboard:
         match event:
             case PeerIdentified(peer=peer):
                 if peer in self._links:
+                    self._links[peer].hurry.set()
                     self._core.set_record(peer, self._host.peerstore.record(peer))
                 elif self._host.peerstore.supports(peer, *self.protocols):
                     self.link(peer)
             case ConnectionClosed(info=info) if info.remote_peer in self._links:
                 if not self._host.connections(info.remote_peer):
                     self._links[info.remote_peer].queue.close("the connection is gone")
+                    self._links[info.remote_peer].hurry.set()
 
     def link(self, peer: PeerId) -> Link:
         """Return the link to a peer; it is made, and its stream opened, if there is none."""
@@ -116,7 +129,9 @@ class Switchboard:
                 if wait == inf or link.queue.closed or not self._host.connections(link.peer):
                     return
                 _log.debug("pubsub stream to %s: %s; next try in %g s", link.peer, reason, wait)
-                await trio.sleep(wait)
+                link.hurry = trio.Event()
+                with trio.move_on_after(wait):
+                    await link.hurry.wait()
         finally:
             self._remove(link, reason)
 
@@ -124,6 +139,8 @@ class Switchboard:
         dropped = len(link.queue)
         link.queue.close(reason or "pubsub was closed")
         link.opened.set()
+        if link.inbound is not None:
+            link.inbound.reset()  # the peer will begin anew, and say again what it subscribes to
         del self._links[link.peer]
         self._host.events.notify(PubsubPeerRemoved(link.peer, link.queue.reason, dropped))
 
@@ -142,6 +159,8 @@ class Switchboard:
             self._begin(link, stream)
             return await link.send(stream)
         finally:
+            link.opened = trio.Event()
+            link.topics = self._core.topics_of(peer)
             self._core.remove_peer(peer, trio.current_time())
             self.flush()
             # Not a reset, which would throw away what the connection has taken but not sent yet.
@@ -160,6 +179,9 @@ class Switchboard:
             now=trio.current_time(),
         )
         self._core.set_record(link.peer, self._host.peerstore.record(link.peer))
+        if link.topics:
+            known = [Subscription(True, topic) for topic in link.topics]
+            self._core.receive(link.peer, Rpc(subscriptions=known), trio.current_time())
         hello = self._hello()
         self.entries.subscriptions += len(hello)
         if version >= Version.V13:
