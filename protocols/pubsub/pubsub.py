@@ -314,7 +314,9 @@ class Pubsub:
         self._core.stream_reopened(link.peer)
         try:
             while not link.queue.closed:
-                await self._intake.take(link, await reader.receive())
+                frames = await reader.receive()
+                await link.opened.wait()  # ours may have broken: until it is reopened, nobody could be answered
+                await self._intake.take(link, frames)
         except EndOfMessages:
             await stream.aclose()
         except RemoteProtocolError as error:
