@@ -34,6 +34,7 @@ from .statistics import PeerStatistics, PubsubStatistics
 from .subscription import PubsubMessage, Subscription, WhenFull
 from .switchboard import Switchboard
 from .topics import PeerJoined, PeerLeft, Topic
+from .turns import Turns
 from .validation import Validator, Verdict, ask_all
 from .wire import Message, encode_subscriptions
 from .wire import Subscription as Announcement
@@ -78,6 +79,7 @@ class Pubsub:
         self.config = config
         self._topics: dict[str, Topic] = {}
         self._numbers = SequenceNumbers(time.time_ns())
+        self._turns = Turns()
         self._malformed = 0
         self._core = GossipCore(
             host.peer_id,
@@ -211,7 +213,8 @@ class Pubsub:
         if state is not None and state.validators:
             await self._ask_ourselves(state, message)
         else:
-            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint_if_cancelled()
+            await self._turns.take(len(data))
         number = None if message.seqno is None else int.from_bytes(message.seqno, "big")
         receipt = Receipt(topic, message.id, number, len(data))
         peers = self._core.publish(message, trio.current_time())

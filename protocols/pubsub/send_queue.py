@@ -25,8 +25,8 @@ CONTROL_TAG = 0x1A
 """The first byte of a `control` field."""
 MAX_MESSAGES_FRAME = 500
 """Messages in one frame: rust-libp2p gives up a stream with more."""
-GATHER_TURNS = 16
-"""Turns of other tasks that may add to a batch before it goes out: microseconds each."""
+GATHER_TURNS = 4
+"""Turns of other tasks that may add to a batch before it goes out: half a millisecond each while they publish."""
 
 Wanted = Callable[[Message], bool]
 

@@ -14,6 +14,7 @@ from peerstack.stack.errors import StackError
 from peerstack.stack.identity import PeerId
 
 from .codec import ValueT
+from .turns import Turns
 
 
 class WhenFull(StrEnum):
@@ -72,6 +73,7 @@ class Subscription(Generic[ValueT]):
         self._messages: deque[PubsubMessage[ValueT]] = deque()
         self._readable = Waiter()
         self._room = trio.lowlevel.ParkingLot()
+        self._turns = Turns()
         self._guard = Guard(f"another task is already reading the room of {topic!r}")
         self._attended = False
         self._closed = False
@@ -131,7 +133,7 @@ class Subscription(Generic[ValueT]):
             message = self._tell_missed(message)
             if self._room and not self.full:
                 self._room.unpark_all()
-            await trio.lowlevel.cancel_shielded_checkpoint()
+            await self._turns.take(len(message.data))
             return message
 
     def _tell_missed(self, message: PubsubMessage[ValueT]) -> PubsubMessage[ValueT]:

@@ -43,10 +43,36 @@ async def test_wait_asks_the_network_to_wait_and_loses_nothing() -> None:
     for number in range(1, 6):
         reading.put(message(number))
     assert reading.full
-    with trio.testing.assert_checkpoints():
-        assert [(await reading.get()).seqno for _ in range(5)] == [1, 2, 3, 4, 5]
+    assert [(await reading.get()).seqno for _ in range(5)] == [1, 2, 3, 4, 5]
     assert not reading.full
     assert reading.missed == 0
+
+
+async def test_a_reader_that_never_waits_can_be_cancelled_and_loses_nothing() -> None:
+    reading = subscription(WhenFull.WAIT)
+    await attend(reading)
+    reading.put(message(1))
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await reading.get()
+    assert scope.cancelled_caught
+    assert (await reading.get()).seqno == 1
+
+
+async def test_a_reader_that_never_waits_lets_the_others_run() -> None:
+    reading = subscription(WhenFull.WAIT)
+    await attend(reading)
+    ran = trio.Event()
+
+    async def another() -> None:
+        ran.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(another)
+        for number in range(1, 100):
+            reading.put(message(number))
+            await reading.get()
+        assert ran.is_set()
 
 
 async def test_whoever_brings_messages_goes_on_when_they_are_read() -> None:
