@@ -243,10 +243,10 @@ class GossipCore:
 
     # ---- ours
 
-    def publish(self, message: Message, now: float) -> list[PeerId]:
-        """Take a message of ours; return the peers to send it to; none if its id was seen before."""
+    def publish(self, message: Message, now: float) -> list[PeerId] | None:
+        """Take a message of ours; return the peers to send it to, or None if its id was seen before."""
         if not self._verdicts.publish(message, now):
-            return []
+            return None
         self._cache.put(message)
         topic = self._state.topics.get(message.topic)
         if topic is None:

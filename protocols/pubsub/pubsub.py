@@ -219,7 +219,8 @@ class Pubsub:
         receipt = Receipt(topic, message.id, number, len(data))
         peers = self._core.publish(message, trio.current_time())
         self._switchboard.flush()
-        for peer in peers:
+        receipt.repeated = peers is None
+        for peer in peers or ():
             await self._queue(self._switchboard.links.get(peer), peer, message, receipt)
         return receipt
 

@@ -42,7 +42,7 @@ class Receipt:
     It speaks of the peers that we sent to ourselves. They pass the message on; nobody reports back from farther away.
     """
 
-    __slots__ = ("_deliveries", "_settled", "_waiting", "id", "seqno", "size", "topic")
+    __slots__ = ("_deliveries", "_settled", "_waiting", "id", "repeated", "seqno", "size", "topic")
 
     def __init__(self, topic: str, message_id: bytes, seqno: int | None, size: int) -> None:
         self.topic = topic
@@ -51,6 +51,11 @@ class Receipt:
         """The number the message was signed with, or None where messages are not signed."""
         self.size = size
         """Bytes of payload."""
+        self.repeated = False
+        """Whether a message with this id was seen lately, so that it goes to nobody again.
+
+        It happens where ids are made of the payload alone.
+        """
         self._deliveries: dict[PeerId, Delivery] = {}
         self._waiting = 0
         self._settled: trio.Event | None = None

@@ -104,7 +104,7 @@ class Router:
         message = make_message(TOPIC, payload, author=self.peer_id.to_bytes(), seqno=self._seqno.to_bytes(8, "big"))
         message.id = default_id(message)
         self._record.publish(message.id, self.index, now)
-        self._forward(message, self.core.publish(message, now))
+        self._forward(message, self.core.publish(message, now) or [])
         self._flush()
 
     def _on_deadline(self) -> None:

@@ -130,7 +130,7 @@ class Lone:
 
     def publish(self, published: Message) -> list[int]:
         """Publish a message; return to whom it goes, in order of number."""
-        return self.numbers(self.core.publish(published, self.now))
+        return self.numbers(self.core.publish(published, self.now) or [])
 
     def numbers(self, peers: Iterable[PeerId]) -> list[int]:
         """Return the numbers of peers, sorted."""
@@ -267,7 +267,7 @@ class Group:
 
     def publish(self, index: int, published: Message) -> None:
         """Publish a message, and let it travel."""
-        self._send(index, published, self.cores[index].publish(published, self.now))
+        self._send(index, published, self.cores[index].publish(published, self.now) or [])
         self.settle()
 
     def wait(self, seconds: float) -> None:

@@ -243,3 +243,14 @@ async def test_a_host_has_one_pubsub_at_a_time(autojump_clock: Clock) -> None:
         with pytest.raises(InvalidInput, match="speaks pubsub already"):
             async with open_pubsub(alice.host):
                 pass
+
+
+async def test_the_same_message_again_goes_to_nobody_and_the_receipt_says_so(autojump_clock: Clock) -> None:
+    async with open_nodes(2, UNSIGNED) as nodes, open_rooms(nodes) as (at_alice, at_bob):
+        assert not (await at_alice.publish(b"hello")).repeated
+        again = await at_alice.publish(b"hello")
+        assert again.repeated
+        assert again.reached_nobody
+        assert (await at_bob.receive()).data == b"hello"
+        await trio.testing.wait_all_tasks_blocked()
+        assert at_bob.statistics().waiting == 0
