@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from peerstack.cli import chat_model
-from peerstack.cli.chat_model import GONE_AFTER, MAX_HELD, MAX_MEMBERS, NAMELESS_AFTER, ChatModel
+from peerstack.cli.chat_model import GONE_AFTER, LINGER, MAX_HELD, MAX_MEMBERS, NAMELESS_AFTER, ChatModel
 from peerstack.cli.chat_presence import MAX_NAME, MAX_SEES, Presence, clean_name, decode, encode, topic_of
 from peerstack.cli.events import Joined, Left, Noted, Renamed, Said, Told
 from peerstack.stack.identity import Identity
@@ -60,7 +60,8 @@ def test_lines_of_a_newcomer_wait_for_its_name(model: ChatModel) -> None:
 def test_lines_that_wait_are_told_when_the_newcomer_leaves_or_we_do(model: ChatModel) -> None:
     model.peer_joined(BEN, 0)
     model.heard(BEN, b"bye", 0)
-    assert [type(told) for told in model.peer_left(BEN, 0)] == [Joined, Said, Left]
+    model.peer_left(BEN, 0)
+    assert [type(told) for told in model.tick(LINGER)] == [Joined, Said, Left]
     model.heard(CARL, b"x", 0)
     assert [type(told) for told in model.flush()] == [Joined, Said]
     assert model.flush() == []
@@ -77,17 +78,41 @@ def test_a_plain_peer_of_another_program_just_talks(model: ChatModel) -> None:
     assert told == [Joined(BEN, None), Said(BEN, f"…{BEN[-8:]}", "grüße")]
 
 
-def test_a_neighbour_that_goes_has_left_at_once(model: ChatModel) -> None:
+def test_a_neighbour_that_goes_has_left_soon(model: ChatModel) -> None:
     come(model, BEN, "ben")
-    assert model.peer_left(BEN, 1) == [Left(BEN, "ben")]
     assert model.peer_left(BEN, 1) == []
+    assert model.tick(1) == []
+    assert model.tick(1 + LINGER) == [Left(BEN, "ben")]
+    assert model.peer_left(BEN, 2) == []
     assert dict(model.members) == {}
+
+
+@pytest.mark.parametrize("goodbye", [True, False])
+def test_what_was_said_before_and_is_read_after_somebody_went_comes_before_that(
+    goodbye: bool, model: ChatModel
+) -> None:
+    come(model, BEN, "ben")
+    model.heard_presence(BEN, presence("ben", leaving=goodbye), 1)
+    model.peer_left(BEN, 1)
+    assert model.heard(BEN, b"last words", 1) == [Said(BEN, "ben", "last words")]
+    # Without a goodbye it may as well have come by way of others.
+    assert model.tick(1 + LINGER) == ([Left(BEN, "ben")] if goodbye else [])
+
+
+def test_whoever_comes_back_at_once_has_never_left(model: ChatModel) -> None:
+    come(model, BEN, "ben")
+    model.heard_presence(BEN, presence("ben", leaving=True), 1)
+    model.peer_left(BEN, 1)
+    come(model, BEN, "ben", now=1.1)
+    assert model.tick(2) == []
 
 
 def test_a_goodbye_counts_before_the_connection_ends(model: ChatModel) -> None:
     come(model, BEN, "ben")
-    assert model.heard_presence(BEN, presence("ben", leaving=True), 1) == [Left(BEN, "ben")]
-    assert model.peer_left(BEN, 1) == []
+    assert model.heard_presence(BEN, presence("ben", leaving=True), 1) == []
+    assert model.tick(1 + LINGER) == [Left(BEN, "ben")]
+    assert model.peer_left(BEN, 2) == []
+    assert model.heard_presence(BEN, presence("ben", leaving=True), 2) == []
 
 
 def test_whoever_others_still_see_stays_until_they_do_not(model: ChatModel) -> None:

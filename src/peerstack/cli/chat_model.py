@@ -15,6 +15,8 @@ GONE_AFTER = 50.0
 """Seconds of silence after which somebody whom nobody sees any more is gone: three presences were not heard."""
 NAMELESS_AFTER = 2.0
 """Seconds after which somebody who does not say a name is announced without one; so long lines wait for the name."""
+LINGER = 0.5
+"""Seconds that somebody stays who has gone: what they said before may be read after their goodbye."""
 MAX_HELD = 16
 """Lines of one newcomer that wait; with one more it is announced as it is."""
 MAX_MEMBERS = 1000
@@ -39,6 +41,10 @@ class Member:
     """Whether it tells of itself, as members that run this chat do."""
     lost: bool = False
     """Whether our connection has ended, and nothing was heard of it since."""
+    goodbye: bool = False
+    """Whether it has said that it leaves."""
+    gone: float = 0.0
+    """When it was lost or said goodbye."""
     announced: bool = False
     held: list[bytes] = field(default_factory=list)
     """What it said before its name was known."""
@@ -98,19 +104,20 @@ class ChatModel:
         member = self._members.get(peer)
         if member is None:
             return []
-        member.direct, member.lost = False, True
+        member.direct, member.lost, member.gone = False, True, now
         self.presence_due = True
-        return [] if self._seen(peer) else self._remove(member)
+        return []
 
     def heard_presence(self, peer: str, data: bytes, now: float) -> list[Told]:
         """A peer has told of itself; nothing is told of what can not be read."""
         presence = decode(data)
         if presence is None or peer == self.me:
             return []
-        if presence.leaving:
-            return self._remove(self._members[peer]) if peer in self._members else []
         known = peer in self._members
+        if presence.leaving and not known:
+            return []
         member = self._member(peer, now)
+        member.goodbye, member.gone = presence.leaving, now
         member.heard, member.lost = now, False
         member.sees, member.present = presence.sees, True
         if not known and len(self._members) <= ANSWERS_UP_TO:
@@ -154,12 +161,20 @@ class ChatModel:
         return [told for member in tuple(self._members.values()) for told in self._aged(member, now)]
 
     def _aged(self, member: Member, now: float) -> list[Told]:
-        silent = now - (member.since if member.heard is None else member.heard)
-        if not member.direct and (member.lost or silent > GONE_AFTER) and not self._seen(member.peer):
+        if self._has_left(member, now):
             return self._remove(member)
         if not member.announced and now - member.since >= NAMELESS_AFTER:
             return self._announce(member)
         return []
+
+    def _has_left(self, member: Member, now: float) -> bool:
+        if member.goodbye:
+            return now - member.gone >= LINGER
+        if member.direct or self._seen(member.peer):
+            return False
+        if member.lost:
+            return now - member.gone >= LINGER
+        return now - (member.since if member.heard is None else member.heard) > GONE_AFTER
 
     def who(self) -> list[Told]:
         """Tell who is here, and who sees whom."""
