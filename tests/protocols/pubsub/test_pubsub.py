@@ -110,7 +110,9 @@ async def test_who_comes_and_goes_is_told(autojump_clock: Clock) -> None:
             await bob.host.disconnect(alice.peer_id)
             assert await anext(changes) == PeerLeft(bob.peer_id)
         removed = await alice.events.wait_for(PubsubPeerRemoved)
-        assert (removed.peer, removed.reason) == (bob.peer_id, "the peer closed the connection")
+        assert removed.peer == bob.peer_id
+        # The stream and the swarm tell it, whichever the scheduler lets speak first.
+        assert removed.reason in {"the peer closed the connection", "the connection is gone"}
 
 
 async def test_peers_that_were_connected_before_are_found(autojump_clock: Clock) -> None:
