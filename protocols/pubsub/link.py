@@ -1,6 +1,8 @@
-"""The two streams between us and one peer: ours, that only we write on, and the peer's, that we only read."""
+"""The streams between us and one peer: ours, that only we write on, and the peer's, that we only read."""
 
 from __future__ import annotations
+
+from typing import Final
 
 import trio
 
@@ -15,6 +17,8 @@ from .send_queue import SendQueue
 from .settings import QueueConfig
 
 BROKEN = (StackError, trio.BrokenResourceError, trio.ClosedResourceError)
+MAX_INBOUND: Final = 4
+"""Streams of one peer that are read at the same time; of more the oldest is reset."""
 
 
 class Link:
@@ -33,18 +37,28 @@ class Link:
         """What the peer subscribes to, kept while our stream is reopened: on its own it has said so already."""
         self.forward_dropped = 0
         """Messages not passed on, since the queue was full."""
-        self.inbound: Stream | None = None
-        """The peer's stream."""
+        self.inbound: list[Stream] = []
+        """The peer's streams, the oldest first."""
         self._config = config
         self._entries = entries
 
     def adopt(self, stream: Stream) -> None:
-        """Read this stream of the peer from now on; an earlier one is reset, since a peer needs one."""
-        if self.inbound is not None:
-            self.inbound.reset()
-            self.topics = []
-        self.inbound = stream
+        """Read this stream of the peer as well.
+
+        One is enough, but after both have dialed rust-libp2p opens one on each connection and sends on both, and some
+        forget what we subscribe to as soon as any of their streams is reset.
+        """
+        if not self.inbound:
+            self.topics = []  # it begins anew, and will say again what it subscribes to
+        self.inbound.append(stream)
+        if len(self.inbound) > MAX_INBOUND:
+            self.inbound.pop(0).reset()
         self.hurry.set()
+
+    def release(self, stream: Stream) -> None:
+        """Forget a stream of the peer that is read no more."""
+        if stream in self.inbound:
+            self.inbound.remove(stream)
 
     async def send(self, stream: Stream) -> str:
         """Send what is queued until the stream breaks or the queue is closed; return why it is over."""

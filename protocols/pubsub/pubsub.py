@@ -220,20 +220,24 @@ class Pubsub:
         peers = self._core.publish(message, trio.current_time())
         self._switchboard.flush()
         receipt.repeated = peers is None
-        for peer in peers or ():
-            await self._queue(self._switchboard.links.get(peer), peer, message, receipt)
+        # Whoever has room gets it before others are waited for: the slow delay nobody else, even if we are cancelled.
+        for link in self._queue(peers or (), message, receipt):
+            await link.queue.wait_room()
+            _put(link, message, receipt)
         return receipt
 
-    async def _queue(self, link: Link | None, peer: PeerId, message: Message, receipt: Receipt) -> None:
-        if link is None:
-            receipt.settle(peer, Delivery(DeliveryState.DROPPED, "the connection is gone"))
-            return
-        if link.queue.full:
-            await link.queue.wait_room()
-        if link.queue.closed:
-            receipt.settle(peer, Delivery(DeliveryState.DROPPED, link.queue.reason))
-        else:
-            link.queue.put(message, receipt)
+    def _queue(self, peers: Iterable[PeerId], message: Message, receipt: Receipt) -> list[Link]:
+        """Queue a message for peers; return the links that have no room for it."""
+        full: list[Link] = []
+        for peer in peers:
+            link = self._switchboard.links.get(peer)
+            if link is None:
+                receipt.settle(peer, Delivery(DeliveryState.DROPPED, "the connection is gone"))
+            elif link.queue.full:
+                full.append(link)
+            else:
+                _put(link, message, receipt)
+        return full
 
     def _make(self, topic: str, data: bytes) -> Message:
         if self.config.signatures.signs:
@@ -329,6 +333,8 @@ class Pubsub:
             stream.reset()
         except BROKEN:
             pass  # the link hears of it by itself
+        finally:
+            link.release(stream)
 
     def _hello(self) -> list[bytes]:
         return encode_subscriptions([Announcement(True, name) for name in self._topics])
@@ -339,6 +345,13 @@ class Pubsub:
                 self._topics[name].changed(PeerJoined(peer))
             case core_events.PeerUnsubscribed(peer=peer, topic=name) if name in self._topics:
                 self._topics[name].changed(PeerLeft(peer))
+
+
+def _put(link: Link, message: Message, receipt: Receipt) -> None:
+    if link.queue.closed:
+        receipt.settle(link.peer, Delivery(DeliveryState.DROPPED, link.queue.reason))
+    else:
+        link.queue.put(message, receipt)
 
 
 def _check_topic(topic: str) -> None:

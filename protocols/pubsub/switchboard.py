@@ -139,8 +139,8 @@ class Switchboard:
         dropped = len(link.queue)
         link.queue.close(reason or "pubsub was closed")
         link.opened.set()
-        if link.inbound is not None:
-            link.inbound.reset()  # the peer will begin anew, and say again what it subscribes to
+        for stream in link.inbound:
+            stream.reset()  # the peer will begin anew, and say again what it subscribes to
         del self._links[link.peer]
         self._host.events.notify(PubsubPeerRemoved(link.peer, link.queue.reason, dropped))
 

@@ -18,8 +18,7 @@ Clock = trio.testing.MockClock
 
 def break_stream(sender: Node, receiver: Node) -> None:
     """Let the receiver reset the stream on which the sender writes; the connection stays."""
-    stream = receiver.pubsub._switchboard.links[sender.peer_id].inbound
-    assert stream is not None
+    (stream,) = receiver.pubsub._switchboard.links[sender.peer_id].inbound
     stream.reset()
 
 
