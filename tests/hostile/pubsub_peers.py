@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import trio
 import trio.testing
@@ -120,6 +121,16 @@ class Hostile:
         self.streams += 1
         await trio.sleep_forever()
 
+    async def trickle(self, stream: Stream) -> None:
+        """Read one byte at a time."""
+        self.streams += 1
+        with suppress(StackError, trio.BrokenResourceError):
+            while await stream.receive_some(1):  # noqa: ASYNC110
+                await trio.sleep(0.01)
+
+
+Reader = Callable[[Hostile, Stream], Awaitable[None]]
+
 
 @dataclass(eq=False)
 class Field:
@@ -162,13 +173,13 @@ async def hostile_peer(
     place: Field,
     *topics: str,
     protocol: str = MESHSUB_12,
-    reads: bool = True,
+    reads: Reader = Hostile.listen,
     identity: Identity | None = None,
 ) -> AsyncIterator[Hostile]:
     """Connect a hostile peer to the victim, subscribed to these topics."""
     async with open_host(transports=[MemoryTransport(place.network)], identity=identity) as host:
         peer = Hostile(host, place.victim, protocol)
-        host.handle(protocol, peer.listen if reads else peer.never_read)
+        host.handle(protocol, partial(reads, peer))
         added = len(place.victim.events.of(PubsubPeerAdded))
         await host.connect(*place.victim.host.addresses)
         await peer.begin()
