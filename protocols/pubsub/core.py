@@ -61,7 +61,7 @@ class GossipCore:
         )
         self._standing = Standing(state, score, now)
         self._gater = PeerGater(gater, random, now) if gater is not None else None
-        self._mesh = Mesh(state, self._standing)
+        self._mesh = Mesh(state, self._standing, self._cache)
         self._fanout = Fanout(state, self._standing)
         self._membership = Membership(state, self._mesh)
         self._gossip = Gossip(state, self._standing, self._cache, self._seen, self._validating)

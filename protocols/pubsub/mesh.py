@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from .backoff import Backoffs
 from .core_events import Grafted, Pruned, PruneReason, Version
 from .peer_exchange import read_suggestions, suggest_peers
-from .wire import Prune
+from .wire import IHave, Prune
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .cache import MessageCache
     from .standing import Standing
     from .state import Peers, PeerState, RouterState, TopicState
 
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 class Mesh:
     """Grafts and prunes, by our wish and by that of peers."""
 
-    def __init__(self, state: RouterState, standing: Standing) -> None:
+    def __init__(self, state: RouterState, standing: Standing, cache: MessageCache) -> None:
         self._state = state
         self._config = state.config
         self._standing = standing
+        self._cache = cache
         self.backoffs = Backoffs(state.config.backoff_slack, state.config.max_backoffs)
 
     # ---- our topics
@@ -186,6 +188,14 @@ class Mesh:
         self._state.events.append(Grafted(peer.id, topic.name))
         if self._standing.scores is not None:
             self._standing.scores.graft(peer.id, topic.name, now)
+        self._offer_recent(topic, peer)
+
+    def _offer_recent(self, topic: TopicState, peer: PeerState) -> None:
+        # What came after the peer subscribed and before it entered the mesh would reach it neither by the mesh nor,
+        # since heartbeats tell only those outside, by gossip.
+        ids = self._cache.gossip_ids(topic.name)
+        if ids:
+            self._state.outgoing(peer).ihave.append(IHave(topic.name, ids[: self._config.max_ihave_ids]))
 
     def _prune(self, topic: TopicState, peer: PeerState, reason: PruneReason, now: float) -> None:
         self._drop(topic, peer, reason)

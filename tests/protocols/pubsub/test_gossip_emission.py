@@ -141,3 +141,28 @@ def test_dropped_copies_are_remembered_up_to_a_limit() -> None:
     lone.beat()
     assert offered(lone) == {2: [message(number).id for number in range(5)]}
     assert lone.core.counts()["dropped"] == 10
+
+
+def test_who_enters_the_mesh_is_offered_what_came_before() -> None:
+    lone = Lone(peers=1)
+    lone.add(2)
+    (came,) = lone.says(1, message(1))
+    assert lone.accept(came) == []  # 2 is not in the mesh yet, and will be when gossip is sent
+    lone.beat()
+    assert lone.mesh() == [1, 2]
+    assert offered(lone) == {2: [came.id]}
+    lone.beat()
+    assert offered(lone) == {}
+
+
+def test_who_grafts_us_is_offered_what_came_before() -> None:
+    lone = Lone(peers=1)
+    lone.add(2)
+    (came,) = lone.says(1, message(1))
+    assert lone.accept(came) == []
+    lone.says(2, graft=["t"])
+    assert offered(lone) == {2: [came.id]}
+    (later,) = lone.says(1, message(2))
+    assert lone.accept(later) == [2]
+    lone.beat()
+    assert offered(lone) == {}

@@ -74,6 +74,24 @@ async def test_ten_nodes_get_every_message_exactly_once_and_in_order(autojump_cl
         assert [room.statistics().waiting for room in rooms] == [0] * 10
 
 
+async def test_what_comes_before_the_first_heartbeat_reaches_whoever_is_behind_one_of_us(autojump_clock: Clock) -> None:
+    async with (
+        open_nodes(3, connect=False) as (alice, bob, carol),
+        alice.pubsub.join("news") as at_alice,
+        bob.pubsub.join("news") as at_bob,
+        carol.pubsub.join("news") as at_carol,
+    ):
+        await alice.host.connect(*bob.host.addresses)
+        await at_alice.wait_peers()
+        await trio.sleep(2)  # virtual: alice and bob are in one another's mesh
+        await carol.host.connect(*bob.host.addresses)
+        await at_bob.wait_peers(2)
+        assert at_bob.mesh == [alice.peer_id]
+        await at_alice.publish(b"hello")
+        with trio.fail_after(5):
+            assert (await at_carol.receive()).data == b"hello"
+
+
 async def test_without_peers_a_receipt_says_that_nobody_was_reached(autojump_clock: Clock) -> None:
     async with open_nodes(1) as (alice,), open_rooms([alice]) as (room,):
         receipt = await room.publish(b"hello?")
