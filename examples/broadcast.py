@@ -54,14 +54,14 @@ async def speak(room: Room[bytes]) -> None:
 async def broadcast(listen_at: list[str], peers: list[str]) -> None:
     """Be a peer until standard input ends."""
     async with open_host(listen=listen_at) as host:
-        for own in host.addresses:
-            print(own, flush=True)
         async with open_pubsub(host) as pubsub, pubsub.join(TOPIC) as room, trio.open_nursery() as nursery:
             nursery.start_soon(listen, room)
             for address in peers:
                 await host.connect(address)
             if peers:
                 await room.wait_peers()
+            for own in host.addresses:
+                print(own, flush=True)
             await speak(room)
             nursery.cancel_scope.cancel()
 

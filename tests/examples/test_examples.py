@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
+import trio
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -35,6 +39,63 @@ def test_observers_see_the_life_of_a_connection() -> None:
     printed = run("observe.py")
     for event in ("ListenStarted", "ConnectionOpened", "PeerIdentified", "StreamOpened", "ConnectionClosed"):
         assert f"alice: {event}" in printed
+
+
+class Broadcaster:
+    """A process that broadcasts."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self._process = process
+        self._rest = b""
+
+    async def say(self, line: str) -> None:
+        assert self._process.stdin is not None
+        await self._process.stdin.send_all(f"{line}\n".encode())
+
+    async def line(self) -> str:
+        """Return the next line it prints."""
+        assert self._process.stdout is not None
+        while b"\n" not in self._rest:
+            more = await self._process.stdout.receive_some()
+            assert more, "it is gone"
+            self._rest += more
+        line, self._rest = self._rest.split(b"\n", 1)
+        return line.decode()
+
+
+@asynccontextmanager
+async def open_broadcaster(*peers: str) -> AsyncIterator[tuple[Broadcaster, str]]:
+    """Start a process that knows these peers; yield it and its address."""
+    arguments = ["--listen", "/ip4/127.0.0.1/tcp/0", *(word for peer in peers for word in ("--peer", peer))]
+    command = [sys.executable, str(EXAMPLES / "broadcast.py"), *arguments]
+    start = partial(trio.run_process, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    async with trio.open_nursery() as nursery:
+        process = await nursery.start(start)
+        broadcaster = Broadcaster(process)
+        yield broadcaster, await broadcaster.line()
+        await process.stdin.aclose()  # the end of its input is the end of it
+
+
+async def test_a_broadcast_is_heard_by_all_processes_near_and_far() -> None:
+    with trio.fail_after(60):
+        async with (
+            open_broadcaster() as (anna, at_anna),
+            open_broadcaster(at_anna) as (bert, at_bert),
+            open_broadcaster(at_bert) as (carl, _),  # carl and anna have no connection
+        ):
+            everybody = (carl, anna, bert)  # anna knows nobody before she has heard something
+            heard = set()
+            for speaker in everybody:
+                await speaker.say("hello \x1b[31mred")
+                lines = [await listener.line() for listener in everybody if listener is not speaker]
+                assert len(set(lines)) == 1
+                assert lines[0].endswith(": hello [31mred")
+                heard.add(lines[0])
+            assert len(heard) == 3  # each has a name of its own
+
+
+def test_all_ledgers_agree_on_what_a_cheat_is_worth() -> None:
+    assert run("ledger.py").splitlines() == ["100 70 130 100"] * 3
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
