@@ -10,16 +10,16 @@ import trio
 from interop.matrix import (
     KNOWN_LIMITS,
     Cell,
-    CheckFailed,
     Direction,
     Limit,
     Place,
     Program,
     judge,
 )
-from interop.peer import CommandFailed, NoAnswer, Unsupported
+from interop.peer import NoAnswer
 from interop.pubsub_rows import LANES, ROWS, Row
 from interop.pubsub_stage import Stage, Start, open_stage, start_process
+from interop.pubsub_talk import FAILURES, describe
 
 ROW_SECONDS = 45.0
 """No row may take longer."""
@@ -127,10 +127,8 @@ async def _complaint(stage: Stage, place: Place) -> tuple[str, bool]:
             await row.check(scene)
     except NoAnswer as error:
         return str(error), scene is not None
-    except (CheckFailed, CommandFailed, Unsupported) as error:
-        return str(error), True
+    except FAILURES as error:
+        return describe(error), True
     except trio.TooSlowError:
         return f"not over after {ROW_SECONDS:g} s", True
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        return f"an answer the contract does not know: {error!r}", True
     return "", True

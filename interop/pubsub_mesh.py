@@ -1,17 +1,25 @@
 """One mesh of all implementations: a ring with chords, in which every peer must receive what every other publishes."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice
 
 import trio
 
-from interop.matrix import Cell, CheckFailed, Direction, Place, Program, expect, judge
-from interop.peer import CommandFailed, NoAnswer, Unsupported
+from interop.matrix import Cell, Direction, Place, Program, expect, judge
 from interop.pubsub_rows import STRICT
 from interop.pubsub_stage import Member, Start, start_process
-from interop.pubsub_talk import KIB, expect_flawless, subscribe, wait_known, wait_mesh
+from interop.pubsub_talk import (
+    FAILURES,
+    KIB,
+    describe,
+    expect_flawless,
+    side_by_side,
+    subscribe,
+    wait_known,
+    wait_mesh,
+)
 
 ALL = "all together"
 """Stands for the peer in the report."""
@@ -75,16 +83,16 @@ async def _run_mesh(mesh: Mesh, place: Place, ours: Program, others: Sequence[Pr
                 await _connect(mesh, members, ours)
                 await _flood(mesh, members)
                 nursery.cancel_scope.cancel()
-    except* (CheckFailed, CommandFailed, NoAnswer, Unsupported) as errors:
-        reason = str(_first(errors))
+    except* FAILURES as errors:
+        reason = describe(_first(errors))
     except* trio.TooSlowError:
         reason = f"not over after {MESH_SECONDS:g} s"
     return judge(place, reason, trio.current_time() - begun, ())
 
 
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
+def _first(errors: ExceptionGroup[Exception]) -> Exception:
+    error: Exception = errors
+    while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error
 
@@ -113,19 +121,13 @@ async def _flood(mesh: Mesh, members: Sequence[Member]) -> None:
         others = [members[other] for other in _known(number, len(members))]
         await wait_known(TOPIC, member, others)
         await wait_mesh(TOPIC, member, others)
-    await _all_do(partial(_publish, mesh), members)
-    await _all_do(partial(_receive, mesh, len(members) - 1), members)
+    await side_by_side(*(partial(_publish, mesh, member) for member in members))
+    await side_by_side(*(partial(_receive, mesh, len(members) - 1, member) for member in members))
 
 
 def _known(number: int, size: int) -> list[int]:
     pairs = [pair for pair in neighbours(size) if number in pair]
     return [second if first == number else first for first, second in pairs]
-
-
-async def _all_do(work: Callable[[Member], Awaitable[None]], members: Sequence[Member]) -> None:
-    async with trio.open_nursery() as nursery:
-        for member in members:
-            nursery.start_soon(work, member)
 
 
 async def _publish(mesh: Mesh, member: Member) -> None:

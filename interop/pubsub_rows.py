@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -19,6 +20,7 @@ from interop.pubsub_talk import (
     meet,
     mesh,
     publish,
+    side_by_side,
     subscribe,
     until,
     wait_forgotten,
@@ -49,10 +51,11 @@ SHORT_NUMBERS = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """Two connected peers, a topic nobody has used, and who else the row asked for."""
+    """Two peers, connected by one of them, a topic nobody has used, and who else the row asked for."""
 
     ours: Speaker
     theirs: Speaker
+    direction: Direction
     topic: str
     helpers: Sequence[Speaker] = ()
 
@@ -117,6 +120,32 @@ async def _refused(scene: Scene, sender: Speaker, receiver: Speaker) -> None:
         )
     await expect_silence(scene.topic, receiver, before)
     await expect_alive(receiver, sender)
+
+
+async def both_dial(scene: Scene) -> None:
+    """Both connect at the same time, which may leave two connections, and all messages arrive."""
+    await subscribe(scene.topic, scene.ours, scene.theirs)
+    await side_by_side(
+        partial(_dial, scene.ours, scene.theirs),
+        partial(_dial, scene.theirs, scene.ours),
+    )
+    await few_both_ways(scene)
+
+
+async def again(scene: Scene) -> None:
+    """They meet, lose the connection, and meet again in the same topic."""
+    pair = (scene.ours, scene.theirs)
+    dialer, listener = pair if scene.direction is Direction.OURS_DIALS else pair[::-1]
+    await few_both_ways(scene)
+    await dialer.call("disconnect", peer=listener.peer_id)
+    await wait_forgotten(scene.topic, dialer, listener)
+    await wait_forgotten(scene.topic, listener, dialer)
+    await _dial(dialer, listener)
+    await few_both_ways(scene)
+
+
+async def _dial(dialer: Speaker, listener: Speaker) -> None:
+    await dialer.call("connect", address=listener.address)
 
 
 async def theirs_leaves(scene: Scene) -> None:
@@ -262,6 +291,8 @@ class Row:
     helpers: tuple[Helper, ...] = ()
     key_types: tuple[str, ...] = ("ed25519",)
     directions: tuple[Direction, ...] = tuple(Direction)
+    connected: bool = True
+    """Whether the two are connected before the check begins."""
 
 
 PLAIN = (
@@ -273,6 +304,10 @@ PLAIN = (
     Row(name="ours unsigned, theirs strict: both refuse", check=both_refuse, ours=UNSIGNED),
     Row(name="floodsub: theirs knows nothing else", check=floodsub_both_ways, theirs=FLOODSUB),
     Row(name="floodsub: ours knows nothing else", check=floodsub_both_ways, ours=FLOODSUB),
+)
+CONNECTING = (
+    Row(name="both dial at once", check=both_dial, directions=(Direction.THEIRS_DIALS,), connected=False),
+    Row(name="connected again, same topic", check=again),
 )
 KEYS = (Row(name="publish 20 x 1 KiB both ways", check=few_both_ways, key_types=KEY_TYPES),)
 LEAVING = (
@@ -297,6 +332,6 @@ GOSSIP = (
         helpers=(Helper(options=STRICT, is_ours=True, knows_ours=False),),
     ),
 )
-LANES: Sequence[Sequence[Row]] = (PLAIN, KEYS, LEAVING, BACKOFFS, GOSSIP)
+LANES: Sequence[Sequence[Row]] = (PLAIN, CONNECTING, KEYS, LEAVING, BACKOFFS, GOSSIP)
 """Rows that share processes, one after the other; lanes run side by side."""
 ROWS = {row.name: row for lane in LANES for row in lane}

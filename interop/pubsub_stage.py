@@ -20,11 +20,6 @@ class Member(Speaker, Protocol):
     """A peer that can be connected to."""
 
     @property
-    def address(self) -> str:
-        """Where it listens, with its peer id."""
-        ...
-
-    @property
     def implementation(self) -> str:
         """What it calls itself."""
         ...
@@ -94,10 +89,12 @@ class Stage:
         scene = Scene(
             ours=ours,
             theirs=theirs,
+            direction=direction,
             topic=f"interop/{next(_topics)}",
             helpers=[await self._member(helper.options, is_ours=helper.is_ours, copy=1) for helper in row.helpers],
         )
-        await self._join(ours, theirs, direction, scene.topic)
+        if row.connected:
+            await self._join(ours, theirs, direction, scene.topic)
         for helper in row.helpers:
             await self._introduce(helper, ours, theirs, direction, scene.topic)
         return scene

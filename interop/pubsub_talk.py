@@ -7,12 +7,15 @@ from typing import Any, Protocol, TypeVar
 import trio
 
 from interop.matrix import CheckFailed, expect
+from interop.peer import PeerError
 
 KIB = 1024
 POLL_SECONDS = 0.05
 PATIENCE_SECONDS = 20.0
 SILENCE_SECONDS = 0.5
 """How long a message that must not be delivered is waited for, after it is known to have arrived."""
+FAILURES = (CheckFailed, PeerError, KeyError, TypeError, ValueError, AttributeError)
+"""What ends a row; those that are Python's own come of an answer that the contract does not know."""
 FAULTS = ("duplicates", "malformed", "wrong_author")
 
 _numbers = count()
@@ -32,9 +35,39 @@ class Speaker(Protocol):
         """Its peer id in base58."""
         ...
 
+    @property
+    def address(self) -> str:
+        """Where it listens, with its peer id."""
+        ...
+
     async def call(self, op: str, **arguments: object) -> dict[str, Any]:
         """Return the answer to one command; raises CommandFailed or NoAnswer."""
         ...
+
+
+def describe(failure: Exception) -> str:
+    """Return why a row failed."""
+    if isinstance(failure, CheckFailed | PeerError):
+        return str(failure)
+    return f"an answer the contract does not know: {failure!r}"
+
+
+async def side_by_side(*jobs: Callable[[], Awaitable[None]]) -> None:
+    """Do all at the same time. The first failure ends the others, and leaves as itself, not in a group."""
+    failures: list[Exception] = []
+    async with trio.open_nursery() as nursery:
+
+        async def do(job: Callable[[], Awaitable[None]]) -> None:
+            try:
+                await job()
+            except FAILURES as failure:
+                failures.append(failure)
+                nursery.cancel_scope.cancel()
+
+        for job in jobs:
+            nursery.start_soon(do, job)
+    if failures:
+        raise failures[0]
 
 
 async def until(what: str, ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool]) -> T:

@@ -119,13 +119,16 @@ class FakeMember:
         return await self._operations[op](**arguments)
 
     async def connect(self, address: str) -> dict[str, Any]:
+        if "dials nobody" in self._faults:
+            raise CommandFailed(f"{self.name}, connect: refused")
         other = self._world.members[address.rpartition("/")[2]]
         self._world.dials.append((self.name, other.name))
         self._world.links.add(frozenset((self.peer_id, other.peer_id)))
         return {"peer_id": other.peer_id}
 
     async def disconnect(self, peer: str) -> dict[str, Any]:
-        self._world.links.remove(frozenset((self.peer_id, peer)))
+        if "stays connected" not in self._faults:
+            self._world.links.remove(frozenset((self.peer_id, peer)))
         return {}
 
     async def ping(self, peer: str, count: int) -> dict[str, Any]:
@@ -192,6 +195,8 @@ class FakeMember:
         return {"total": len(got), "authors": dict(authors), **flaws}
 
     async def topic_peers(self, topic: str) -> dict[str, Any]:
+        if "tells nothing" in self._faults:
+            return {}
         members = self._world.members.values()
         return {"peers": [m.peer_id for m in members if self._world.linked(self, m) and topic in m.topics]}
 

@@ -25,6 +25,8 @@ FAULTS: dict[str, str] = {
     "ours unsigned, theirs strict: both refuse": "hangs up",
     "floodsub: theirs knows nothing else": "fails to publish",
     "floodsub: ours knows nothing else": "counts malformed",
+    "both dial at once": "dials nobody",
+    "connected again, same topic": "stays connected",
     "publish 20 x 1 KiB both ways": "loses 1024",
     "unsubscribe and again: theirs": "delivers after leaving",
     "unsubscribe and again: ours": "delivers after leaving",
@@ -44,7 +46,7 @@ async def run_cells(world: World, *limits: Limit, key_types: Sequence[str] = ("e
 async def test_well_behaved_pair_fills_every_cell(autojump_clock: MockClock) -> None:
     cells, versions = await run_pubsub(OURS, [THEIRS], ["ed25519", "rsa"], limits=(), start=World().start)
     assert [cell for cell in cells if cell.outcome is not Outcome.OK] == []
-    assert len({cell.place for cell in cells}) == (len(ROWS) + 1) * 2
+    assert len({cell.place for cell in cells}) == sum(len(row.directions) for row in ROWS.values()) + 2
     assert {cell.place.row for cell in cells if cell.place.key_type == "rsa"} == {"publish 20 x 1 KiB both ways"}
     assert versions == {"ours": "fake v1", "theirs": "fake v1"}
 
@@ -56,7 +58,7 @@ def test_every_row_has_a_fault() -> None:
 @pytest.mark.parametrize("row", FAULTS)
 async def test_a_fault_fails_its_row(autojump_clock: MockClock, row: str) -> None:
     cells = await run_cells(World(faults=frozenset({FAULTS[row]})))
-    assert [cell.outcome for cell in cells if cell.place.row == row] == [Outcome.FAILED] * 2
+    assert [cell.outcome for cell in cells if cell.place.row == row] == [Outcome.FAILED] * len(ROWS[row].directions)
 
 
 async def test_rows_end_when_a_peer_does_not_answer(autojump_clock: MockClock) -> None:
@@ -117,6 +119,8 @@ async def test_meshes_need_two_others(autojump_clock: MockClock) -> None:
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
+        ("dials nobody", "ours, connect: refused"),
+        ("tells nothing", "an answer the contract does not know: KeyError('peers')"),
         ("loses 1024", " received [499, 499, 499"),
         ("counts duplicates", "counts {'duplicates': 1}"),
         ("fails to publish", " could not publish: no"),
