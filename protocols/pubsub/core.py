@@ -103,15 +103,13 @@ class GossipCore:
 
     def stream_reopened(self, peer: PeerId) -> None:
         """Note that a peer began a new stream to us, whose first RPC may carry extensions again."""
-        state = self._state.peers.get(peer)
-        if state is not None:
+        if (state := self._state.peers.get(peer)) is not None:
             state.greeted = False
             state.extensions = None
 
     def set_record(self, peer: PeerId, record: bytes | None) -> None:
         """Keep the signed peer record of a peer, to be suggested with it where peer exchange is on."""
-        state = self._state.peers.get(peer)
-        if state is not None:
+        if (state := self._state.peers.get(peer)) is not None:
             state.record = record
 
     def add_direct(self, peer: PeerId) -> None:
@@ -236,6 +234,11 @@ class GossipCore:
         A message that was never given to `receive`, since it is not even well formed, charges its `source`.
         """
         self._verdicts.reject(message, reason, now)
+
+    def misbehaved(self, peer: PeerId, reason: str) -> None:
+        """Charge a peer with a breach of the protocol that the driver found (P7)."""
+        if (state := self._state.peers.get(peer)) is not None:
+            self._standing.penalise(state, 1, reason)
 
     def ignore(self, message: Message, reason: RejectReason, now: float) -> None:
         """Drop a message without blame; it may come again unless a validator has decided on it."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import trio
 
+from peerstack.stack.errors import RemoteProtocolError
 from peerstack.stack.host import Host
 from peerstack.stack.identity import PeerId
 
@@ -60,6 +61,9 @@ class Intake:
         try:
             for data in frames:
                 fresh += self._look_at(link.peer, decode_rpc(data, self._config.limits), now)
+        except RemoteProtocolError:
+            self._core.misbehaved(link.peer, "what it sent was no RPC")
+            raise
         finally:
             # Whatever the last frame is, those before it count.
             self._switchboard.flush()
@@ -179,6 +183,7 @@ class Intake:
         self.rejected[reason] += 1
         self._core.reject(message, reason, now)
         if message.source is not None:
+            self._switchboard.blame(message.source, reason)
             self._host.events.notify(MessageRejected(message.source, message.topic, reason))
 
     def _ignore(self, message: Message, reason: RejectReason, now: float) -> None:

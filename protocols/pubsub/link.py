@@ -37,6 +37,8 @@ class Link:
         """What the peer subscribes to, kept while our stream is reopened: on its own it has said so already."""
         self.forward_dropped = 0
         """Messages not passed on, since the queue was full."""
+        self.offence = ""
+        """The last thing it did wrong."""
         self.inbound: list[Stream] = []
         """The peer's streams, the oldest first."""
         self._config = config

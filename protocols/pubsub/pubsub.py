@@ -270,6 +270,7 @@ class Pubsub:
             topics={name: tuple(str(peer) for peer in self._core.mesh(name)) for name in self._topics},
             rejected=dict(self._intake.rejected),
             ignored=dict(self._intake.ignored),
+            dropped=dict(self._switchboard.dropped),
             malformed=self._malformed,
             counts=self._core.counts(),
             entries_received=self._intake.entries.as_dict(),
@@ -278,7 +279,8 @@ class Pubsub:
 
     def _peer_statistics(self, link: Link) -> PeerStatistics:
         queue = link.queue
-        return PeerStatistics(link.protocol, len(queue), queue.size, link.forward_dropped, self.score(link.peer))
+        score = self.score(link.peer)
+        return PeerStatistics(link.protocol, len(queue), queue.size, link.forward_dropped, score, link.offence)
 
     # ---- running
 

@@ -17,6 +17,8 @@ class PeerStatistics:
     forward_dropped: int
     """Messages of others that were not passed on to it, since its queue was full."""
     score: float
+    offence: str = ""
+    """The last thing it did wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class PubsubStatistics:
     """Messages that were not valid, by reason."""
     ignored: Mapping[str, int]
     """Messages that were dropped without blame, by reason."""
+    dropped: Mapping[str, str]
+    """The peers disconnected lately for what they did, and why."""
     malformed: int
     """Streams reset for what was no RPC."""
     counts: Mapping[str, int]

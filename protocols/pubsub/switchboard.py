@@ -17,7 +17,7 @@ from peerstack.stack.host import Host
 from peerstack.stack.identity import PeerId
 
 from .core import GossipCore
-from .core_events import CoreEvent, Outgoing, PeersSuggested, ShouldDisconnect, Version
+from .core_events import CoreEvent, Misbehaved, Outgoing, PeersSuggested, ShouldDisconnect, Version
 from .entries import Entries
 from .events import ForwardDropped, PeerDropped, PubsubPeerAdded, PubsubPeerRemoved
 from .introductions import Introductions
@@ -51,6 +51,9 @@ RETRIES: Final = (0.5, 2.0, 8.0)
 STEADY: Final = 60.0
 """Seconds after which a link that broke counts as new, with all its tries."""
 
+MAX_DROPPED: Final = 100
+"""Peers whose disconnecting is remembered."""
+
 Hello = Callable[[], list[bytes]]
 
 
@@ -78,6 +81,8 @@ class Switchboard:
         self._links: dict[PeerId, Link] = {}
         self.protocols = [FLOODSUB] if config.gossip.floodsub_only else list(VERSIONS)
         """What we offer, the newest first."""
+        self.dropped: dict[str, str] = {}
+        """The peers disconnected lately for what they did, and why."""
         self.entries = Entries()
         """What was queued for peers, and of messages what was sent."""
 
@@ -206,13 +211,26 @@ class Switchboard:
     def _act(self, event: CoreEvent) -> None:
         match event:
             case ShouldDisconnect(peer=peer, reason=reason):
+                self.dropped.pop(str(peer), None)
+                self.dropped[str(peer)] = reason
+                if len(self.dropped) > MAX_DROPPED:
+                    del self.dropped[next(iter(self.dropped))]
                 self._host.events.notify(PeerDropped(peer, reason))
                 self._nursery.start_soon(self._host.disconnect, peer)
             case PeersSuggested(peers=peers):
                 self._introductions.suggest(peers)
+            case Misbehaved(peer=peer, reason=reason):
+                self.blame(peer, reason)
+                self._host.events.notify(event)
             case _:
                 self._host.events.notify(event)
         self._on_event(event)
+
+    def blame(self, peer: PeerId, offence: str) -> None:
+        """Note the last thing a peer did wrong."""
+        link = self._links.get(peer)
+        if link is not None:
+            link.offence = offence
 
     def _queue(self, link: Link, outgoing: Outgoing) -> None:
         self.entries.count_control(outgoing)
