@@ -7,6 +7,7 @@ from .deterministic import run_deterministic, seed_scheduler
 from .identities import seeded_identity
 from .link import LinkConditions, OnLoss
 from .muxer_checks import check_muxer
+from .native_checks import check_transport
 from .network import SimulatedNetwork, SimulatedNode
 from .observers import RecordingObserver
 from .pipe_checks import check_pipe
@@ -31,6 +32,7 @@ __all__ = [
     "check_pipe",
     "check_security",
     "check_stream_transport",
+    "check_transport",
     "connection_infos",
     "memory_pipe_pair",
     "muxed_pair",

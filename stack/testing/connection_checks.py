@@ -1,4 +1,4 @@
-"""The conformance suite for stream muxers: how connections end."""
+"""The conformance suite for connections with streams, of muxers and native transports: how connections end."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ import trio.testing
 from ..errors import ConnectionLost, RemoteProtocolError
 from ..memory import MemoryPipe, memory_pipe_pair
 from .checks import clog, raising, receive_until_end, require, run_checks, some_bytes
-from .connections import MuxerSubject, Side, connection_infos, open_pair
+from .connections import ConnectionEnd, ConnectionSubject, MuxerSubject, Side, connection_infos, open_pair
 from .plain import PlainChannel
 
 
-async def check_connections(subject: MuxerSubject) -> None:
-    """Check the connections of a muxer."""
+async def check_connections(subject: ConnectionSubject) -> None:
+    """Check the connections of a muxer or a native transport."""
     await run_checks(_CHECKS, subject, settle=subject.settle)
 
 
-async def _goodbye(subject: MuxerSubject) -> None:
+async def check_broken_pipes(subject: MuxerSubject) -> None:
+    """Check what a muxer makes of a pipe that breaks, ends, or brings garbage."""
+    await run_checks(_PIPE_CHECKS, subject, settle=subject.settle)
+
+
+async def _goodbye(subject: ConnectionSubject) -> None:
     """A close without open streams ends `run` well on both sides."""
     for closer in (0, 1):
         async with subject.sides() as sides:
@@ -36,7 +41,7 @@ async def _goodbye(subject: MuxerSubject) -> None:
                 await _expect_gone(side)
 
 
-async def _close_wakes(subject: MuxerSubject) -> None:
+async def _close_wakes(subject: ConnectionSubject) -> None:
     """A close breaks all streams and wakes every waiter, on both sides."""
     for closer in (0, 1):
         async with subject.sides() as sides, trio.open_nursery() as nursery:
@@ -85,7 +90,7 @@ async def _garbage(subject: MuxerSubject) -> None:
             require(expected, f"run ended with {side.failure!r} after garbage")
 
 
-async def _cancelled_run(subject: MuxerSubject) -> None:
+async def _cancelled_run(subject: ConnectionSubject) -> None:
     """Cancelling `run` breaks the streams, and closes the wire for the other side."""
     async with subject.sides() as (near, far):
         stream, accepted = await open_pair(near.connection, far.connection)
@@ -98,7 +103,7 @@ async def _cancelled_run(subject: MuxerSubject) -> None:
         await _expect_gone(near)
 
 
-async def _cancelled_close(subject: MuxerSubject) -> None:
+async def _cancelled_close(subject: ConnectionSubject) -> None:
     """A close that is cancelled closes all the same."""
     async with subject.sides() as sides:
         await open_pair(sides[0].connection, sides[1].connection)
@@ -110,7 +115,7 @@ async def _cancelled_close(subject: MuxerSubject) -> None:
             await _expect_gone(side)
 
 
-async def _finished_streams_survive(subject: MuxerSubject) -> None:
+async def _finished_streams_survive(subject: ConnectionSubject) -> None:
     """Bytes that arrived before an orderly close can still be read, or the stream says that it is broken."""
     async with subject.sides() as (near, far):
         stream, accepted = await open_pair(near.connection, far.connection)
@@ -126,7 +131,7 @@ async def _finished_streams_survive(subject: MuxerSubject) -> None:
         require(got == b"last words", f"{got!r} was read as if the stream had ended well")
 
 
-async def _round_trip_time(subject: MuxerSubject) -> None:
+async def _round_trip_time(subject: ConnectionSubject) -> None:
     """`rtt` is unknown or a number of seconds, never less than zero."""
     async with subject.sides() as sides:
         await open_pair(sides[0].connection, sides[1].connection)
@@ -136,7 +141,9 @@ async def _round_trip_time(subject: MuxerSubject) -> None:
             require(rtt is None or rtt >= 0, f"rtt is {rtt}")
 
 
-async def _start_waiters(nursery: trio.Nursery, subject: MuxerSubject, sides: tuple[Side, Side]) -> None:
+async def _start_waiters(
+    nursery: trio.Nursery, subject: ConnectionSubject, sides: tuple[ConnectionEnd, ConnectionEnd]
+) -> None:
     """Start tasks that wait in every way a connection knows, and that must all be woken by its end."""
     near, far = sides
     silent = await open_pair(near.connection, far.connection)
@@ -158,7 +165,7 @@ async def _expect_broken(what: str, operation: Callable[[], Awaitable[object]]) 
             await operation()
 
 
-async def _expect_gone(side: Side) -> None:
+async def _expect_gone(side: ConnectionEnd) -> None:
     with raising("open_stream on a connection that is gone", ConnectionLost):
         await side.connection.open_stream()
     with raising("accept_stream on a connection that is gone", ConnectionLost):
@@ -186,12 +193,10 @@ async def _against_raw(subject: MuxerSubject) -> AsyncIterator[tuple[Side, Memor
         nursery.cancel_scope.cancel()
 
 
+_PIPE_CHECKS = (_wire_lost, _end_without_goodbye, _garbage)
 _CHECKS = (
     _goodbye,
     _close_wakes,
-    _wire_lost,
-    _end_without_goodbye,
-    _garbage,
     _cancelled_run,
     _cancelled_close,
     _finished_streams_survive,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import trio
 
@@ -42,19 +42,17 @@ def connection_infos(muxer: str = "") -> tuple[ConnectionInfo, ConnectionInfo]:
 
 
 @dataclass(slots=True)
-class Side:
+class ConnectionEnd:
     """One end of a connection under test."""
 
     connection: MuxedConnection
-    pipe: MemoryPipe
-    closed_streams: list[Stream] = field(default_factory=list)
+    closed_streams: list[Stream] = field(default_factory=list, kw_only=True)
     """Streams that `on_stream_closed` told of."""
-    ended: trio.Event = field(default_factory=trio.Event)
+    ended: trio.Event = field(default_factory=trio.Event, kw_only=True)
     """Set when `run` is over."""
-    failure: StackError | None = None
+    failure: StackError | None = field(default=None, kw_only=True)
     """What `run` raised."""
-
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope, kw_only=True)
     """What `run` runs in."""
 
     async def run(self) -> None:
@@ -67,6 +65,30 @@ class Side:
             self.failure = error
         finally:
             self.ended.set()
+
+
+@dataclass(slots=True)
+class Side(ConnectionEnd):
+    """One end of a connection over a pipe in memory."""
+
+    pipe: MemoryPipe
+
+
+class ConnectionSubject(Protocol):
+    """What the checks of streams and connections work on: anything that makes pairs of running connections."""
+
+    @property
+    def settle(self) -> float:
+        """Seconds without progress that make a stream count as clogged."""
+        ...
+
+    def sides(self) -> AbstractAsyncContextManager[tuple[ConnectionEnd, ConnectionEnd]]:
+        """Run two connections."""
+        ...
+
+    def streams(self) -> AbstractAsyncContextManager[StreamPair]:
+        """Run two connections with one stream between them."""
+        ...
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..abc import Muxer
 from ..memory import DEFAULT_CAPACITY
-from .connection_checks import check_connections
+from .connection_checks import check_broken_pipes, check_connections
 from .connections import MuxerSubject
 from .stream_checks import check_streams
 
@@ -23,3 +23,4 @@ async def check_muxer(
     subject = MuxerSubject(make_muxer, capacity, settle)
     await check_streams(subject)
     await check_connections(subject)
+    await check_broken_pipes(subject)

@@ -1,4 +1,4 @@
-"""The conformance suite for stream muxers: the streams."""
+"""The conformance suite for connections with streams, of muxers and native transports: the streams."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from .checks import (
     some_bytes,
     transfer,
 )
-from .connections import MuxerSubject, StreamPair, open_pair
+from .connections import ConnectionSubject, StreamPair, open_pair
 
 
-async def check_streams(subject: MuxerSubject) -> None:
-    """Check the streams of a muxer."""
+async def check_streams(subject: ConnectionSubject) -> None:
+    """Check the streams of a muxer or a native transport."""
     await run_checks(_CHECKS, subject, settle=subject.settle)
 
 
-async def _both_sides_open(subject: MuxerSubject) -> None:
+async def _both_sides_open(subject: ConnectionSubject) -> None:
     """Either side can open streams, bytes go both ways, and a stream knows its connection."""
     async with subject.sides() as (near, far):
         for opener, acceptor in ((near.connection, far.connection), (far.connection, near.connection)):
@@ -42,7 +42,7 @@ async def _both_sides_open(subject: MuxerSubject) -> None:
                 await accepted.aclose()
 
 
-async def _trio_suite(subject: MuxerSubject) -> None:
+async def _trio_suite(subject: ConnectionSubject) -> None:
     """Streams pass trio's own suite for half-closeable streams."""
     async with subject.sides() as (near, far):
 
@@ -58,7 +58,7 @@ async def _trio_suite(subject: MuxerSubject) -> None:
         await trio.testing.check_half_closeable_stream(make, make_clogged)
 
 
-async def _half_close(subject: MuxerSubject) -> None:
+async def _half_close(subject: ConnectionSubject) -> None:
     """After send_eof of one side the other can go on, and its end arrives after its bytes."""
     for swapped in (False, True):
         async with subject.streams() as pair:
@@ -72,7 +72,7 @@ async def _half_close(subject: MuxerSubject) -> None:
             require(await one.receive_some() == b"", "the end did not last")
 
 
-async def _handler_closes(subject: MuxerSubject) -> None:
+async def _handler_closes(subject: ConnectionSubject) -> None:
     """A side that answers and closes at once is heard to the end."""
     async with subject.streams() as (stream, accepted):
         answer = some_bytes(100_000)
@@ -90,7 +90,7 @@ async def _handler_closes(subject: MuxerSubject) -> None:
         await stream.aclose()
 
 
-async def _reset(subject: MuxerSubject) -> None:
+async def _reset(subject: ConnectionSubject) -> None:
     """A reset reaches the other side as StreamReset with remote=True, in both directions; repeating it is harmless."""
     async with subject.streams() as (stream, accepted):
 
@@ -114,7 +114,7 @@ async def _reset(subject: MuxerSubject) -> None:
         stream.reset()
 
 
-async def _reset_wakes(subject: MuxerSubject) -> None:
+async def _reset_wakes(subject: ConnectionSubject) -> None:
     """A reset wakes tasks that wait on the stream, on both sides: to send, and to receive."""
 
     async def expect_broken(operation: Callable[[], Awaitable[object]]) -> None:
@@ -136,7 +136,7 @@ async def _reset_wakes(subject: MuxerSubject) -> None:
         stream.reset()
 
 
-async def _many(subject: MuxerSubject) -> None:
+async def _many(subject: ConnectionSubject) -> None:
     """Two hundred streams at once, opened from both sides, do not mix."""
 
     async def echo(connection: MuxedConnection, count: int) -> None:
@@ -164,7 +164,7 @@ async def _many(subject: MuxerSubject) -> None:
             require(told == 200, f"on_stream_closed was called {told} times for 200 streams")
 
 
-async def _stalled_reader(subject: MuxerSubject) -> None:
+async def _stalled_reader(subject: ConnectionSubject) -> None:
     """A stream that nobody reads stalls its own sender only, and loses nothing."""
     data = some_bytes(3_000_000)
     async with subject.sides() as (near, far):
@@ -187,7 +187,7 @@ async def _stalled_reader(subject: MuxerSubject) -> None:
                 require(await receive_exactly(slow_reader, len(data)) == data, "the stalled stream lost bytes")
 
 
-async def _cancelled_send(subject: MuxerSubject) -> None:
+async def _cancelled_send(subject: ConnectionSubject) -> None:
     """A send that is cancelled leaves a prefix on the stream, and the stream and the connection in order."""
     data = some_bytes(20_000_000)
     async with subject.sides() as (near, far):
@@ -208,7 +208,7 @@ async def _cancelled_send(subject: MuxerSubject) -> None:
         require(data.startswith(got[: -len(b"marker")]), "the cancelled send left other bytes than a prefix")
 
 
-async def _cancelled_at_each_step(subject: MuxerSubject) -> None:
+async def _cancelled_at_each_step(subject: ConnectionSubject) -> None:
     """Opening, sending, accepting and receiving can be cancelled at any step without loss or leak."""
     async with subject.sides() as (near, far):
         received: list[bytes | bytearray] = []
@@ -236,7 +236,7 @@ async def _cancelled_at_each_step(subject: MuxerSubject) -> None:
             require(side.connection.stream_count == 0, f"{side.connection.stream_count} streams leaked")
 
 
-async def _cancelled_accept(subject: MuxerSubject) -> None:
+async def _cancelled_accept(subject: ConnectionSubject) -> None:
     """An accept cancelled at any step loses no stream."""
     accepted: list[Stream] = []
     async with subject.sides() as (near, far):
@@ -258,7 +258,7 @@ async def _cancelled_accept(subject: MuxerSubject) -> None:
         await cancel_at_each_step(accept, accept_again)
 
 
-async def _cancelled_close(subject: MuxerSubject) -> None:
+async def _cancelled_close(subject: ConnectionSubject) -> None:
     """A close that is cancelled closes all the same: the other side gets the bytes, then the end."""
     async with subject.streams() as (stream, accepted):
         await stream.send_all(b"last words")
@@ -270,7 +270,7 @@ async def _cancelled_close(subject: MuxerSubject) -> None:
             await stream.send_all(b"x")
 
 
-async def _unread(subject: MuxerSubject) -> None:
+async def _unread(subject: ConnectionSubject) -> None:
     """What was given back comes first, before the rest and before the end."""
     async with subject.streams() as (stream, accepted):
         await stream.send_all(b"abcdef")

@@ -1,0 +1,248 @@
+"""The conformance suite for transports that bring security and streams of their own, such as QUIC."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import trio
+import trio.testing
+from multiaddr import Multiaddr
+
+from ..abc import Direction, Incoming, Listener, MuxedConnection, Transport
+from ..background import open_background
+from ..errors import PeerIdMismatch, StackError
+from ..identity import Identity
+from ..report import Attempt
+from .checks import cancel_at_each_step, raising, require, run_checks, some_bytes, transfer
+from .connection_checks import check_connections
+from .connections import ConnectionEnd, StreamPair, open_pair
+from .stream_checks import check_streams
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    dialer: Transport
+    listener: Transport
+    dialing: Identity
+    listening: Identity
+    address: Multiaddr
+    settle: float
+
+    @asynccontextmanager
+    async def bound(self) -> AsyncIterator[Listener]:
+        async with await self.listener.listen(self.address) as listener:
+            yield listener
+
+    async def dial(self, listener: Listener, peer: Identity | None = None) -> MuxedConnection:
+        attempt = Attempt(str(listener.address), trio.current_time())
+        return await self.dialer.dial(listener.address, (peer or self.listening).peer_id, attempt)
+
+    async def pair(self, listener: Listener) -> tuple[ConnectionEnd, ConnectionEnd]:
+        """Dial and accept; neither end runs yet."""
+        accepted: list[MuxedConnection] = []
+
+        async def accept() -> None:
+            accepted.append(await (await listener.accept()).upgrade())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accept)
+            dialed = await self.dial(listener)
+        return ConnectionEnd(dialed), ConnectionEnd(accepted[0])
+
+    @asynccontextmanager
+    async def sides(self) -> AsyncIterator[tuple[ConnectionEnd, ConnectionEnd]]:
+        """Run two connections."""
+        async with self.bound() as listener, open_background() as nursery:
+            sides = await self.pair(listener)
+            for side in sides:
+                nursery.start_soon(side.run)
+            yield sides
+
+    @asynccontextmanager
+    async def streams(self) -> AsyncIterator[StreamPair]:
+        """Run two connections with one stream between them."""
+        async with self.sides() as (near, far):
+            yield await open_pair(near.connection, far.connection)
+
+
+async def check_transport(
+    make_transport: Callable[[Identity], Transport], listen_address: Multiaddr, *, settle: float = 0.05
+) -> None:
+    """Check a transport of authenticated connections with streams. Raises `AssertionError`.
+
+    `make_transport` is called twice, with the identity of the side that dials, then of the side that listens.
+    `listen_address` must leave the choice of port to the transport. `settle` is how many seconds without progress make
+    a stream count as clogged.
+    """
+    dialing, listening = Identity.generate(), Identity.generate()
+    subject = _Subject(make_transport(dialing), make_transport(listening), dialing, listening, listen_address, settle)
+    await run_checks(_CHECKS, subject, settle=settle)
+    await check_streams(subject)
+    await check_connections(subject)
+
+
+async def _who_and_where(subject: _Subject) -> None:
+    """Both ends know who and where the other is, and the listener its real address."""
+    require(subject.listener.can_listen(subject.address), f"can_listen({subject.address}) is False")
+    async with subject.bound() as listener:
+        require(listener.address != subject.address, f"the listener still has {listener.address}")
+        require(subject.dialer.can_dial(listener.address), f"can_dial({listener.address}) is False")
+        near, far = (end.connection for end in await subject.pair(listener))
+        for connection, peer, direction in (
+            (near, subject.listening, Direction.OUTBOUND),
+            (far, subject.dialing, Direction.INBOUND),
+        ):
+            info = connection.info
+            require(info.remote_peer == peer.peer_id, f"{info.remote_peer} is another peer")
+            require(info.remote_public_key == peer.public_key, "the public key is another peer's")
+            require(info.direction is direction, f"the direction is {info.direction}")
+            require(info.security and info.muxer, "security and muxer have no names")
+            require(not connection.closed, "a new connection is closed")
+        require(near.info.remote_address == listener.address, f"the dialed address is {near.info.remote_address}")
+        same = far.info.remote_address.value_for_protocol("udp") == near.info.local_address.value_for_protocol("udp")
+        require(same, f"the listener sees {far.info.remote_address}, the dialer has {near.info.local_address}")
+        await near.aclose()
+        await far.aclose()
+    foreign = Multiaddr("/ip4/127.0.0.1/tcp/1")
+    require(not subject.dialer.can_dial(foreign), f"can_dial({foreign}) is True")
+    require(not subject.listener.can_listen(foreign), f"can_listen({foreign}) is True")
+
+
+async def _several(subject: _Subject) -> None:
+    """A listener accepts several connections at once, and they do not mix."""
+    async with subject.bound() as listener, open_background() as nursery:
+        pairs = [await subject.pair(listener) for _ in range(8)]
+        for pair in pairs:
+            for end in pair:
+                nursery.start_soon(end.run)
+        streams = [await open_pair(near.connection, far.connection) for near, far in pairs]
+        for seed, (stream, accepted) in enumerate(streams):
+            await transfer(stream, accepted, some_bytes(10_000, seed))
+        for near, _ in pairs:
+            await near.connection.aclose()
+        for _, far in pairs:
+            await far.ended.wait()
+
+
+async def _other_peer(subject: _Subject) -> None:
+    """A dial that finds another peer than the expected one raises PeerIdMismatch, and the listener lives on."""
+    async with subject.bound() as listener, open_background() as nursery:
+        nursery.start_soon(_upgrade_all, listener)
+        expected = Identity.generate()
+        try:
+            await subject.dial(listener, expected)
+        except PeerIdMismatch as error:
+            named = error.expected == expected.peer_id and error.actual == subject.listening.peer_id
+            require(named, f"PeerIdMismatch names {error.expected} and {error.actual}")
+        else:
+            raise AssertionError("a connection to another peer was made")
+        await (await subject.dial(listener)).aclose()
+
+
+async def _refused(subject: _Subject) -> None:
+    """A connection that the listener refuses is a failed dial, and the next may succeed."""
+    async with subject.bound() as listener:
+
+        async def refuse() -> None:
+            await (await listener.accept()).refuse()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(refuse)
+            with raising("a dial that is refused", OSError, StackError, trio.TooSlowError):
+                await subject.dial(listener)
+        for end in await subject.pair(listener):
+            await end.connection.aclose()
+
+
+async def _listener_close(subject: _Subject) -> None:
+    """Closing a listener wakes who accepts, can be repeated, and leaves its connections alone."""
+    async with subject.bound() as listener, open_background() as nursery:
+        near, far = await subject.pair(listener)
+        for end in (near, far):
+            nursery.start_soon(end.run)
+        async with trio.open_nursery() as waiting:
+
+            async def expect_closed() -> None:
+                with raising("accept on a listener that is closed meanwhile", trio.ClosedResourceError):
+                    await listener.accept()
+
+            waiting.start_soon(expect_closed)
+            await trio.testing.wait_all_tasks_blocked()
+            await listener.aclose()
+        await listener.aclose()
+        with raising("accept on a closed listener", trio.ClosedResourceError):
+            await listener.accept()
+        stream, accepted = await open_pair(near.connection, far.connection)
+        await transfer(stream, accepted, b"still here")
+
+
+async def _in_use(subject: _Subject) -> None:
+    """Listening twice on one address raises OSError with EADDRINUSE; after a close it is free again."""
+    async with subject.bound() as listener:
+        try:
+            async with await subject.listener.listen(listener.address):
+                pass
+        except OSError as error:
+            require(error.errno == errno.EADDRINUSE, f"the error is {error!r}")
+        else:
+            raise AssertionError(f"{listener.address} could be bound twice")
+    async with await subject.listener.listen(listener.address) as again:
+        require(again.address == listener.address, "the freed address could not be bound again")
+
+
+async def _cancelled_dial(subject: _Subject) -> None:
+    """A dial cancelled at any step leaves the listener able to serve the next."""
+    async with subject.bound() as listener, open_background() as nursery:
+        nursery.start_soon(_upgrade_all, listener)
+
+        async def dial() -> None:
+            await (await subject.dial(listener)).aclose()
+
+        await cancel_at_each_step(dial, dial)
+
+
+async def _cancelled_accept(subject: _Subject) -> None:
+    """An accept cancelled at any step loses no connection."""
+    accepted: list[Incoming] = []
+    async with subject.bound() as listener, open_background() as nursery:
+
+        async def dial() -> None:
+            await (await subject.dial(listener)).aclose()
+
+        async def accept() -> None:
+            accepted.append(await listener.accept())
+
+        async def accept_again() -> None:
+            if not accepted:
+                await accept()
+            await (await accepted.pop().upgrade()).aclose()
+            nursery.start_soon(dial)
+
+        nursery.start_soon(dial)
+        await cancel_at_each_step(accept, accept_again)
+        await (await (await listener.accept()).upgrade()).aclose()
+
+
+async def _upgrade_all(listener: Listener) -> None:
+    async def serve(incoming: Incoming) -> None:
+        with suppress(StackError):
+            await (await incoming.upgrade()).run()
+
+    async with trio.open_nursery() as nursery:
+        while True:
+            nursery.start_soon(serve, await listener.accept())
+
+
+_CHECKS: tuple[Callable[[_Subject], Awaitable[None]], ...] = (
+    _who_and_where,
+    _several,
+    _other_peer,
+    _refused,
+    _listener_close,
+    _in_use,
+    _cancelled_dial,
+    _cancelled_accept,
+)

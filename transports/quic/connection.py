@@ -1,0 +1,420 @@
+"""A QUIC connection: the engine driven by trio; callers change the engine and go on, one task keeps time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, assert_never
+
+import trio
+
+from peerstack.stack.abc import ConnectionInfo, Direction, MuxedConnection
+from peerstack.stack.background import Waiter, open_background
+from peerstack.stack.codes import StreamCode
+from peerstack.stack.errors import ConnectionLost, StackError
+
+from .address import quic_address
+from .config import QuicConfig
+from .interface import (
+    DataReceived,
+    Ended,
+    Engine,
+    Event,
+    HandshakeCompleted,
+    ResetReceived,
+    RouteAdded,
+    RouteRemoved,
+    SocketAddress,
+    StopReceived,
+)
+from .stream import QuicStream
+
+if TYPE_CHECKING:
+    from .endpoint import Endpoint
+
+CLOSE_LINGER = 0.25
+"""Seconds given to what finished streams have sent to arrive: the goodbye of QUIC discards what is under way."""
+SHORTEST_SLEEP = 0.0005
+"""Seconds between two looks at the clock, whatever the engine says."""
+_MANY_CLOSED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """A snapshot of one connection."""
+
+    streams: int
+    rtt: float | None
+
+
+class QuicConnection(MuxedConnection):
+    """Many streams in one QUIC connection."""
+
+    def __init__(self, endpoint: Endpoint, engine: Engine, config: QuicConfig) -> None:
+        """The connection belongs to the endpoint from the start; `run`, `aclose` or `abandon` must follow."""
+        self.on_stream_closed = None
+        self._endpoint = endpoint
+        self._engine = engine
+        self._config = config
+        self._streams: dict[int, QuicStream] = {}
+        self._accepted: deque[QuicStream] = deque()
+        self._acceptable = trio.lowlevel.ParkingLot()
+        self._openable = trio.lowlevel.ParkingLot()
+        self._changed = trio.lowlevel.ParkingLot()
+        self._stalled: dict[int, Waiter] = {}
+        self._closing: set[int] = set()
+        """Streams that were closed, and whose last bytes may be under way."""
+        self._alarm: trio.CancelScope | None = None
+        self._not_before = self._heard = self._asked = trio.current_time()
+        self._connected = False
+        self._ran = False
+        self._failure: StackError | None = None
+        endpoint.add(self, engine.connection_id)
+
+    # ---- handshake
+
+    @asynccontextmanager
+    async def driven(self) -> AsyncIterator[None]:
+        """Move datagrams while the block runs, for handshakes."""
+        async with open_background() as nursery:
+            nursery.start_soon(self._drive)
+            yield
+
+    async def wait_answered(self) -> None:
+        """Wait for the first sign of the peer. Raises what ended the connection."""
+        self._pump()
+        while self._failure is None and not self._engine.answered:
+            await self._changed.park()
+        self._check_alive()
+
+    async def wait_connected(self, direction: Direction) -> None:
+        """Wait until the peer is authenticated, and know then who it is. Raises what ended the connection."""
+        while self._failure is None and not self._connected:
+            await self._changed.park()
+        self._check_alive()
+        key, remote = self._engine.peer_key, self._engine.peer_address
+        assert key is not None
+        assert remote is not None
+        self.info = ConnectionInfo(
+            remote_peer=key.peer_id,
+            remote_public_key=key,
+            local_address=quic_address(self._endpoint.address_towards(remote)),
+            remote_address=quic_address(remote),
+            direction=direction,
+            security="tls",
+            muxer="quic",
+        )
+
+    def abandon(self) -> None:
+        """Give up at once, for handshakes that failed."""
+        self._end(ConnectionLost("the connection was given up"))
+
+    def _check_alive(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    # ---- MuxedConnection
+
+    async def run(self) -> None:
+        """Move datagrams until the connection ends; see `abc.MuxedConnection.run`."""
+        if self._ran:
+            raise trio.ClosedResourceError("this connection has run already")
+        self._ran = True
+        try:
+            await self._drive()
+        finally:
+            self._end(ConnectionLost("the connection was closed"))
+        if not isinstance(self._failure, _Goodbye):
+            self._check_alive()
+
+    async def open_stream(self) -> QuicStream:
+        """Open a stream; it reaches the peer with the first bytes sent on it."""
+        await trio.lowlevel.checkpoint()
+        while not self.closed and not self._engine.can_open:
+            await self._openable.park()
+        if self.closed:
+            raise self._lost()
+        stream_id = self._engine.open_stream()
+        stream = self._streams[stream_id] = QuicStream(self, stream_id)
+        if self._engine.can_open:
+            self._openable.unpark()
+        return stream
+
+    async def accept_stream(self) -> QuicStream:
+        """Wait for the next stream the peer opens."""
+        await trio.lowlevel.checkpoint()
+        while not self._accepted:
+            if self._failure is not None:
+                raise self._lost()
+            await self._acceptable.park()
+        return self._accepted.popleft()
+
+    async def aclose(self) -> None:
+        """Let what finished streams sent arrive, for a moment, and say goodbye."""
+        try:
+            if self._alarm is not None:
+                with trio.move_on_after(CLOSE_LINGER):
+                    while self._failure is None and self._under_way():
+                        await self._changed.park()
+        finally:
+            self._end(_Goodbye("this side closed the connection"))
+        await trio.lowlevel.checkpoint()
+
+    def _under_way(self) -> bool:
+        self._closing = {stream_id for stream_id in self._closing if self._engine.unacknowledged(stream_id)}
+        return bool(self._closing)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is over."""
+        return self._failure is not None
+
+    @property
+    def rtt(self) -> float | None:
+        """The smoothed round-trip time in seconds."""
+        return self._engine.rtt
+
+    @property
+    def stream_count(self) -> int:
+        """Streams open in either direction."""
+        return len(self._streams)
+
+    def statistics(self) -> Statistics:
+        """Return a snapshot."""
+        return Statistics(len(self._streams), self._engine.rtt)
+
+    # ---- called by streams
+
+    def send_room(self, stream_id: int) -> int:
+        """Return how many bytes the stream may queue now."""
+        return self._room(stream_id, self._queued())
+
+    def _queued(self) -> int:
+        """Count what all streams have queued; 0 while they are so few that it can not be too much."""
+        config = self._config
+        if len(self._streams) * config.send_buffer <= config.connection_send_buffer:
+            return 0
+        return sum(config.send_buffer - self._engine.send_room(stream_id) for stream_id in self._streams)
+
+    def _room(self, stream_id: int, queued: int) -> int:
+        room, config = self._engine.send_room(stream_id), self._config
+        if queued < config.connection_send_buffer:
+            return room
+        return config.least_send_buffer - (config.send_buffer - room)
+
+    def wake_when_there_is_room(self, stream_id: int, sender: Waiter) -> None:
+        """Wake the sender once the peer has acknowledged enough."""
+        self._stalled[stream_id] = sender
+
+    def send_data(self, stream_id: int, data: memoryview) -> None:
+        """Queue bytes, and send what the network takes."""
+        self._engine.write(stream_id, data)
+        self._pump()
+
+    def send_eof(self, stream_id: int) -> None:
+        """End our direction of a stream."""
+        self._engine.write(stream_id, b"", end=True)
+        self._closing.add(stream_id)
+        self._pump()
+
+    def close_stream(self, stream_id: int, *, finish: bool) -> None:
+        """End our direction of a stream if that is to be done, and stop listening."""
+        if self._failure is None:
+            if finish:
+                self._engine.write(stream_id, b"", end=True)
+                self._closing.add(stream_id)
+            self._engine.stop(stream_id, StreamCode.NONE)
+            self._pump()
+        self.stream_done(stream_id)
+
+    def reset_stream(self, stream_id: int, code: int) -> None:
+        """Abort a stream."""
+        if self._failure is None and stream_id in self._streams:
+            self._engine.reset(stream_id, code)
+            self._engine.stop(stream_id, code)
+            self._pump()
+        self.stream_done(stream_id)
+
+    def stream_done(self, stream_id: int) -> None:
+        """Forget a stream on which nothing more can happen, and tell."""
+        stream = self._streams.pop(stream_id, None)
+        if stream is None:
+            return
+        if self._failure is None:
+            self._engine.stop(stream_id, StreamCode.NONE)  # it was read to the end: this settles its window
+        if len(self._closing) > _MANY_CLOSED:
+            self._under_way()
+        if self.on_stream_closed is not None:
+            self.on_stream_closed(stream)
+
+    def consumed(self, stream_id: int, size: int) -> None:
+        """Note that the application took bytes."""
+        if self._engine.consumed(stream_id, size, trio.current_time()) and self._failure is None:
+            self._pump()
+
+    # ---- called by the endpoint
+
+    def receive(self, datagram: bytes, address: SocketAddress, now: float) -> None:
+        """Take a datagram; `settle` follows."""
+        self._heard = now
+        self._engine.receive(datagram, address, now)
+
+    def settle(self) -> None:
+        """Act on what the datagrams received brought."""
+        if self._failure is not None:
+            return
+        self._dispatch(self._engine.events())
+        self._wake_senders()
+        if self._engine.can_open:
+            self._openable.unpark()
+        self._changed.unpark_all()
+        self._pump()
+
+    def was_forgotten(self) -> None:
+        """The peer sent a stateless reset: it has lost this connection."""
+        self._end(ConnectionLost("the peer has forgotten this connection: it was probably restarted"))
+
+    @property
+    def peer_reset_token(self) -> bytes:
+        """By which the peer would say so."""
+        return self._engine.peer_reset_token
+
+    # ---- the tasks
+
+    async def _drive(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read)
+            await self._keep_time()
+            nursery.cancel_scope.cancel()
+
+    async def _read(self) -> None:
+        try:
+            await self._endpoint.read()
+        except (OSError, trio.ClosedResourceError) as error:
+            self._end(ConnectionLost(f"the socket broke: {error}"))
+
+    async def _keep_time(self) -> None:
+        try:
+            while self._failure is None:
+                with trio.CancelScope(deadline=self._next_alarm()) as self._alarm:
+                    await trio.sleep_forever()
+                self._tick()
+        finally:
+            self._alarm = None
+
+    def _next_alarm(self) -> float:
+        deadline = max(self._heard, self._asked) + self._config.keepalive_interval
+        engine = self._engine.next_deadline()
+        return max(self._not_before, deadline if engine is None else min(engine, deadline))
+
+    def _tick(self) -> None:
+        if self._failure is not None:
+            return
+        now = trio.current_time()
+        self._not_before = now + SHORTEST_SLEEP
+        if now >= max(self._heard, self._asked) + self._config.keepalive_interval:
+            self._asked = now
+            if self._connected:
+                self._engine.ping()
+        deadline = self._engine.next_deadline()
+        if deadline is not None and now >= deadline:
+            self._engine.handle_deadline(now)
+        self._dispatch(self._engine.events())
+        self._pump()
+
+    # ---- helpers
+
+    def _pump(self) -> None:
+        """Send what the engine lets out, and set the alarm anew."""
+        if self._failure is not None:
+            return
+        self._send()
+        self._dispatch(self._engine.events())
+        if self._alarm is not None:
+            deadline = self._next_alarm()
+            if deadline < self._alarm.deadline:
+                # A later one is left alone: the tick at the old time costs less than a change each time.
+                self._alarm.deadline = deadline
+
+    def _send(self) -> None:
+        datagrams = self._engine.datagrams_to_send(trio.current_time())
+        for address, group in groupby(datagrams, key=_address):
+            self._endpoint.send([datagram for datagram, _ in group], address)
+
+    def _dispatch(self, events: list[Event]) -> None:  # noqa: C901 - a flat table of events
+        for event in events:
+            match event:
+                case DataReceived(stream_id, data, end):
+                    if (stream := self._stream(stream_id)) is not None:
+                        if data:
+                            stream.feed(data)
+                        if end:
+                            stream.finish()
+                case ResetReceived(stream_id, code):
+                    if (stream := self._stream(stream_id)) is not None:
+                        stream.was_reset(code)
+                case StopReceived(stream_id, code):
+                    if (stream := self._stream(stream_id)) is not None:
+                        stream.was_stopped(code)
+                case RouteAdded(connection_id):
+                    self._endpoint.add(self, connection_id)
+                case RouteRemoved(connection_id):
+                    self._endpoint.remove_route(connection_id)
+                case HandshakeCompleted():
+                    self._connected = True
+                    self._endpoint.expect_reset(self)
+                case Ended(failure):
+                    self._end(failure or _Goodbye("the peer closed the connection"))
+                case _:
+                    assert_never(event)
+
+    def _stream(self, stream_id: int) -> QuicStream | None:
+        """Return the stream of an event; the first event of a stream of the peer opens it."""
+        if stream_id in self._streams:
+            return self._streams[stream_id]
+        if not self._engine.is_new(stream_id):
+            return None
+        stream = self._streams[stream_id] = QuicStream(self, stream_id)
+        self._accepted.append(stream)
+        self._acceptable.unpark()
+        return stream
+
+    def _wake_senders(self) -> None:
+        if self._stalled:
+            queued, enough = self._queued(), self._config.least_send_buffer // 2
+            for stream_id in [each for each in self._stalled if self._room(each, queued) >= enough]:
+                self._stalled.pop(stream_id).wake()
+
+    def _lost(self) -> ConnectionLost:
+        return ConnectionLost(str(self._failure))
+
+    def _end(self, failure: StackError) -> None:
+        """End the connection for the reason given; the first reason stays."""
+        if self._failure is not None:
+            return
+        self._failure = failure
+        self._engine.close(0, "")
+        self._send()
+        self._endpoint.remove(self)
+        self._engine.release()
+        streams = list(self._streams.values())
+        self._streams.clear()
+        for stream in streams:
+            stream.break_off(self._lost())
+            if self.on_stream_closed is not None:
+                self.on_stream_closed(stream)
+        for waiting in (self._openable, self._acceptable, self._changed):
+            waiting.unpark_all()
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+
+class _Goodbye(ConnectionLost):
+    """An orderly end."""
+
+
+def _address(item: tuple[bytes, SocketAddress]) -> SocketAddress:
+    return item[1]

@@ -1,0 +1,176 @@
+"""aioquic's connection with libp2p's certificates, windows that follow the reader, and tighter bounds.
+
+aioquic has no switch for client certificates, windows by consumption, stream limits, or reset tokens that last. What is
+overridden, read or set here for that is listed, and tested name by name; aioquic is pinned to its minor version.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from aioquic._buffer import Buffer
+from aioquic.buffer import encode_uint_var
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.congestion.reno import RenoCongestionControl
+from aioquic.quic.connection import QuicConnection, QuicConnectionError, QuicReceiveContext
+from aioquic.quic.packet import QuicErrorCode, QuicFrameType, pull_quic_transport_parameters
+from aioquic.quic.packet_builder import QuicPacketBuilder
+from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
+from aioquic.quic.stream import QuicStream, QuicStreamReceiver
+
+from ..config import QuicConfig
+from ..tokens import ResetTokens
+from .certificates import CertificateContext, Judge
+
+CONNECTION_NAMES: Final = (
+    "_crypto_streams",
+    "_handle_crypto_frame",
+    "_handle_stream_frame",
+    "_host_cids",
+    "_initialize",
+    "_local_max_data",
+    "_local_max_streams_bidi",
+    "_local_max_streams_uni",
+    "_loss",
+    "_max_datagram_size",
+    "_on_connection_limit_delivery",
+    "_on_max_stream_data_delivery",
+    "_parse_transport_parameters",
+    "_replenish_connection_ids",
+    "_serialize_transport_parameters",
+    "_streams",
+    "_write_connection_limits",
+    "_write_stream_limits",
+)
+"""The private names of `QuicConnection` that this module overrides, reads or sets."""
+RECEIVER_NAMES: Final = ("_ranges",)
+RECOVERY_NAMES: Final = ("_cc", "_pacer")
+MAX_UDP_PAYLOAD: Final = 65_527
+"""What we take in one datagram: all that UDP can carry."""
+SHORT_RTT: Final = 0.005
+"""Seconds below which every pause for pacing is longer than the burst it prevents."""
+_LIMIT_CAPACITY, _STREAM_LIMIT_CAPACITY = 9, 17
+
+# A library stays silent unless its user asks; aioquic warns of everything that a peer does wrong.
+logging.getLogger("quic").addHandler(logging.NullHandler())
+
+
+class ShortPathPacer(QuicPacketPacer):
+    """Paces on long paths only."""
+
+    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
+        """Take note of a new window or round-trip time."""
+        if smoothed_rtt < SHORT_RTT:
+            self.packet_time = None
+        else:
+            super().update_rate(congestion_window, smoothed_rtt)
+
+
+class LibP2PConnection(QuicConnection):
+    """One connection by libp2p's rules."""
+
+    def __init__(
+        self,
+        configuration: QuicConfiguration,
+        settings: QuicConfig,
+        judge: Judge,
+        tokens: ResetTokens,
+        *,
+        original_id: bytes | None = None,
+        retry_id: bytes | None = None,
+    ) -> None:
+        super().__init__(
+            configuration=configuration,
+            original_destination_connection_id=original_id,
+            retry_source_connection_id=retry_id,
+        )
+        self.judge = judge
+        self.peer_takes = 0
+        """UDP payload that the peer said it takes; 0 while it has not."""
+        self._settings = settings
+        self._tokens = tokens
+        self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = settings.max_inbound_streams
+        # Unidirectional streams mean nothing in libp2p: nobody may open one.
+        self._local_max_streams_uni.value = self._local_max_streams_uni.sent = 0
+        self._loss._pacer = ShortPathPacer(max_datagram_size=self._max_datagram_size)
+        if not configuration.is_client:
+            self._host_cids[0].stateless_reset_token = tokens.token(self._host_cids[0].cid)
+
+    # ---- handshake
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        super()._initialize(peer_cid)
+        CertificateContext.adopt(self.tls, self.judge)
+
+    def _serialize_transport_parameters(self) -> bytes:
+        # max_udp_payload_size (0x03): aioquic leaves it to the default, on which senders do not rely.
+        size = encode_uint_var(MAX_UDP_PAYLOAD)
+        return super()._serialize_transport_parameters() + b"\x03" + encode_uint_var(len(size)) + size
+
+    def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
+        super()._parse_transport_parameters(data, from_session_ticket)
+        self.peer_takes = pull_quic_transport_parameters(Buffer(data=data)).max_udp_payload_size or 0
+
+    def _replenish_connection_ids(self) -> None:
+        super()._replenish_connection_ids()
+        for connection_id in self._host_cids:
+            if not connection_id.was_sent:
+                connection_id.stateless_reset_token = self._tokens.token(connection_id.cid)
+
+    # ---- bounds
+
+    def _handle_crypto_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        start = buf.tell()
+        end = buf.pull_uint_var() + buf.pull_uint_var()
+        buf.seek(start)
+        if end > self._settings.max_handshake_bytes:
+            raise QuicConnectionError(
+                QuicErrorCode.CRYPTO_BUFFER_EXCEEDED, frame_type, f"more than {end - 1} bytes of TLS messages"
+            )
+        super()._handle_crypto_frame(context, frame_type, buf)
+        self._check_gaps(self._crypto_streams[context.epoch].receiver, frame_type)
+
+    def _handle_stream_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        start = buf.tell()
+        stream_id = buf.pull_uint_var()
+        buf.seek(start)
+        super()._handle_stream_frame(context, frame_type, buf)
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            self._check_gaps(stream.receiver, frame_type)
+
+    def _check_gaps(self, receiver: QuicStreamReceiver, frame_type: int) -> None:
+        if len(receiver._ranges) > self._settings.max_reassembly_gaps:
+            raise QuicConnectionError(QuicErrorCode.INTERNAL_ERROR, frame_type, "data arrives in too many pieces")
+
+    # ---- windows: the engine decides how far the peer may go, this only says so
+
+    def _write_connection_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace) -> None:
+        data, streams = self._local_max_data, self._local_max_streams_bidi
+        # MAX_STREAMS is worth a frame when it grants at least what the peer has left (as in aioquic).
+        worthwhile = streams.sent - streams.used < streams.value - streams.sent
+        for limit in (data, streams) if worthwhile else (data,):
+            if limit.value != limit.sent:
+                frame = builder.start_frame(
+                    limit.frame_type, _LIMIT_CAPACITY, self._on_connection_limit_delivery, (limit,)
+                )
+                frame.push_uint_var(limit.value)
+                limit.sent = limit.value
+
+    def _write_stream_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream) -> None:
+        if stream.max_stream_data_local_sent != stream.max_stream_data_local:
+            frame = builder.start_frame(
+                QuicFrameType.MAX_STREAM_DATA, _STREAM_LIMIT_CAPACITY, self._on_max_stream_data_delivery, (stream,)
+            )
+            frame.push_uint_var(stream.stream_id or 0)
+            frame.push_uint_var(stream.max_stream_data_local)
+            stream.max_stream_data_local_sent = stream.max_stream_data_local
+
+    def use_datagrams_of(self, size: int) -> None:
+        """Send datagrams of up to `size` bytes from now on."""
+        self._max_datagram_size = size
+        self._loss._pacer._max_datagram_size = size
+        congestion = self._loss._cc
+        if isinstance(congestion, RenoCongestionControl):
+            congestion._max_datagram_size = size

@@ -1,0 +1,165 @@
+"""QUIC: dials and listens on `/ip4|ip6/ADDRESS/udp/PORT/quic-v1`, all over as few sockets as can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+
+import trio
+from multiaddr import Multiaddr
+
+from peerstack.stack.abc import Direction, Listener
+from peerstack.stack.background import open_background
+from peerstack.stack.errors import InvalidAddress
+from peerstack.stack.identity import Identity, PeerId
+from peerstack.stack.limits import WindowBudget
+from peerstack.stack.report import Attempt, Stage, StageName
+from peerstack.stack.security.tls.certificate import make_certificate
+
+from .address import quic_address, socket_address
+from .config import MIB, QuicConfig
+from .connection import QuicConnection
+from .endpoint import Arrival, Endpoint
+from .engine import AioquicEngine, EngineSettings
+from .interface import SocketAddress
+from .sockets import DatagramNetwork, UdpNetwork
+from .tokens import ResetTokens
+
+GROWTH_BUDGET = 256 * MIB
+"""Bytes by which the receive windows of all connections together may grow, unless told otherwise."""
+
+
+class QuicTransport:
+    """Connections to authenticated peers over QUIC version 1; implements `abc.Transport`."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        config: QuicConfig | None = None,
+        *,
+        memory: WindowBudget | None = None,
+        network: DatagramNetwork | None = None,
+    ) -> None:
+        """`memory` bounds the growth of receive windows; `network` is the operating system's UDP by default."""
+        self._config = config or QuicConfig()
+        self._settings = EngineSettings(
+            self._config, make_certificate(identity), ResetTokens(identity), memory or WindowBudget(GROWTH_BUDGET)
+        )
+        self._network = network or UdpNetwork()
+        self._endpoints: list[Endpoint] = []
+
+    def can_dial(self, address: Multiaddr) -> bool:
+        """Say whether the address is a QUIC one with its IP address known."""
+        target = _match(address)
+        return target is not None and target[1] != 0
+
+    def can_listen(self, address: Multiaddr) -> bool:
+        """Say whether the address is a QUIC one; port 0 takes a free one."""
+        return _match(address) is not None
+
+    async def dial(self, address: Multiaddr, peer: PeerId | None, attempt: Attempt) -> QuicConnection:
+        """Connect and authenticate, recording two stages; see `abc.Transport.dial`."""
+        target = _target(address)
+        await trio.lowlevel.checkpoint()
+        try:
+            endpoint = self._endpoint_for(target)
+        except OSError as error:
+            attempt.fail(StageName.CONNECT, error)
+            raise
+        engine = AioquicEngine.client(self._settings, target, peer, trio.current_time())
+        connection = QuicConnection(endpoint, engine, self._config)
+        try:
+            async with connection.driven():
+                with _stage(attempt, StageName.CONNECT, self._config.connect_timeout):
+                    await connection.wait_answered()
+                expected = None if peer is None else str(peer)
+                with _stage(attempt, StageName.SECURITY, self._config.handshake_timeout, expected=expected) as stage:
+                    await connection.wait_connected(Direction.OUTBOUND)
+                    stage.found = str(connection.remote_peer)
+        except BaseException:
+            connection.abandon()
+            raise
+        return connection
+
+    async def listen(self, address: Multiaddr) -> QuicListener:
+        """Bind. Raises `OSError` with the cause, `InvalidAddress` for other addresses."""
+        target = _target(address)
+        await trio.lowlevel.checkpoint()
+        try:
+            endpoint = self._bind(target)
+        except OSError as error:
+            raise OSError(error.errno, f"can not listen on {address}: {error.strerror}") from error
+        endpoint.listen()
+        return QuicListener(endpoint)
+
+    def _bind(self, address: SocketAddress) -> Endpoint:
+        endpoint = Endpoint(self._network.bind(address), self._settings)
+        self._endpoints = [*self._open_endpoints(), endpoint]
+        return endpoint
+
+    def _open_endpoints(self) -> list[Endpoint]:
+        return [endpoint for endpoint in self._endpoints if not endpoint.closed]
+
+    def _endpoint_for(self, target: SocketAddress) -> Endpoint:
+        """Dial from where we listen, if that leads there: peers then see an address at which we can be dialed."""
+        suitable = [endpoint for endpoint in self._open_endpoints() if _leads_to(endpoint.address, target)]
+        suitable.sort(key=lambda endpoint: not endpoint.listening)
+        if suitable:
+            return suitable[0]
+        return self._bind(("::", 0, 0, 0) if len(target) == 4 else ("0.0.0.0", 0))
+
+
+class QuicListener(Listener):
+    """A socket that lets connections in."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self.address = quic_address(endpoint.address)
+
+    async def accept(self) -> Arrival:
+        """Wait for the next connection, and read the socket meanwhile if nobody else does."""
+        await trio.lowlevel.checkpoint()
+        while (arrival := self._endpoint.take_arrival()) is None:
+            if not self._endpoint.listening:
+                raise trio.ClosedResourceError("this listener was closed")
+            async with open_background() as nursery:
+                nursery.start_soon(self._endpoint.read)
+                await self._endpoint.wait_arrival()
+        return arrival
+
+    async def aclose(self) -> None:
+        """Stop listening; connections accepted before live on."""
+        self._endpoint.stop_listening()
+        await trio.lowlevel.checkpoint()
+
+
+def _match(address: Multiaddr) -> SocketAddress | None:
+    try:
+        return socket_address(address)
+    except InvalidAddress:
+        return None
+
+
+def _target(address: Multiaddr) -> SocketAddress:
+    target = socket_address(address)
+    if target is None:
+        raise InvalidAddress(f"{address} is not a QUIC address such as /ip4/127.0.0.1/udp/4001/quic-v1")
+    return target
+
+
+def _leads_to(bound: SocketAddress, target: SocketAddress) -> bool:
+    if len(bound) != len(target):
+        return False
+    here, there = (ip_address(address[0].partition("%")[0]) for address in (bound, target))
+    return here.is_unspecified or here.is_loopback == there.is_loopback
+
+
+@contextmanager
+def _stage(attempt: Attempt, name: StageName, seconds: float, *, expected: str | None = None) -> Iterator[Stage]:
+    with attempt.stage(name, expected=expected) as stage:
+        try:
+            with trio.fail_after(seconds):
+                yield stage
+        except trio.TooSlowError:
+            raise trio.TooSlowError(f"no answer within {seconds:g} s") from None
