@@ -8,6 +8,7 @@ the certificate's own key (SubjectPublicKeyInfo, DER). QUIC uses the same certif
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -18,6 +19,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.utils import CryptographyDeprecationWarning
 
 from ...errors import InvalidKey, InvalidSignature, RemoteProtocolError
 from ...identity import Identity, PublicKey
@@ -76,12 +78,15 @@ def verify_certificate(der: bytes, *, now: datetime | None = None) -> PublicKey:
     if len(der) > MAX_CERTIFICATE:
         raise CertificateError(f"the certificate has {len(der)} bytes; the limit is {MAX_CERTIFICATE}")
     try:
-        certificate = x509.load_der_x509_certificate(der)
-        extensions = certificate.extensions
-        key = certificate.public_key()
+        with warnings.catch_warnings():
+            # What the library warns of is refused: a peer must not fill our log, and the library will refuse it too.
+            warnings.simplefilter("error", CryptographyDeprecationWarning)
+            certificate = x509.load_der_x509_certificate(der)
+            extensions = certificate.extensions
+            key = certificate.public_key()
     except x509.DuplicateExtension as error:
         raise CertificateError(f"the certificate has extension {error.oid.dotted_string} twice") from None
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion, CryptographyDeprecationWarning) as error:
         raise CertificateError(f"the certificate can not be read: {error}") from None
     _check_time(certificate, now or datetime.now(UTC))
     _check_own_signature(certificate, key)
