@@ -28,7 +28,7 @@ func (p *program) benchDial(ctx context.Context, c command) (answer, error) {
 		return nil, err
 	}
 	// The peer's own host may be connected already, and would dial nothing.
-	dialers, err := newDialers(p.keyType, c.Concurrency)
+	dialers, err := newDialers(p.keyType, p.layers, c.Concurrency)
 	defer closeAll(dialers)
 	if err != nil {
 		return nil, err
@@ -115,7 +115,7 @@ func (p *program) idleConnections(ctx context.Context, c command) (answer, error
 	if err != nil {
 		return nil, err
 	}
-	hosts, err := newDialers(p.keyType, c.Count)
+	hosts, err := newDialers(p.keyType, p.layers, c.Count)
 	if err == nil {
 		err = connectAll(ctx, hosts, *info)
 	}
@@ -166,10 +166,10 @@ func sideBySide(ctx context.Context, count, workers int, work func(context.Conte
 }
 
 // newDialers makes count hosts that do not listen. On an error it returns those already made.
-func newDialers(keyType string, count int) ([]host.Host, error) {
+func newDialers(keyType string, layers layers, count int) ([]host.Host, error) {
 	hosts := make([]host.Host, 0, count)
 	for range count {
-		h, err := newHost(keyType, nil)
+		h, err := newHost(keyType, layers, nil)
 		if err != nil {
 			return hosts, err
 		}

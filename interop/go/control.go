@@ -71,6 +71,7 @@ var operations = map[string]operation{
 type program struct {
 	host    host.Host
 	keyType string
+	layers  layers
 	book    *identifyBook
 	out     *lineWriter
 	// messenger is nil without --pubsub.

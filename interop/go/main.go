@@ -35,10 +35,12 @@ func main() {
 	})
 	var messaging pubsubOptions
 	messaging.define(flag.CommandLine)
+	var carried layers
+	carried.define(flag.CommandLine)
 	flag.Parse()
 
 	out := newLineWriter(os.Stdout)
-	if err := run(*keyType, listen, messaging, out); err != nil {
+	if err := run(*keyType, carried, listen, messaging, out); err != nil {
 		var unsupported *unsupportedError
 		if errors.As(err, &unsupported) {
 			out.write(map[string]any{
@@ -51,8 +53,8 @@ func main() {
 }
 
 // run serves until standard input ends or the command exit arrives.
-func run(keyType string, listen []string, messaging pubsubOptions, out *lineWriter) error {
-	h, err := newHost(keyType, listen)
+func run(keyType string, layers layers, listen []string, messaging pubsubOptions, out *lineWriter) error {
+	h, err := newHost(keyType, layers, listen)
 	if err != nil {
 		return err
 	}
@@ -74,7 +76,7 @@ func run(keyType string, listen []string, messaging pubsubOptions, out *lineWrit
 	if err := announce(h, out); err != nil {
 		return err
 	}
-	p := &program{host: h, keyType: keyType, book: book, out: out, messenger: messenger}
+	p := &program{host: h, keyType: keyType, layers: layers, book: book, out: out, messenger: messenger}
 	return p.obey(os.Stdin)
 }
 

@@ -1,6 +1,6 @@
 // The contract's benchmark commands: dials, streams and idle connections in number.
 
-import { close, connect, connectionTo, makeHost } from './host.mjs'
+import { close, connect, connectionTo, makeDialer } from './host.mjs'
 import { ECHO, open, ping } from './protocols.mjs'
 import { readToEnd } from './streams.mjs'
 
@@ -18,7 +18,7 @@ async function timed (count, workers, job) {
 }
 
 async function benchDial (node, { address, count, concurrency }) {
-  const makeHosts = () => Promise.all(Array.from({ length: concurrency }, () => makeHost()))
+  const makeHosts = () => Promise.all(Array.from({ length: concurrency }, () => makeDialer(node, address)))
   const hosts = concurrency === 1 ? [node] : await makeHosts()
   try {
     return await timed(count, hosts, async host => {
@@ -47,7 +47,7 @@ async function benchStreams (node, { peer, count, concurrency }) {
 async function idleConnections (node, { address, count }) {
   const connections = []
   await timed(count, Array.from({ length: IDLE_DIALS_AT_ONCE }), async () => {
-    const host = await makeHost()
+    const host = await makeDialer(node, address)
     idle.push(host)
     connections.push(await connect(host, address))
   })

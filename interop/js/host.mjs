@@ -1,15 +1,13 @@
-// Makes js-libp2p hosts: TCP, Noise, yamux, identify and ping, with limits wide enough for the benchmarks.
+// Makes js-libp2p hosts with identify and ping, with limits wide enough for the benchmarks.
 
 import { generateKeyPair } from '@libp2p/crypto/keys'
 import { identify, identifyPush } from '@libp2p/identify'
-import { noise } from '@libp2p/noise'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { ping } from '@libp2p/ping'
-import { tcp } from '@libp2p/tcp'
-import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import { MAX_STREAMS } from './protocols.mjs'
+import { layers } from './transports.mjs'
 
 /** The contract's key types, as js-libp2p calls them; it has ECDSA keys, but no peer id for one. */
 export const KEY_TYPES = { ed25519: 'Ed25519', secp256k1: 'secp256k1', rsa: 'RSA' }
@@ -18,15 +16,22 @@ const MAX_CONNECTIONS = 2000
 const IDENTIFY_TIMEOUT = 10_000
 const streamLimits = { maxInboundStreams: MAX_STREAMS, maxOutboundStreams: MAX_STREAMS }
 const identified = new WeakMap() // connection -> what identify and later pushes said
+const spoken = new WeakMap() // host -> the options that it was made with
 
-/** Make a started host with a fresh key, listening on `listen`, with `services` beside identify and ping. */
-export async function makeHost (keyType = 'ed25519', listen = [], services = {}) {
+/** Make a started host that does not listen, speaks what `node` does, and can dial `address`. */
+export function makeDialer (node, address) {
+  return makeHost('ed25519', { ...spoken.get(node), listen: [] }, {}, address)
+}
+
+/**
+ * Make a started host with a fresh key, as the options of the command line say, with `services` beside identify and
+ * ping; one that dials only addresses like `dialed`, if that is given.
+ */
+export async function makeHost (keyType, options, services, dialed) {
   const node = await createLibp2p({
     privateKey: await generateKeyPair(KEY_TYPES[keyType], keyType === 'rsa' ? 2048 : undefined),
-    addresses: { listen },
-    transports: [tcp({ backlog: MAX_CONNECTIONS })],
-    connectionEncrypters: [noise()],
-    streamMuxers: [yamux(streamLimits)],
+    addresses: { listen: options.listen },
+    ...layers(options, dialed, { connections: MAX_CONNECTIONS, streams: MAX_STREAMS }),
     services: { identify: identify(), identifyPush: identifyPush(), ping: ping(streamLimits), ...services },
     connectionMonitor: { enabled: false }, // it pings every connection every ten seconds
     connectionManager: {
@@ -35,6 +40,7 @@ export async function makeHost (keyType = 'ed25519', listen = [], services = {})
       inboundConnectionThreshold: 1_000_000 // a second and address; the default of 5 would refuse loopback
     }
   })
+  spoken.set(node, options)
   node.addEventListener('peer:identify', ({ detail }) => {
     const known = Object.entries(detail).filter(([, value]) => value !== undefined)
     identified.set(detail.connection, { ...identified.get(detail.connection), ...Object.fromEntries(known) })

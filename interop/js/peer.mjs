@@ -11,9 +11,9 @@ import { KEY_TYPES, makeHost } from './host.mjs'
 import { serve } from './protocols.mjs'
 import { PUBSUB_OPTIONS, pubsubServices, unsupportedPubsub } from './pubsub.mjs'
 import { topicCommands } from './topics.mjs'
+import { TRANSPORT_OPTIONS, trust, unsupportedTransport } from './transports.mjs'
 
 const operations = { ...commands, ...benchmarks, ...topicCommands }
-const TCP_ADDRESS = /^\/ip[46]\/[^/]+\/tcp\/\d+$/
 
 const print = message => process.stdout.write(JSON.stringify(message) + '\n')
 
@@ -27,6 +27,7 @@ async function start () {
     options: {
       'key-type': { type: 'string', default: 'ed25519' },
       listen: { type: 'string', multiple: true, default: ['/ip4/127.0.0.1/tcp/0'] },
+      ...TRANSPORT_OPTIONS,
       ...PUBSUB_OPTIONS
     }
   })
@@ -34,11 +35,10 @@ async function start () {
   if (!Object.hasOwn(KEY_TYPES, keyType)) {
     unsupported(`key-type ${keyType}`, `js-libp2p makes no peer id from ${keyType} keys`)
   }
-  const other = values.listen.find(address => !TCP_ADDRESS.test(address))
-  if (other !== undefined) unsupported(`listen ${other}`, 'this peer listens on TCP alone')
-  const impossible = unsupportedPubsub(values)
+  const impossible = unsupportedTransport(values) ?? unsupportedPubsub(values)
   if (impossible !== undefined) unsupported(...impossible)
-  const node = await makeHost(keyType, values.listen, pubsubServices(values))
+  trust(values.ca)
+  const node = await makeHost(keyType, values, pubsubServices(values))
   await serve(node)
   return node
 }
