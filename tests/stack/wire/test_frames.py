@@ -73,7 +73,8 @@ async def test_a_malformed_length_is_an_error_of_the_peer(prefix: bytes) -> None
 )
 def test_however_the_bytes_are_cut_the_messages_are_the_same(messages: list[bytes], cuts: list[int]) -> None:
     data = b"".join(encode_length_prefixed(message) for message in messages)
-    chunks, position = [], 0
+    chunks: list[bytes] = []
+    position = 0
     while position < len(data):
         size = cuts[len(chunks) % len(cuts)]
         chunks.append(data[position : position + size])
