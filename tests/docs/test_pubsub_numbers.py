@@ -37,6 +37,10 @@ def rows() -> list[object]:
     return found
 
 
+def _is_constant(owner: str, name: str) -> bool:
+    return owner.islower() and name.isupper()
+
+
 def value_of(owner: str, name: str) -> int:
     place = _CONFIGS.get(owner) or importlib.import_module(f"peerstack.protocols.pubsub.{owner}")
     return int(getattr(place, name))
