@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.footprint import CanNotInstall, make_environments
-from benchmarks.measures import BARE, CEILINGS, OURS, TRIO, Group
+from benchmarks.measures import BARE, CEILINGS, OURS, PACED, TRIO, Group
+from benchmarks.pubsub import TEAM_WORK
 from benchmarks.work import WORK
 from interop.build import RECIPES, BuildFailed, ToolchainMissing, toolchain_version
 from interop.matrix import Program
 from interop.run import program
 
 CEILING_PEER = Path(__file__).with_name("ceiling_peer.py")
+BY_PEERS = WORK.keys() | TEAM_WORK.keys()
+"""Groups whose work is done by peer programs."""
 
 
 @dataclass
@@ -30,7 +33,7 @@ class Entrants:
 
     def of(self, group: Group) -> list[str]:
         """Return the names of those who can take part in a group."""
-        if group.key in WORK:
+        if group.key in BY_PEERS:
             return [name for name in group.entrants if name in self.programs]
         return [name for name in group.entrants if self.lender(name) in self.pythons]
 
@@ -47,10 +50,12 @@ def gather(names: Sequence[str], groups: Sequence[Group]) -> Iterator[Entrants]:
     entrants.programs[OURS] = program(OURS)
     for name in names:
         _add_foreign(entrants, name)
+    if "py" in entrants.programs:
+        entrants.programs[PACED] = Program(name=PACED, argv=entrants.programs["py"].argv)
     for mode in CEILINGS:
         entrants.programs[mode] = Program(name=mode, argv=[sys.executable, str(CEILING_PEER), mode])
     with tempfile.TemporaryDirectory(prefix="peerstack-bench-") as folder:
-        if any(group.key not in WORK for group in groups):
+        if any(group.key not in BY_PEERS for group in groups):
             _add_environments(entrants, Path(folder))
         yield entrants
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from cryptography.hazmat.backends.openssl import backend
 
+from peerstack.stack.identity.schemes import ed25519
+
 LIBRARIES = ("trio", "cryptography", "multiaddr", "protobuf")
 
 
@@ -19,6 +21,7 @@ def describe_machine() -> dict[str, str]:
         "Memory": _memory(),
         "Kernel": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        "Ed25519 of ours": f"PyNaCl {version('pynacl')}" if ed25519.SODIUM else "OpenSSL",
         "Libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES) + f", {backend.openssl_version_text()}",
     }
     return {name: value for name, value in known.items() if value}

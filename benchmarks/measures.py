@@ -8,6 +8,7 @@ RAW = "raw"
 SEALED = "sealed"
 CEILINGS = (RAW, SEALED)
 FOREIGN = ("go", "rust", "js", "py")
+PACED = "py-paced"
 BARE = "bare"
 TRIO = "trio"
 FOUR = "four"
@@ -17,6 +18,7 @@ LABELS = {
     "rust": "rust-libp2p",
     "js": "js-libp2p",
     "py": "py-libp2p",
+    PACED: "py-libp2p, 4 ms apart",
     RAW: "trio TCP, plain",
     SEALED: "trio TCP, encrypted frames",
     BARE: "bare interpreter",
@@ -49,8 +51,8 @@ class Group:
     """Who can take part."""
     turns: int = 1
     """How often everyone takes a turn in each round; the short and restless measures more often."""
-    once: bool = False
-    """Whether another round could only find the same."""
+    rounds: int | None = None
+    """In how many rounds at most it is taken, where that takes long or another could only find the same."""
 
 
 GROUPS = (
@@ -111,6 +113,70 @@ GROUPS = (
         entrants=(OURS, *FOREIGN),
     ),
     Group(
+        key="pubsub",
+        title="Publish/subscribe between two peers",
+        how="Messages signed with Ed25519 and verified, published as fast as they are taken: as many as take about "
+        "{message_patience:g} s, but at least {fewest_messages}, after a quarter of that as a warm-up. Messages a "
+        "second from the first publish to the last delivery; user and system time of both processes for each message "
+        "delivered; and what was never delivered. py-libp2p publishes in a burst like the others, and once more with "
+        "4 ms between messages.",
+        measures=(
+            Measure(key="rate64b_2", title="64 B", unit="/s", more_is_better=True),
+            Measure(key="rate1k_2", title="1 KiB", unit="/s", more_is_better=True),
+            Measure(key="rate64k_2", title="64 KiB", unit="/s", more_is_better=True),
+            Measure(key="cost64b_2", title="64 B, processor", unit="µs"),
+            Measure(key="cost1k_2", title="1 KiB, processor", unit="µs"),
+            Measure(key="cost64k_2", title="64 KiB, processor", unit="µs"),
+            Measure(key="lost_2", title="lost", unit="%"),
+        ),
+        entrants=(OURS, *FOREIGN, PACED),
+        rounds=3,
+    ),
+    Group(
+        key="pubsub10",
+        title="Publish/subscribe through ten peers",
+        how="The same in ten processes, each connected with six others; one publishes, and all others must get "
+        "everything. Messages a second that all have got, and the time of all ten processes for each delivery.",
+        measures=(
+            Measure(key="rate64b_10", title="64 B", unit="/s", more_is_better=True),
+            Measure(key="rate1k_10", title="1 KiB", unit="/s", more_is_better=True),
+            Measure(key="rate64k_10", title="64 KiB", unit="/s", more_is_better=True),
+            Measure(key="cost64b_10", title="64 B, processor", unit="µs"),
+            Measure(key="cost1k_10", title="1 KiB, processor", unit="µs"),
+            Measure(key="cost64k_10", title="64 KiB, processor", unit="µs"),
+            Measure(key="lost_10", title="lost", unit="%"),
+        ),
+        entrants=(OURS, *FOREIGN),
+        rounds=2,
+    ),
+    Group(
+        key="burst",
+        title="A burst between two peers",
+        how="{burst} messages of 1 KiB, signed and verified, as fast as they are taken, and the resident sets at "
+        "their largest. The queues are as large as the peer contract asks, which is more than the defaults.",
+        measures=(
+            Measure(key="burst_rate_2", title="delivered", unit="/s", more_is_better=True),
+            Measure(key="burst_lost_2", title="lost", unit=""),
+            Measure(key="burst_publisher_2", title="publisher, peak", unit="MiB"),
+            Measure(key="burst_receiver_2", title="largest receiver, peak", unit="MiB"),
+        ),
+        entrants=(OURS,),
+        rounds=1,
+    ),
+    Group(
+        key="burst10",
+        title="A burst through ten peers",
+        how="The same through ten peers, connected as above.",
+        measures=(
+            Measure(key="burst_rate_10", title="delivered", unit="/s", more_is_better=True),
+            Measure(key="burst_lost_10", title="lost", unit=""),
+            Measure(key="burst_publisher_10", title="publisher, peak", unit="MiB"),
+            Measure(key="burst_receiver_10", title="largest receiver, peak", unit="MiB"),
+        ),
+        entrants=(OURS,),
+        rounds=1,
+    ),
+    Group(
         key="import",
         title="Import time",
         how="Fresh interpreters, from start to exit; each sample is the median of {starts}, less that of an "
@@ -132,7 +198,7 @@ GROUPS = (
             Measure(key="size", title="size", unit="MB"),
         ),
         entrants=(OURS, "py", FOUR),
-        once=True,
+        rounds=1,
     ),
 )
 MEASURES = {measure.key: measure for group in GROUPS for measure in group.measures}
@@ -157,6 +223,12 @@ class Sizes:
     """Seconds between the last idle connection and the look at the memory."""
     patience: float = 5.0
     """Seconds of dials one after another; who would need more does fewer of them."""
+    messages: int = 20_000
+    """Messages published for one sample, at most."""
+    fewest_messages: int = 20
+    message_patience: float = 1.0
+    """Seconds of publishing; who would need more for all messages publishes fewer."""
+    burst: int = 100_000
     starts: int = 3
     """Interpreters started for one sample of the import time."""
 
@@ -176,5 +248,9 @@ QUICK = Sizes(
     idle=50,
     settle=0.5,
     patience=1.0,
+    messages=1000,
+    fewest_messages=10,
+    message_patience=0.3,
+    burst=5000,
     starts=1,
 )

@@ -30,6 +30,11 @@ def memory_of(pid: int, proc: Path = Path("/proc")) -> Memory:
     )
 
 
+def peak_of(pid: int, proc: Path = Path("/proc")) -> float:
+    """Return the largest resident set that a process has had, in KiB; raises OSError where there is no /proc."""
+    return _kibibytes((proc / str(pid) / "status").read_text(), "VmHWM")
+
+
 def _kibibytes(text: str, name: str) -> float:
     found = re.search(rf"^{name}:\s+(\d+) kB$", text, re.MULTILINE)
     if found is None:

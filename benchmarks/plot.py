@@ -22,6 +22,13 @@ HEAD = 64
 MOST_ON_LINEAR = 40
 """Above this ratio of the greatest to the least, a linear scale hides the small ones."""
 NOT_DRAWN = {"start", "listener_pss", "dialer_rss", "packages", "beyond"}
+NOT_DRAWN |= {
+    measure.key
+    for group in GROUPS
+    if group.key in ("pubsub", "pubsub10", "burst", "burst10")
+    for measure in group.measures
+    if not measure.key.startswith("rate1k")
+}
 REFERENCES = {*CEILINGS, TRIO, FOUR}
 
 

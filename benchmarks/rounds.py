@@ -11,8 +11,9 @@ from benchmarks.document import number
 from benchmarks.entrants import Entrants
 from benchmarks.footprint import CanNotInstall, import_time, installed
 from benchmarks.machine import describe_machine, load
-from benchmarks.measures import CEILINGS, LABELS, MEASURES, Group, Sizes
+from benchmarks.measures import CEILINGS, LABELS, MEASURES, PACED, Group, Sizes
 from benchmarks.progress import Teller, open_teller
+from benchmarks.pubsub import TEAM_WORK, open_team
 from benchmarks.results import Results
 from benchmarks.work import WORK, Values, open_pair
 from interop.peer import PeerError
@@ -57,6 +58,8 @@ class Run:
     async def _values(self, turn: Turn) -> Values:
         if turn.group.key in WORK:
             return await self._work_of_a_pair(turn)
+        if turn.group.key in TEAM_WORK:
+            return await self._work_of_a_team(turn)
         if turn.group.key == "size":
             return await trio.to_thread.run_sync(installed, self.entrants.pythons, turn.entrant)
         python = self.entrants.pythons[Entrants.lender(turn.entrant)]
@@ -66,6 +69,13 @@ class Run:
         async with open_pair(self.entrants.programs[turn.entrant]) as pair:
             self._note_version(turn.entrant, pair.listener.version)
             return await WORK[turn.group.key](pair, self.sizes)
+
+    async def _work_of_a_team(self, turn: Turn) -> Values:
+        count, work = TEAM_WORK[turn.group.key]
+        async with open_team(self.entrants.programs[turn.entrant], count) as team:
+            if turn.entrant != PACED:
+                self._note_version(turn.entrant, team.version)
+            return await work(team, self.sizes)
 
     def _note_version(self, entrant: str, version: str) -> None:
         if entrant not in CEILINGS:
@@ -100,7 +110,7 @@ def plan(entrants: Entrants, groups: Sequence[Group], runs: int) -> list[Turn]:
         Turn(round_number * group.turns + turn, group, entrant)
         for round_number in range(runs)
         for group in groups
-        if round_number == 0 or not group.once
+        if group.rounds is None or round_number < group.rounds
         for turn in range(group.turns)
         for entrant in entrants.of(group)
     ]
