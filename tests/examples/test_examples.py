@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -68,12 +67,15 @@ async def open_broadcaster(*peers: str) -> AsyncIterator[tuple[Broadcaster, str]
     """Start a process that knows these peers; yield it and its address."""
     arguments = ["--listen", "/ip4/127.0.0.1/tcp/0", *(word for peer in peers for word in ("--peer", peer))]
     command = [sys.executable, str(EXAMPLES / "broadcast.py"), *arguments]
-    start = partial(trio.run_process, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    async with trio.open_nursery() as nursery:
-        process = await nursery.start(start)
+    process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    try:
         broadcaster = Broadcaster(process)
         yield broadcaster, await broadcaster.line()
         await process.stdin.aclose()  # the end of its input is the end of it
+        assert await process.wait() == 0
+    finally:
+        process.kill()
 
 
 async def test_a_broadcast_is_heard_by_all_processes_near_and_far() -> None:
