@@ -56,7 +56,9 @@ export function readToEnd (stream, onData) {
     stream.addEventListener('message', onMessage)
     stream.addEventListener('end', onEnd)
     stream.addEventListener('close', onClose)
-    if (stream.readableEnded) onEnd()
+    // A stream that ended during its negotiation says so at once, though what came before the end is still to be
+    // dispatched to the listener just added.
+    if (stream.readableEnded) setTimeout(onEnd)
   })
 }
 
