@@ -91,8 +91,7 @@ class GossipCore:
 
     def remove_peer(self, peer: PeerId, now: float) -> None:
         """End with a peer. Its backoffs and, if it is bad, its score are remembered for a while."""
-        state = self._state.peers.pop(peer, None)
-        if state is None:
+        if (state := self._state.peers.pop(peer, None)) is None:
             return
         self._membership.leave_all(state)
         self._state.cancel_outgoing(state)
@@ -123,8 +122,7 @@ class GossipCore:
         self._set_direct(peer, direct=False)
 
     def _set_direct(self, peer: PeerId, *, direct: bool) -> None:
-        state = self._state.peers.get(peer)
-        if state is not None:
+        if (state := self._state.peers.get(peer)) is not None:
             state.direct = direct
             state.graylisted = False
             self._classify(state)
@@ -148,8 +146,7 @@ class GossipCore:
 
     def leave(self, topic: str, now: float) -> None:
         """Want the messages of a topic no more."""
-        left = self._state.joined.pop(topic, None)
-        if left is not None:
+        if (left := self._state.joined.pop(topic, None)) is not None:
             self._mesh.leave(left, now)
             self._state.forget_if_empty(left)
 
@@ -251,8 +248,7 @@ class GossipCore:
         if not self._verdicts.publish(message, now):
             return None
         self._cache.put(message)
-        topic = self._state.topics.get(message.topic)
-        if topic is None:
+        if (topic := self._state.topics.get(message.topic)) is None:
             return []
         if self._config.flood_publish:
             recipients = self._choose(message, self._fair(topic.subscribers), [])
@@ -277,6 +273,10 @@ class GossipCore:
                 continue
             chosen.append(peer.id)
         return chosen
+
+    def knows(self, message_id: bytes) -> bool:
+        """Return whether a message with this id was decided on."""
+        return message_id in self._seen
 
     def wants(self, peer: PeerId, message_id: bytes) -> bool:
         """Return whether a copy that still waits in the queue of `peer` is worth sending."""

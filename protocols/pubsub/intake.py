@@ -13,6 +13,7 @@ from peerstack.stack.host import Host
 from peerstack.stack.identity import PeerId
 
 from . import signing
+from .codec import RAW
 from .core import GossipCore
 from .core_events import Allow
 from .entries import Entries
@@ -24,7 +25,7 @@ from .signing import InvalidMessage, RejectReason
 from .subscription import PubsubMessage
 from .switchboard import Switchboard
 from .topics import Slot, Topic
-from .validation import Question, Verdict, ask
+from .validation import Question, Verdict, ask, decode
 from .wire import Message, Rpc, decode_rpc
 
 
@@ -134,11 +135,15 @@ class Intake:
         return await trio.to_thread.run_sync(signing.verify_batch, messages)
 
     async def _ask(self, topic: Topic, message: Message, now: float) -> None:
-        try:
-            value = topic.codec.decode(message.data)
-        except ValueError:
-            self._reject(message, RejectReason.UNDECODABLE, now)
-            return
+        value: Any = message.data
+        if topic.codec is not RAW:
+            verdict, value = decode(topic.codec, topic.name, message.data)
+            if verdict is Verdict.REJECT:
+                self._reject(message, RejectReason.UNDECODABLE, now)
+                return
+            if verdict is Verdict.IGNORE:
+                self._ignore(message, RejectReason.VALIDATION_IGNORED, now)
+                return
         received = self._received(message, value)
         answer = ask(topic.validators, received) if topic.validators else Verdict.ACCEPT
         if isinstance(answer, Verdict):
@@ -146,7 +151,7 @@ class Intake:
                 topic.deliver(received)
             return
         await topic.slots.acquire()
-        self._nursery.start_soon(self._wait_for_verdict, topic, topic.reserve(), message, received, answer)
+        self._nursery.start_soon(self._wait_for_verdict, topic, topic.reserve(received), message, received, answer)
 
     async def _wait_for_verdict(
         self, topic: Topic, slot: Slot, message: Message, received: PubsubMessage[Any], question: Question
@@ -169,6 +174,9 @@ class Intake:
     def _settle(self, message: Message, verdict: Verdict, now: float) -> bool:
         """Do what a verdict demands; return whether the message is to be delivered."""
         match verdict:
+            case Verdict.ACCEPT if self._core.knows(message.id):
+                # Another message with the same id was faster.
+                self._ignore(message, RejectReason.VALIDATION_IGNORED, now)
             case Verdict.ACCEPT:
                 peers = self._core.accept(message, now)
                 self._switchboard.forward(message, peers, now)

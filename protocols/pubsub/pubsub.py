@@ -170,8 +170,9 @@ class Pubsub:
         if topic is not None:
             topic.check_joins(codec, message_id)
             return topic
-        slots = trio.Semaphore(self.config.validation_concurrency)
-        topic = Topic(name, codec or RAW, message_id or self.config.message_id, slots)
+        concurrency = self.config.validation_concurrency
+        slots = trio.Semaphore(concurrency)
+        topic = Topic(name, codec or RAW, message_id or self.config.message_id, slots, max_behind=4 * concurrency)
         self._topics[name] = topic
         self._core.join(name, trio.current_time())
         self._switchboard.tell_all(encode_subscriptions([Announcement(True, name)]))

@@ -22,6 +22,8 @@ from .validation import Validator
 
 MAX_CHANGES: Final = 1024
 """Comings and goings kept for one reader of them; the oldest are dropped."""
+MAX_BEHIND_BYTES: Final = 16 << 20
+"""Bytes of messages that may wait for their turn behind one that is being validated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Changes:
 class Slot:
     """A message's place in the order of delivery, while its validation goes on."""
 
+    size: int
     message: PubsubMessage[Any] | None = None
     done: bool = False
 
@@ -88,7 +91,11 @@ class Topic:
     delivered: int = 0
     """Messages given to the readers."""
     peers_changed: trio.Event = field(default_factory=trio.Event)
+    max_behind: int = 1024
+    """Messages that may wait for their turn behind one that is being validated."""
     _order: deque[Slot] = field(default_factory=deque)
+    _bytes: int = 0
+    _settled: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
 
     def check_joins(self, codec: Codec[Any] | None, message_id: MessageIdFunction | None) -> None:
         """Raise InvalidInput if another room of the topic can not have these."""
@@ -100,14 +107,17 @@ class Topic:
     def deliver(self, message: PubsubMessage[Any]) -> None:
         """Give a message to the readers, behind those that are still being validated."""
         if self._order:
-            self._order.append(Slot(message, done=True))
+            self._append(Slot(len(message.data), message, done=True))
         else:
             self._give(message)
 
-    def reserve(self) -> Slot:
+    def reserve(self, message: PubsubMessage[Any]) -> Slot:
         """Keep the place in the order of a message whose validation takes a while."""
-        slot = Slot()
+        return self._append(Slot(len(message.data)))
+
+    def _append(self, slot: Slot) -> Slot:
         self._order.append(slot)
+        self._bytes += slot.size
         return slot
 
     def settle(self, slot: Slot, message: PubsubMessage[Any] | None) -> None:
@@ -115,8 +125,11 @@ class Topic:
         slot.message, slot.done = message, True
         while self._order and self._order[0].done:
             first = self._order.popleft()
+            self._bytes -= first.size
             if first.message is not None:
                 self._give(first.message)
+        if not self._crowded:
+            self._settled.unpark_all()
 
     def _give(self, message: PubsubMessage[Any]) -> None:
         self.delivered += 1
@@ -125,12 +138,18 @@ class Topic:
             subscription.put(copy.copy(message) if index else message)
 
     @property
+    def _crowded(self) -> bool:
+        return len(self._order) >= self.max_behind or self._bytes >= MAX_BEHIND_BYTES
+
+    @property
     def full(self) -> bool:
-        """Whether a reader wants the network to wait."""
-        return any(subscription.full for subscription in self.subscriptions)
+        """Whether a reader wants the network to wait, or too much waits for a validator."""
+        return self._crowded or any(subscription.full for subscription in self.subscriptions)
 
     async def wait_room(self) -> None:
-        """Wait until no reader wants the network to wait."""
+        """Wait until nobody wants the network to wait."""
+        while self._crowded:
+            await self._settled.park()
         for subscription in tuple(self.subscriptions):
             await subscription.wait_room()
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from .codec import Codec
 from .subscription import PubsubMessage
 
 _log = logging.getLogger(__name__)
@@ -28,6 +29,18 @@ Validator: TypeAlias = Callable[[PubsubMessage[Any]], Verdict | Awaitable[Verdic
 """Judges a message, at once or after a while. One that raises is logged, and the message ignored."""
 
 Question: TypeAlias = Callable[[], Awaitable[Verdict]]
+
+
+def decode(codec: Codec[Any], topic: str, data: bytes) -> tuple[Verdict, Any]:
+    """Return ACCEPT and the value in a payload; REJECT if there is none, IGNORE if the codec fails in another way."""
+    try:
+        return Verdict.ACCEPT, codec.decode(data)
+    except ValueError:
+        return Verdict.REJECT, None
+    except Exception:  # noqa: BLE001
+        # Codecs are the application's, too.
+        _log.exception("the codec of %r failed; the message is ignored", topic)
+        return Verdict.IGNORE, None
 
 
 def ask(validators: Sequence[Validator], message: PubsubMessage[Any]) -> Verdict | Question:

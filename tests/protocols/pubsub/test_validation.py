@@ -1,0 +1,275 @@
+"""Validators of applications: what each verdict does, and that none of their bugs harms anybody else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+from typing import cast
+
+import pytest
+import trio
+import trio.testing
+
+from peerstack.protocols.pubsub import PubsubConfig, PubsubMessage, Room, Validator, Verdict, sha256_of_data
+from peerstack.protocols.pubsub.events import MessageRejected
+from peerstack.protocols.pubsub.signing import sign
+from peerstack.protocols.pubsub.validation import ask, ask_all
+from peerstack.stack.errors import InvalidInput
+from peerstack.stack.events import HandlerFailed
+from peerstack.stack.identity import Identity
+
+from .parts import Node, open_nodes, open_rooms
+
+Clock = trio.testing.MockClock
+MESSAGE = PubsubMessage("news", b"x", b"x", None, None, None, b"id")
+
+
+async def receive(room: Room[bytes]) -> bytes:
+    with trio.fail_after(30):
+        return (await room.receive()).data
+
+
+async def slowly(message: PubsubMessage[bytes]) -> Verdict:
+    await trio.sleep(1)
+    return Verdict.ACCEPT
+
+
+async def never(message: PubsubMessage[bytes]) -> Verdict:
+    await trio.sleep_forever()
+    raise AssertionError
+
+
+def only(prefix: bytes, otherwise: Verdict) -> Validator:
+    return lambda message: Verdict.ACCEPT if message.data.startswith(prefix) else otherwise
+
+
+# ---- asking
+
+
+async def test_the_first_that_does_not_accept_decides() -> None:
+    asked = []
+
+    def say(verdict: Verdict) -> Validator:
+        def validator(message: PubsubMessage[bytes]) -> Verdict:
+            asked.append(verdict)
+            return verdict
+
+        return validator
+
+    async def later(message: PubsubMessage[bytes]) -> Verdict:
+        asked.append(Verdict.ACCEPT)
+        return Verdict.ACCEPT
+
+    assert ask([], MESSAGE) is Verdict.ACCEPT
+    assert ask([say(Verdict.ACCEPT), say(Verdict.REJECT), say(Verdict.IGNORE)], MESSAGE) is Verdict.REJECT
+    assert asked == [Verdict.ACCEPT, Verdict.REJECT]
+    asked.clear()
+    assert await ask_all([later, say(Verdict.ACCEPT), later, say(Verdict.IGNORE), later], MESSAGE) is Verdict.IGNORE
+    assert asked == [Verdict.ACCEPT] * 3 + [Verdict.IGNORE]
+
+
+def raises(message: PubsubMessage[bytes]) -> Verdict:
+    raise ZeroDivisionError("a bug of the application")
+
+
+async def raises_later(message: PubsubMessage[bytes]) -> Verdict:
+    await trio.lowlevel.checkpoint()
+    raise ExceptionGroup("bugs", [ZeroDivisionError("a bug of the application")])
+
+
+def nonsense(message: PubsubMessage[bytes]) -> Verdict:
+    return cast("Verdict", True)
+
+
+async def nonsense_later(message: PubsubMessage[bytes]) -> Verdict:
+    return cast("Verdict", "accept")
+
+
+def nothing(message: PubsubMessage[bytes]) -> Verdict:
+    return cast("Verdict", None)
+
+
+class Foreign:
+    """Something of another event loop."""
+
+    def __await__(self) -> object:
+        yield self
+
+
+def of_another_loop(message: PubsubMessage[bytes]) -> Awaitable[Verdict]:
+    return cast("Awaitable[Verdict]", Foreign())
+
+
+BUGS: list[Validator] = [raises, raises_later, nonsense, nonsense_later, nothing, of_another_loop]
+
+
+@pytest.mark.parametrize("bug", BUGS)
+async def test_a_bug_costs_the_message_and_blames_nobody(
+    autojump_clock: Clock, bug: Validator, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_nodes(2) as (alice, bob), open_rooms([alice, bob]) as (at_alice, at_bob):
+        async with bob.pubsub.join("news", validators=[bug]):
+            await at_alice.publish(b"lost")
+            await trio.testing.wait_all_tasks_blocked()
+        await at_alice.publish(b"after all")
+        assert await receive(at_bob) == b"after all"
+        assert bob.pubsub.statistics().ignored == {"validation_ignored": 1}
+        assert bob.pubsub.statistics().rejected == {}
+        assert bob.pubsub.score(alice.peer_id) >= 0
+        assert bob.events.of(HandlerFailed) == []
+        assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == [
+            "a validator of 'news' failed; the message is ignored"
+        ]
+
+
+# ---- what becomes of the message
+
+
+async def test_what_is_rejected_is_neither_delivered_nor_passed_on_and_charged(autojump_clock: Clock) -> None:
+    async with open_nodes(3, connect=False) as (alice, bob, carol):
+        await alice.host.connect(*bob.host.addresses)
+        await carol.host.connect(*bob.host.addresses)
+        async with alice.pubsub.join("news") as at_alice, carol.pubsub.join("news") as at_carol:
+            async with bob.pubsub.join("news", validators=[only(b"good", Verdict.REJECT)]) as at_bob:
+                await at_bob.wait_peers(2)
+                await trio.sleep(2)
+                await at_alice.publish(b"bad")
+                await at_alice.publish(b"good")
+                assert await receive(at_bob) == await receive(at_carol) == b"good"
+                assert at_carol.statistics().waiting == at_bob.statistics().waiting == 0
+                assert bob.events.of(MessageRejected) == [MessageRejected(alice.peer_id, "news", "validation_failed")]
+                assert bob.pubsub.statistics().rejected == {"validation_failed": 1}
+                await trio.sleep(1)
+                assert bob.pubsub.score(alice.peer_id) < bob.pubsub.score(carol.peer_id) + 1
+
+
+async def test_what_is_ignored_blames_nobody(autojump_clock: Clock) -> None:
+    async with open_nodes(2) as (alice, bob), alice.pubsub.join("news") as at_alice:
+        async with bob.pubsub.join("news", validators=[only(b"good", Verdict.IGNORE)]) as at_bob:
+            await at_alice.wait_peers()
+            await at_alice.publish(b"bad")
+            await at_alice.publish(b"good")
+            assert await receive(at_bob) == b"good"
+            assert bob.pubsub.statistics().ignored == {"validation_ignored": 1}
+            assert bob.pubsub.score(alice.peer_id) >= 0
+
+
+async def test_our_own_messages_are_asked_about_too(autojump_clock: Clock) -> None:
+    async with open_nodes(1) as (alice,):
+        async with alice.pubsub.join("news", validators=[only(b"good", Verdict.REJECT)]) as room:
+            await room.publish(b"good")
+            with pytest.raises(InvalidInput, match="a validator of 'news' says reject to this message"):
+                await room.publish(b"bad")
+
+
+async def test_order_is_kept_while_some_take_longer(autojump_clock: Clock) -> None:
+    async def moody(message: PubsubMessage[bytes]) -> Verdict:
+        await trio.sleep((100 - int(message.data)) / 100)
+        return Verdict.REJECT if int(message.data) % 7 == 0 else Verdict.ACCEPT
+
+    async with open_nodes(2) as (alice, bob), alice.pubsub.join("news") as at_alice:
+        async with bob.pubsub.join("news", validators=[moody]) as at_bob:
+            await at_alice.wait_peers()
+            for number in range(100):
+                await at_alice.publish(b"%d" % number)
+            expected = [number for number in range(100) if number % 7]
+            assert [int(await receive(at_bob)) for _ in expected] == expected
+
+
+async def test_two_messages_with_one_id_are_one(autojump_clock: Clock) -> None:
+    """Both are valid and under validation at the same time, since their ids come from the data alone."""
+    config = PubsubConfig(message_id=sha256_of_data)
+    async with open_nodes(2, config) as (alice, bob), alice.pubsub.join("news") as at_alice:
+        async with bob.pubsub.join("news", validators=[slowly]) as at_bob:
+            await at_alice.wait_peers()
+            copies = [sign(Identity.generate(), "news", b"same", 1) for _ in range(3)]
+            await take(bob, alice, b"".join(copy.entry for copy in copies))
+            await trio.sleep(3)
+            assert await receive(at_bob) == b"same"
+            assert at_bob.statistics().waiting == 0
+
+
+async def take(node: Node, source: Node, *rpcs: bytes) -> None:
+    """Let a node process RPCs as if they came from another."""
+    await node.pubsub._intake.take(node.pubsub._switchboard.links[source.peer_id], rpcs)
+
+
+# ---- validators that take long
+
+
+async def test_a_validator_that_never_returns_holds_up_no_other_topic(autojump_clock: Clock) -> None:
+    async with open_nodes(2) as (alice, bob), open_rooms([alice, bob], "other") as (_, at_bob):
+        async with alice.pubsub.join("stuck") as stuck, bob.pubsub.join("stuck", validators=[never]):
+            await stuck.wait_peers()
+            for _ in range(100):
+                await stuck.publish(b"never decided")
+            began = trio.current_time()
+            await alice.pubsub.publish("other", b"on time")
+            assert await receive(at_bob) == b"on time"
+            assert trio.current_time() - began < 0.1
+            assert len(bob.pubsub._core._validating) == 100
+            await trio.sleep(6)
+            assert bob.pubsub.statistics().ignored == {"validation_timed_out": 100}
+            assert len(bob.pubsub._core._validating) == 0
+            assert bob.pubsub.score(alice.peer_id) >= 0
+
+
+async def test_at_most_so_many_are_validated_at_once_and_none_is_lost(autojump_clock: Clock) -> None:
+    at_once = most = 0
+
+    async def count(message: PubsubMessage[bytes]) -> Verdict:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await trio.sleep(0.1)
+        at_once -= 1
+        return Verdict.ACCEPT
+
+    config = PubsubConfig(validation_concurrency=8)
+    async with open_nodes(2, config) as (alice, bob), alice.pubsub.join("news") as at_alice:
+        async with bob.pubsub.join("news", validators=[count]) as at_bob:
+            await at_alice.wait_peers()
+            for number in range(100):
+                await at_alice.publish(b"%d" % number)
+            assert [int(await receive(at_bob)) for _ in range(100)] == list(range(100))
+            assert most == 8
+
+
+async def test_what_waits_behind_one_long_validation_is_bounded(autojump_clock: Clock) -> None:
+    """All others are decided at once, but are to be delivered in order."""
+
+    def choose(message: PubsubMessage[bytes]) -> Verdict | Awaitable[Verdict]:
+        return never(message) if message.data == b"long" else Verdict.ACCEPT
+
+    config = PubsubConfig(validation_concurrency=50, validation_timeout=5)
+    async with open_nodes(2, config) as (alice, bob), alice.pubsub.join("news") as at_alice:
+        async with bob.pubsub.join("news", validators=[choose], buffer=10_000) as at_bob:
+            await at_alice.wait_peers()
+            await at_alice.publish(b"long")
+            most = 0
+            for number in range(1000):
+                await (await at_alice.publish(b"%d" % number)).wait_sent()
+                await trio.testing.wait_all_tasks_blocked()
+                most = max(most, len(bob.pubsub._topics["news"]._order))
+                if number == 500:
+                    assert at_bob.statistics().waiting == 0
+            assert 100 < most <= 4 * 50 + 10  # the last ones read came together
+            assert [int(await receive(at_bob)) for _ in range(1000)] == list(range(1000))
+
+
+async def test_leaving_a_room_while_its_messages_are_validated(autojump_clock: Clock) -> None:
+    config = PubsubConfig(validation_concurrency=8)
+    async with open_nodes(2, config) as (alice, bob), alice.pubsub.join("news") as at_alice:
+        async with bob.pubsub.join("news", validators=[slowly]):
+            await at_alice.wait_peers()
+            for number in range(30):
+                await at_alice.publish(b"%d" % number)
+            await trio.sleep(0.5)
+            assert len(bob.pubsub._core._validating) > 0
+        await trio.sleep(10)
+        assert len(bob.pubsub._core._validating) == 0
+        async with bob.pubsub.join("news") as again:
+            await at_alice.wait_peers()
+            await at_alice.publish(b"later")
+            assert await receive(again) == b"later"
+        assert bob.events.of(HandlerFailed) == []
