@@ -219,6 +219,7 @@ class Switchboard:
                 self._nursery.start_soon(self._host.disconnect, peer)
             case PeersSuggested(peers=peers):
                 self._introductions.suggest(peers)
+                self._host.events.notify(event)
             case Misbehaved(peer=peer, reason=reason):
                 self.blame(peer, reason)
                 self._host.events.notify(event)
