@@ -2,11 +2,22 @@
 
 from .codec import Codec, JsonCodec
 from .config import GossipConfig
+from .core_events import (
+    Grafted,
+    Graylisted,
+    Misbehaved,
+    PeersSuggested,
+    PeerSubscribed,
+    PeerUnsubscribed,
+    Pruned,
+)
+from .events import ForwardDropped, MalformedRpc, MessageRejected, PeerDropped, PubsubPeerAdded, PubsubPeerRemoved
 from .gater import GaterConfig
-from .ids import MessageIdFunction, default_id, sha256_of_data
+from .ids import MessageIdFunction, default_id, js_default_id, rust_default_id, sha256_of_data
 from .pubsub import Pubsub, open_pubsub
 from .receipt import Delivery, DeliveryState, Receipt
 from .room import Room, RoomStatistics
+from .score import ScoreSnapshot
 from .score_config import ScoreConfig, TopicScoreConfig
 from .settings import PubsubConfig, QueueConfig
 from .signing import SignaturePolicy
@@ -14,22 +25,36 @@ from .statistics import PeerStatistics, PubsubStatistics
 from .subscription import PubsubMessage, SubscriptionOverflow, WhenFull
 from .topics import PeerJoined, PeerLeft
 from .validation import Validator, Verdict
-from .wire import RpcLimits
+from .wire import Message, RpcLimits
 
 __all__ = [
     "Codec",
     "Delivery",
     "DeliveryState",
+    "ForwardDropped",
     "GaterConfig",
     "GossipConfig",
+    "Grafted",
+    "Graylisted",
     "JsonCodec",
+    "MalformedRpc",
+    "Message",
     "MessageIdFunction",
+    "MessageRejected",
+    "Misbehaved",
+    "PeerDropped",
     "PeerJoined",
     "PeerLeft",
     "PeerStatistics",
+    "PeerSubscribed",
+    "PeerUnsubscribed",
+    "PeersSuggested",
+    "Pruned",
     "Pubsub",
     "PubsubConfig",
     "PubsubMessage",
+    "PubsubPeerAdded",
+    "PubsubPeerRemoved",
     "PubsubStatistics",
     "QueueConfig",
     "Receipt",
@@ -37,6 +62,7 @@ __all__ = [
     "RoomStatistics",
     "RpcLimits",
     "ScoreConfig",
+    "ScoreSnapshot",
     "SignaturePolicy",
     "SubscriptionOverflow",
     "TopicScoreConfig",
@@ -44,6 +70,8 @@ __all__ = [
     "Verdict",
     "WhenFull",
     "default_id",
+    "js_default_id",
     "open_pubsub",
+    "rust_default_id",
     "sha256_of_data",
 ]

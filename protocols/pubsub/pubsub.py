@@ -28,6 +28,7 @@ from .introductions import Introductions
 from .link import BROKEN, Link
 from .receipt import Delivery, DeliveryState, Receipt
 from .room import Room
+from .score import ScoreSnapshot
 from .sequence import SequenceNumbers
 from .settings import PubsubConfig
 from .statistics import PeerStatistics, PubsubStatistics
@@ -246,13 +247,19 @@ class Pubsub:
         return signing.make_anonymous(topic, data)
 
     async def _ask_ourselves(self, topic: Topic, message: Message) -> None:
-        value = topic.codec.decode(message.data)
-        me = self.host.peer_id if message.author is not None else None
         seqno = None if message.seqno is None else int.from_bytes(message.seqno, "big")
-        mine = PubsubMessage(topic.name, message.data, value, me, seqno, None, message.id)
-        verdict = await ask_all(topic.validators, mine)
-        if verdict is not Verdict.ACCEPT:
-            raise InvalidInput(f"a validator of {topic.name!r} says {verdict} to this message")
+        accepted = False
+        try:
+            value = topic.codec.decode(message.data)
+            me = self.host.peer_id if message.author is not None else None
+            mine = PubsubMessage(topic.name, message.data, value, me, seqno, None, message.id)
+            verdict = await ask_all(topic.validators, mine)
+            accepted = verdict is Verdict.ACCEPT
+            if not accepted:
+                raise InvalidInput(f"a validator of {topic.name!r} says {verdict} to this message")
+        finally:
+            if not accepted and seqno is not None:
+                self._numbers.give_back(seqno)
 
     async def drain(self) -> None:
         """Wait until everything queued for all peers was taken by the connections."""
@@ -263,6 +270,10 @@ class Pubsub:
     def score(self, peer: PeerId) -> float:
         """Return what is thought of a peer; below 0 it is in no mesh."""
         return self._core.score(peer)
+
+    def score_snapshot(self, peer: PeerId) -> ScoreSnapshot | None:
+        """Return what the score of a peer is made of; None if it is not judged."""
+        return self._core.score_snapshot(peer)
 
     def statistics(self) -> PubsubStatistics:
         """Return a snapshot."""

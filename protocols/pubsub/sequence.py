@@ -62,3 +62,8 @@ class SequenceNumbers:
         number = self._next
         self._next += 1
         return number
+
+    def give_back(self, number: int) -> None:
+        """Use a number again that was taken for nothing, if it is the last one: readers would see a gap."""
+        if number == self._next - 1:
+            self._next = number

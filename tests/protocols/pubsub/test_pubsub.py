@@ -13,9 +13,11 @@ from peerstack.protocols.pubsub import (
     PeerJoined,
     PeerLeft,
     PubsubConfig,
+    PubsubMessage,
     QueueConfig,
     Receipt,
     SignaturePolicy,
+    Verdict,
     WhenFull,
     open_pubsub,
 )
@@ -274,3 +276,20 @@ async def test_the_same_message_again_goes_to_nobody_and_the_receipt_says_so(aut
         assert (await at_bob.receive()).data == b"hello"
         await trio.testing.wait_all_tasks_blocked()
         assert at_bob.statistics().waiting == 0
+
+
+async def test_what_our_own_validators_refuse_leaves_no_gap(autojump_clock: Clock) -> None:
+    def no_secrets(message: PubsubMessage[bytes]) -> Verdict:
+        return Verdict.REJECT if b"secret" in message.data else Verdict.ACCEPT
+
+    async with open_nodes(2) as (alice, bob), bob.pubsub.join("news") as at_bob:
+        async with alice.pubsub.join("news", validators=[no_secrets]) as at_alice:
+            await at_alice.wait_peers()
+            await at_alice.publish(b"hello")
+            with pytest.raises(InvalidInput, match="a validator of 'news' says reject"):
+                await at_alice.publish(b"a secret")
+            await at_alice.publish(b"again")
+            assert [(message.data, message.gap) for message in [await at_bob.receive() for _ in range(2)]] == [
+                (b"hello", 0),
+                (b"again", 0),
+            ]

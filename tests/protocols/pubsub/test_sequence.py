@@ -44,3 +44,11 @@ def test_no_more_authors_are_remembered_than_allowed_and_the_busy_ones_stay() ->
 def test_our_own_numbers_begin_at_the_clock_and_go_up_by_one() -> None:
     numbers = SequenceNumbers(1_700_000_000_000_000_000)
     assert [numbers.take() - 1_700_000_000_000_000_000 for _ in range(3)] == [0, 1, 2]
+
+
+def test_a_number_taken_for_nothing_is_used_again_unless_a_later_one_was_taken() -> None:
+    numbers = SequenceNumbers(100)
+    numbers.give_back(numbers.take())
+    first, second = numbers.take(), numbers.take()
+    numbers.give_back(first)
+    assert (first, second, numbers.take()) == (100, 101, 102)
