@@ -111,24 +111,18 @@ async def _run_lane(
 
 
 async def _run_row(stage: Stage, place: Place, limits: Sequence[Limit]) -> Cell:
-    begun = trio.current_time()
-    reason, started = await _complaint(stage, place)
-    # What a program that does not start, or is gone, can do is not what a limit is about.
-    return judge(place, reason, trio.current_time() - begun, limits if started else ())
-
-
-async def _complaint(stage: Stage, place: Place) -> tuple[str, bool]:
-    """Return why a row failed, empty if it did not, and whether its peers were there."""
     row = ROWS[place.row]
-    scene = None
+    begun, prepared = trio.current_time(), False
     try:
         with trio.fail_after(ROW_SECONDS):
             scene = await stage.prepare(row, place.direction)
+            begun, prepared = trio.current_time(), True
             await row.check(scene)
-    except NoAnswer as error:
-        return str(error), scene is not None
+        reason = ""
     except FAILURES as error:
-        return describe(error), True
+        reason = describe(error)
+        if isinstance(error, NoAnswer) and not prepared:
+            limits = ()  # what a program that does not start can do is not what a limit is about
     except trio.TooSlowError:
-        return f"not over after {ROW_SECONDS:g} s", True
-    return "", True
+        reason = f"not over after {ROW_SECONDS:g} s"
+    return judge(place, reason, trio.current_time() - begun, limits)
