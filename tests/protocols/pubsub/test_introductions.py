@@ -1,4 +1,4 @@
-"""Peers that others suggest, and direct ones: dialed in the background, a few at a time, and only with a valid record."""
+"""Peers that others suggest, and direct ones: dialed in the background, a few at once, only with a valid record."""
 
 from __future__ import annotations
 
