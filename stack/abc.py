@@ -197,6 +197,12 @@ class Wire:
     stream: trio.abc.Stream
     local_address: Multiaddr
     remote_address: Multiaddr
+    handshake: Callable[[], Awaitable[trio.abc.Stream]] | None = None
+    """What a listener leaves to be done before bytes flow, such as an HTTP upgrade: returns the stream to use then.
+
+    Whoever accepted the wire runs it once, under a deadline of its own and beside other work, so that a slow client
+    holds up nobody else, and closes `stream` when it fails. Raises `RemoteProtocolError`, `trio.BrokenResourceError`.
+    """
 
 
 @dataclass(frozen=True, slots=True)

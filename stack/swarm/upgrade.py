@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import trio
 from multiaddr import Multiaddr
@@ -70,6 +71,9 @@ class UpgradedTransport:
     ) -> MuxedConnection:
         """Authenticate and mux a wire, recording each stage. Closes it when that fails."""
         try:
+            if wire.handshake is not None:
+                with _stage(attempt, StageName.CONNECT, self._config.connect_timeout):
+                    wire = replace(wire, stream=await wire.handshake(), handshake=None)
             security, secured = await self._secure(wire, direction, expect, attempt)
             muxer = await self._choose_muxer(secured, direction, attempt)
         except BaseException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TypeAlias
 
@@ -14,6 +14,7 @@ import trio.testing
 from multiaddr import Multiaddr
 
 from ..abc import Pipe, StreamListener, StreamTransport, Wire
+from ..errors import StackError
 from .checks import (
     cancel_at_each_step,
     clog,
@@ -36,6 +37,7 @@ class _Subject:
     listener: StreamTransport
     address: Multiaddr
     settle: float
+    half_close: bool
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[StreamListener]:
@@ -54,7 +56,7 @@ class _Subject:
         accepted: list[Wire] = []
 
         async def accept() -> None:
-            accepted.append(await listener.accept())
+            accepted.append(await _ready(await listener.accept()))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(accept)
@@ -62,16 +64,27 @@ class _Subject:
         return dialed, accepted[0]
 
 
+async def _ready(wire: Wire) -> Wire:
+    """Shake hands where the transport leaves that to whoever accepts."""
+    return wire if wire.handshake is None else replace(wire, stream=await wire.handshake(), handshake=None)
+
+
 async def check_stream_transport(
-    make_transport: Callable[[], StreamTransport], listen_address: Multiaddr, *, settle: float = 0.05
+    make_transport: Callable[[], StreamTransport],
+    listen_address: Multiaddr,
+    *,
+    settle: float = 0.05,
+    half_close: bool = True,
 ) -> None:
     """Check a transport of byte streams. Raises `AssertionError`.
 
     `make_transport` is called twice: first for the side that dials, then for the side that listens. `listen_address`
     must leave the choice of port to the transport (`/ip4/127.0.0.1/tcp/0`, `/memory/0`). `settle` is how many seconds
     without progress make a stream count as clogged: more than a round trip, and than a kernel delays its answers.
+    `half_close=False` is for transports, such as WebSocket, whose wires end in both directions at once; `send_eof` of
+    theirs ends the stream behind what was sent, and nothing is asked of the direction back.
     """
-    subject = _Subject(make_transport(), make_transport(), listen_address, settle)
+    subject = _Subject(make_transport(), make_transport(), listen_address, settle, half_close)
     await run_checks(_CHECKS, subject, settle=settle)
 
 
@@ -112,11 +125,13 @@ async def _several(subject: _Subject) -> None:
 
 
 async def _half_close(subject: _Subject) -> None:
-    """After send_eof the other direction goes on."""
+    """After send_eof the other side gets what was sent and the end, and its direction goes on if it can."""
     async with subject.wires() as (near, far):
         await near.stream.send_all(b"question")
         await _half_closeable(near).send_eof()
         require(await receive_until_end(far.stream) == b"question", "bytes before the end were lost")
+        if not subject.half_close:
+            return
         await far.stream.send_all(b"answer")
         await far.stream.aclose()
         require(await receive_until_end(near.stream) == b"answer", "the direction that was open lost bytes")
@@ -257,25 +272,36 @@ async def _dial_cancelled(subject: _Subject) -> None:
 async def _accept_cancelled(subject: _Subject) -> None:
     """An accept cancelled at any step loses no wire."""
     accepted: list[Wire] = []
-    async with subject.listening() as listener:
+    dialed = trio.Event()
+    async with subject.listening() as listener, trio.open_nursery() as nursery:
 
         async def accept() -> None:
             accepted.append(await listener.accept())
 
-        async def one_more_dial() -> None:
-            if not accepted:
-                accepted.append(await listener.accept())
-            await accepted.pop().stream.aclose()
-            dialed = await subject.dialer.dial(listener.address)
-            await dialed.stream.aclose()
+        async def dial() -> None:
+            # It may not be done before the other side has taken part in a handshake.
+            await (await subject.dialer.dial(listener.address)).stream.aclose()
+            dialed.set()
 
-        dialed = await subject.dialer.dial(listener.address)
-        await dialed.stream.aclose()
+        async def one_more_dial() -> None:
+            nonlocal dialed
+            if not accepted:
+                await accept()
+            wire = await _ready(accepted.pop())
+            await dialed.wait()
+            await wire.stream.aclose()
+            dialed = trio.Event()
+            nursery.start_soon(dial)
+            await trio.testing.wait_all_tasks_blocked()
+
+        nursery.start_soon(dial)
+        await trio.testing.wait_all_tasks_blocked()
         await cancel_at_each_step(accept, one_more_dial)
+        nursery.cancel_scope.cancel()
 
 
 async def _trio_suite(subject: _Subject) -> None:
-    """Wires pass trio's own suite for half-closeable streams."""
+    """Wires pass trio's own suite for half-closeable streams, or that for streams of both directions."""
     async with subject.listening() as listener:
 
         async def make() -> tuple[trio.abc.HalfCloseableStream, trio.abc.HalfCloseableStream]:
@@ -289,7 +315,10 @@ async def _trio_suite(subject: _Subject) -> None:
         # Clogged in one direction only: Linux never lets a TCP connection be clogged for good in both.
         for maker in (make, make_flipped):
             clogged = _clogged(maker, subject.settle)
-            await trio.testing.check_half_closeable_stream(maker, None)
+            if subject.half_close:
+                await trio.testing.check_half_closeable_stream(maker, None)
+            else:
+                await trio.testing.check_two_way_stream(maker, None)
             await trio.testing.check_one_way_stream(maker, clogged)
             await _busy_eof(clogged)
 
@@ -335,8 +364,8 @@ class _Server:
 
     async def _read(self, wire: Wire) -> None:
         async with wire.stream:
-            with suppress(trio.BrokenResourceError):
-                await receive_until_end(wire.stream)
+            with suppress(trio.BrokenResourceError, StackError):
+                await receive_until_end((await _ready(wire)).stream)
         self._open -= 1
         self._ended.unpark_all()
 

@@ -1,6 +1,7 @@
 """Every transport of plain byte streams passes the same suite."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import trio.testing
@@ -9,6 +10,9 @@ from multiaddr import Multiaddr
 from peerstack.stack.testing import LinkConditions, SimulatedNetwork, check_stream_transport
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 from peerstack.transports.tcp import TcpTransport
+from peerstack.transports.websocket import WebSocketTransport, client_context, server_context
+
+from ..transports.websocket.certificates import Authority
 
 MEMORY = Multiaddr("/memory/0")
 
@@ -41,3 +45,23 @@ async def test_simulated_network(conditions: LinkConditions, autojump_clock: tri
 @pytest.mark.slow
 async def test_tcp() -> None:
     await check_stream_transport(TcpTransport, Multiaddr("/ip4/127.0.0.1/tcp/0"))
+
+
+def websocket() -> WebSocketTransport:
+    return WebSocketTransport(TcpTransport())
+
+
+@pytest.mark.slow
+async def test_websocket() -> None:
+    await check_stream_transport(websocket, Multiaddr("/ip4/127.0.0.1/tcp/0/ws"), half_close=False)
+
+
+@pytest.mark.slow
+async def test_secure_websocket(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    server, client = server_context(*authority.issue("127.0.0.1", "localhost")), client_context(authority.file)
+
+    def make() -> WebSocketTransport:
+        return WebSocketTransport(TcpTransport(), server_tls=server, client_tls=client)
+
+    await check_stream_transport(make, Multiaddr("/ip4/127.0.0.1/tcp/0/tls/ws"), half_close=False)

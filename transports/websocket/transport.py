@@ -1,0 +1,113 @@
+"""WebSocket over any transport of byte streams, which is TCP everywhere but in tests."""
+
+from __future__ import annotations
+
+import ssl
+from functools import partial
+
+import trio
+from multiaddr import Multiaddr
+
+from peerstack.stack.abc import StreamListener, StreamTransport, Wire
+from peerstack.stack.errors import InvalidAddress
+from peerstack.stack.pipes import as_pipe
+
+from .address import WebSocketAddress, websocket_address
+from .handshake import accept_websocket, connect_websocket
+from .tls import accept_tls, client_context, connect_tls
+
+
+class WebSocketTransport:
+    """Dials and listens on WebSocket; implements `abc.StreamTransport`."""
+
+    def __init__(
+        self,
+        below: StreamTransport,
+        *,
+        server_tls: ssl.SSLContext | None = None,
+        client_tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`below` carries the bytes: `TcpTransport()`.
+
+        `server_tls`, such as `server_context(certificate, key)`, is needed to listen on `/wss`; servers are verified by
+        `client_tls`, by default `client_context()`, which trusts the authorities of the system.
+        """
+        self._below = below
+        self._server_tls = server_tls
+        self._client_tls = client_tls
+
+    def can_dial(self, address: Multiaddr) -> bool:
+        """Say whether it is a WebSocket address on one that the transport below can dial."""
+        target = websocket_address(address)
+        return target is not None and self._below.can_dial(target.below)
+
+    def can_listen(self, address: Multiaddr) -> bool:
+        """Say whether it is a WebSocket address on one that the transport below can listen on."""
+        target = websocket_address(address)
+        return target is not None and self._below.can_listen(target.below)
+
+    async def dial(self, address: Multiaddr) -> Wire:
+        """Connect and shake hands.
+
+        Raises OSError with the cause, RemoteProtocolError with the handshake (TLS or WebSocket) and the check that
+        failed, ConnectionLost, InvalidAddress for other addresses.
+        """
+        target = _taken_apart(address)
+        wire = await self._below.dial(target.below)
+        try:
+            pipe = as_pipe(wire.stream)
+            if target.secure:
+                pipe = await connect_tls(pipe, self._client_context(), target.host)
+            stream = await connect_websocket(pipe, target.uri)
+        except BaseException:
+            await trio.aclose_forcefully(wire.stream)
+            raise
+        return Wire(stream, target.on(wire.local_address), address)
+
+    async def listen(self, address: Multiaddr) -> StreamListener:
+        """Bind. Raises OSError with the cause, InvalidAddress for other addresses and where a certificate lacks."""
+        target = _taken_apart(address)
+        if target.secure and self._server_tls is None:
+            raise InvalidAddress(
+                f"to listen on {address} takes a certificate: WebSocketTransport(..., server_tls=server_context(...))"
+            )
+        below = await self._below.listen(target.below)
+        return WebSocketListener(below, target, self._server_tls if target.secure else None)
+
+    def _client_context(self) -> ssl.SSLContext:
+        if self._client_tls is None:
+            self._client_tls = client_context()  # reads all the authorities of the system: once, when first needed
+        return self._client_tls
+
+
+class WebSocketListener(StreamListener):
+    """A listener whose wires have their handshake before them: whoever accepts them runs it, under a deadline."""
+
+    def __init__(self, below: StreamListener, target: WebSocketAddress, tls: ssl.SSLContext | None) -> None:
+        self._below = below
+        self._target = target
+        self._tls = tls
+        self.address = target.on(below.address)
+
+    async def accept(self) -> Wire:
+        """Wait for the next connection; slow clients hold up their own handshake only."""
+        wire = await self._below.accept()
+        local, remote = self._target.on(wire.local_address), self._target.on(wire.remote_address)
+        return Wire(wire.stream, local, remote, partial(self._shake_hands, wire.stream))
+
+    async def _shake_hands(self, stream: trio.abc.Stream) -> trio.abc.Stream:
+        pipe = as_pipe(stream)
+        if self._tls is not None:
+            pipe = await accept_tls(pipe, self._tls)
+        return await accept_websocket(pipe)
+
+    async def aclose(self) -> None:
+        """Stop listening; connections accepted before live on."""
+        await self._below.aclose()
+
+
+def _taken_apart(address: Multiaddr) -> WebSocketAddress:
+    target = websocket_address(address)
+    if target is None:
+        raise InvalidAddress(f"{address} is not a WebSocket address such as /ip4/127.0.0.1/tcp/4001/ws")
+    return target

@@ -1,0 +1,212 @@
+"""A pipe that sends what it is given in another form, frames or records, over a pipe below."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from contextlib import suppress
+from enum import Enum, auto
+from operator import index
+
+import trio
+
+from peerstack.stack.abc import Buffer, Pipe
+from peerstack.stack.background import Guard
+
+_RECEIVE = 64 * 1024
+_NOTHING = memoryview(b"")
+
+
+class _State(Enum):
+    OPEN = auto()
+    ENDED = auto()  # our end of the stream was sent
+    CLOSED = auto()
+
+
+class WrappingPipe(Pipe):
+    """What `TlsPipe` and `WebSocketPipe` share.
+
+    What was wrapped has to go in full, even when the pipe below takes a part of it only. The last byte of such a batch
+    is *owed*: it is not counted as sent until the batch has gone, so that the caller comes back and keeps it moving.
+    One that is cancelled and does not come back has sent that byte.
+    """
+
+    __slots__ = ("_below", "_owed", "_receiving", "_replay", "_sending", "_state", "_waiting")
+
+    def __init__(self, below: Pipe) -> None:
+        self._below = below
+        self._waiting = _NOTHING
+        self._owed: int | None = None
+        self._replay = b""
+        self._state = _State.OPEN
+        self._sending = Guard("another task is sending on this connection")
+        self._receiving = Guard("another task is receiving on this connection")
+
+    # ---- what the kinds differ in
+
+    @abstractmethod
+    def _wrap(self, data: memoryview) -> tuple[Buffer, int]:
+        """Wrap the first part of `data`: what goes to the pipe below, and how many bytes it stands for."""
+
+    @abstractmethod
+    def _more(self) -> Buffer:
+        """Return what has to go without being asked, such as answers to the peer; it is not offered again."""
+
+    @abstractmethod
+    def _farewell(self) -> Buffer:
+        """Return the words that end our direction."""
+
+    @abstractmethod
+    def _receive(self, buffer: memoryview) -> int:
+        """Receive from the pipe below and unwrap into `buffer`; see `Pipe.receive_nowait`."""
+
+    @property
+    @abstractmethod
+    def _at_hand(self) -> bool:
+        """Whether `_receive` has something to say without anything new from below."""
+
+    # ---- sending
+
+    def send_nowait(self, data: Buffer) -> int:
+        """Send what fits at once; see `Pipe.send_nowait`."""
+        self._check_sendable()
+        if self._waiting and not self._flush_nowait():
+            return 0
+        taken = 0
+        with memoryview(data) as view:
+            if self._owed is not None and view:
+                # Another byte: the one owed was that of a send that was cancelled; it went, as trio allows.
+                taken = int(view[0] == self._owed)
+                self._owed = None
+            while taken < len(view):
+                wrapped, size = self._wrap(view[taken:])
+                taken += size
+                sent = self._below.send_nowait(wrapped)
+                if sent < len(wrapped):
+                    # A copy: what was wrapped may lie in a buffer that is used again.
+                    self._waiting = memoryview(bytes(memoryview(wrapped)[sent:]))
+                    taken -= 1
+                    self._owed = view[taken]
+                    break
+        return taken
+
+    async def send_some(self, data: Buffer) -> int:
+        """Wait until something can be sent, send it, and return how many bytes went."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not (sent := self.send_nowait(data)):
+            await self._below.wait_send_all_might_not_block()
+        return sent
+
+    async def send_all(self, data: Buffer) -> None:
+        """Send everything."""
+        with self._sending, memoryview(data) as view:
+            self._check_sendable()
+            await trio.lowlevel.checkpoint()
+            position = 0
+            while position < len(view):
+                position += await self.send_some(view[position:])
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until the pipe below has taken what was wrapped, and takes more."""
+        with self._sending:
+            self._check_sendable()
+            await self._below.wait_send_all_might_not_block()
+            while not self._flush_nowait():
+                await self._below.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        """Say that we are done, and send nothing any more; the connection below stays as it is."""
+        with self._sending:
+            self._check_open()
+            await trio.lowlevel.checkpoint()
+            while not self._flush_nowait():
+                await self._below.wait_send_all_might_not_block()
+            if self._state is _State.OPEN:
+                self._state = _State.ENDED
+                self._waiting = memoryview(self._farewell())
+            while not self._flush_nowait():
+                await self._below.wait_send_all_might_not_block()
+
+    def _flush_nowait(self) -> bool:
+        """Send what waits; say whether all of it went."""
+        while waiting := self._waiting or memoryview(self._more()):
+            self._waiting = waiting[self._below.send_nowait(waiting) :]
+            if self._waiting:
+                return False
+        return True
+
+    def _answer(self) -> None:
+        """Send what waits, if it goes; what breaks here is told by receiving."""
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            self._flush_nowait()
+
+    def _end(self) -> None:
+        """Send our farewell, if it goes, and nothing any more."""
+        if self._state is _State.OPEN:
+            self._state = _State.ENDED
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                if self._flush_nowait():
+                    self._waiting = memoryview(self._farewell())
+                    self._flush_nowait()
+
+    @property
+    def ended(self) -> bool:
+        """Whether our end of the stream was sent."""
+        return self._state is not _State.OPEN
+
+    # ---- receiving
+
+    def receive_nowait(self, buffer: memoryview) -> int:
+        """Receive into `buffer`; see `Pipe.receive_nowait`."""
+        self._check_open()
+        if self._replay:
+            size = min(len(buffer), len(self._replay))
+            buffer[:size] = self._replay[:size]
+            self._replay = self._replay[size:]
+            return size
+        if self._waiting:
+            self._answer()
+        return self._receive(buffer)
+
+    async def wait_receive_might_not_block(self) -> None:
+        """Wait until there is something to receive."""
+        self._check_open()
+        if self._replay or self._at_hand:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._below.wait_receive_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Receive at least one byte, or `b""` at the end."""
+        if max_bytes is not None and index(max_bytes) < 1:
+            raise ValueError("max_bytes must be at least 1")
+        with self._receiving:
+            self._check_open()
+            await trio.lowlevel.checkpoint()
+            buffer = bytearray(min(max_bytes or _RECEIVE, _RECEIVE))
+            with memoryview(buffer) as view:
+                while True:
+                    try:
+                        return bytes(view[: self.receive_nowait(view)])
+                    except trio.WouldBlock:
+                        await self.wait_receive_might_not_block()
+
+    def unread(self, data: bytes) -> None:
+        """Give bytes back; the next receive returns them first."""
+        self._replay = data + self._replay
+
+    # ---- closing
+
+    async def aclose(self) -> None:
+        """Say goodbye, if there is room for it, and close the pipe below."""
+        self._end()
+        self._state = _State.CLOSED
+        await self._below.aclose()
+
+    def _check_open(self) -> None:
+        if self._state is _State.CLOSED:
+            raise trio.ClosedResourceError("this connection was closed")
+
+    def _check_sendable(self) -> None:
+        self._check_open()
+        if self._state is _State.ENDED:
+            raise trio.ClosedResourceError("the end of this connection was already sent")
