@@ -139,7 +139,7 @@ class _Walk:
             hosts = await self._query(name, partial(self._lookup_host, name, protocol))
             if hosts is not None and not hosts:
                 self._report(f"looking up {name}: it has no addresses")
-            before, behind = _text(parts[:at]), _text(parts[at + 1 :])
+            before, behind = _text(parts[:at]), _text(_keep_name(name, parts[at + 1 :]))
             return list(self._usable(f"{before}/{_ip_protocol(host)}/{host}{behind}" for host in hosts or ()))
         if at > 0:
             self._report(f"/dnsaddr/{name} can stand only at the beginning of a multiaddr")
@@ -210,6 +210,20 @@ def _first_name(parts: tuple[Component, ...]) -> int | None:
 
 def _ip_protocol(host: str) -> str:
     return "ip6" if ":" in host else "ip4"
+
+
+def _keep_name(name: str, parts: tuple[Component, ...]) -> tuple[Component, ...]:
+    """Keep the name that the certificate of a secure WebSocket is for, as go does: /wss becomes /tls/sni/NAME/ws."""
+    match parts:
+        case (Component("tcp") as tcp, Component("wss"), *rest) | (
+            Component("tcp") as tcp,
+            Component("tls"),
+            Component("ws"),
+            *rest,
+        ):
+            sni = Component("sni", name.rstrip("."))
+            return (tcp, Component("tls", None), sni, Component("ws", None), *rest)
+    return parts
 
 
 def _text(parts: tuple[Component, ...]) -> str:
