@@ -14,7 +14,7 @@ from peerstack.stack.identity import PeerId
 
 from .receipt import NOT_NEEDED, QUEUED, SENT, Delivery, DeliveryState, Receipt
 from .settings import QueueConfig
-from .wire import Message, frame
+from .wire import Message, join_frames
 
 BATCH = 256 * 1024
 """Bytes handed to the stream at once: enough that the cost of a wake-up is shared by many messages."""
@@ -175,7 +175,7 @@ class SendQueue:
             frames.append(parts)
         if self._room and not self.full:
             self._room.unpark_all()
-        return Batch(b"".join([frame(parts) for parts in frames]), receipts, count)
+        return Batch(join_frames(frames), receipts, count)
 
     def settle(self, batch: Batch, delivery: Delivery = SENT) -> None:
         """Note what became of a batch."""

@@ -21,6 +21,7 @@ from .encode import (
     encode_control,
     encode_subscriptions,
     frame,
+    join_frames,
     make_message,
 )
 from .limits import DEFAULT_LIMITS, RpcLimits
@@ -63,5 +64,6 @@ __all__ = [
     "encode_subscriptions",
     "encode_varint",
     "frame",
+    "join_frames",
     "make_message",
 ]
