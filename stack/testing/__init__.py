@@ -2,7 +2,7 @@
 
 from ..memory import MemoryPipe, memory_pipe_pair
 from .channel_checks import check_channel
-from .connections import Side, connection_infos, muxed_pair
+from .connections import ConnectionEnd, Side, connection_infos, muxed_pair
 from .deterministic import run_deterministic, seed_scheduler
 from .identities import seeded_identity
 from .link import LinkConditions, OnLoss
@@ -17,6 +17,7 @@ from .trace import TraceEvent, TraceKind
 from .transport_checks import check_stream_transport
 
 __all__ = [
+    "ConnectionEnd",
     "LinkConditions",
     "MemoryPipe",
     "OnLoss",

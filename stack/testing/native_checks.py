@@ -40,26 +40,28 @@ class _Subject:
         attempt = Attempt(str(listener.address), trio.current_time())
         return await self.dialer.dial(listener.address, (peer or self.listening).peer_id, attempt)
 
-    async def pair(self, listener: Listener) -> tuple[ConnectionEnd, ConnectionEnd]:
-        """Dial and accept; neither end runs yet."""
-        accepted: list[MuxedConnection] = []
+    async def pair(self, listener: Listener, running: trio.Nursery) -> tuple[ConnectionEnd, ConnectionEnd]:
+        """Dial and accept. Each end runs from the start: the other may need it to finish the handshake."""
+        ends: list[ConnectionEnd] = []
+
+        def run(connection: MuxedConnection) -> ConnectionEnd:
+            end = ConnectionEnd(connection)
+            running.start_soon(end.run)
+            return end
 
         async def accept() -> None:
-            accepted.append(await (await listener.accept()).upgrade())
+            ends.append(run(await (await listener.accept()).upgrade()))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(accept)
-            dialed = await self.dial(listener)
-        return ConnectionEnd(dialed), ConnectionEnd(accepted[0])
+            dialed = run(await self.dial(listener))
+        return dialed, ends[0]
 
     @asynccontextmanager
     async def sides(self) -> AsyncIterator[tuple[ConnectionEnd, ConnectionEnd]]:
         """Run two connections."""
         async with self.bound() as listener, open_background() as nursery:
-            sides = await self.pair(listener)
-            for side in sides:
-                nursery.start_soon(side.run)
-            yield sides
+            yield await self.pair(listener, nursery)
 
     @asynccontextmanager
     async def streams(self) -> AsyncIterator[StreamPair]:
@@ -87,10 +89,10 @@ async def check_transport(
 async def _who_and_where(subject: _Subject) -> None:
     """Both ends know who and where the other is, and the listener its real address."""
     require(subject.listener.can_listen(subject.address), f"can_listen({subject.address}) is False")
-    async with subject.bound() as listener:
+    async with subject.bound() as listener, open_background() as nursery:
         require(listener.address != subject.address, f"the listener still has {listener.address}")
         require(subject.dialer.can_dial(listener.address), f"can_dial({listener.address}) is False")
-        near, far = (end.connection for end in await subject.pair(listener))
+        near, far = (end.connection for end in await subject.pair(listener, nursery))
         for connection, peer, direction in (
             (near, subject.listening, Direction.OUTBOUND),
             (far, subject.dialing, Direction.INBOUND),
@@ -114,10 +116,7 @@ async def _who_and_where(subject: _Subject) -> None:
 async def _several(subject: _Subject) -> None:
     """A listener accepts several connections at once, and they do not mix."""
     async with subject.bound() as listener, open_background() as nursery:
-        pairs = [await subject.pair(listener) for _ in range(8)]
-        for pair in pairs:
-            for end in pair:
-                nursery.start_soon(end.run)
+        pairs = [await subject.pair(listener, nursery) for _ in range(8)]
         streams = [await open_pair(near.connection, far.connection) for near, far in pairs]
         for seed, (stream, accepted) in enumerate(streams):
             await transfer(stream, accepted, some_bytes(10_000, seed))
@@ -144,25 +143,25 @@ async def _other_peer(subject: _Subject) -> None:
 
 async def _refused(subject: _Subject) -> None:
     """A connection that the listener refuses is a failed dial, and the next may succeed."""
-    async with subject.bound() as listener:
+    async with subject.bound() as listener, open_background() as running:
 
         async def refuse() -> None:
-            await (await listener.accept()).refuse()
+            while True:
+                await (await listener.accept()).refuse()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(refuse)
             with raising("a dial that is refused", OSError, StackError, trio.TooSlowError):
                 await subject.dial(listener)
-        for end in await subject.pair(listener):
+            nursery.cancel_scope.cancel()
+        for end in await subject.pair(listener, running):
             await end.connection.aclose()
 
 
 async def _listener_close(subject: _Subject) -> None:
     """Closing a listener wakes who accepts, can be repeated, and leaves its connections alone."""
     async with subject.bound() as listener, open_background() as nursery:
-        near, far = await subject.pair(listener)
-        for end in (near, far):
-            nursery.start_soon(end.run)
+        near, far = await subject.pair(listener, nursery)
         async with trio.open_nursery() as waiting:
 
             async def expect_closed() -> None:
@@ -210,7 +209,11 @@ async def _cancelled_accept(subject: _Subject) -> None:
     async with subject.bound() as listener, open_background() as nursery:
 
         async def dial() -> None:
-            await (await subject.dial(listener)).aclose()
+            try:
+                connection = await subject.dial(listener)
+            except (OSError, StackError, trio.TooSlowError) as error:
+                raise AssertionError(f"a connection that arrived was lost: {error}") from error
+            await connection.run()
 
         async def accept() -> None:
             accepted.append(await listener.accept())

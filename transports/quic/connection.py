@@ -84,11 +84,12 @@ class QuicConnection(MuxedConnection):
             yield
 
     async def wait_answered(self) -> None:
-        """Wait for the first sign of the peer. Raises what ended the connection."""
+        """Wait for the first sign of the peer, good or bad. Raises what ended the connection before it."""
         self._pump()
         while self._failure is None and not self._engine.answered:
             await self._changed.park()
-        self._check_alive()
+        if not self._engine.answered:
+            self._check_alive()
 
     async def wait_connected(self, direction: Direction) -> None:
         """Wait until the peer is authenticated, and know then who it is. Raises what ended the connection."""

@@ -1,0 +1,207 @@
+"""Who is let in: certificates, ALPN and versions, judged before a byte of anybody is released."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import trio
+import trio.testing
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from peerstack.stack.errors import ConnectionLost, NegotiationError, PeerIdMismatch, RemoteProtocolError
+from peerstack.stack.identity import Identity
+from peerstack.stack.report import Outcome, StageName
+from peerstack.stack.security.tls.certificate import CertificateError, Credentials, make_certificate
+from peerstack.transports.quic import QuicConfig, QuicTransport
+from peerstack.transports.quic.engine import AioquicEngine
+from peerstack.transports.quic.interface import HandshakeCompleted
+
+from .hosts import ANYWHERE, accept, attempt, connected
+from .link import MemoryNetwork
+from .raw import CLIENT, SERVER, Attack, RawClient, settings
+
+
+def bare_certificate(*, days: int = 10) -> Credentials:
+    """Return a self-signed certificate without libp2p's extension."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "nobody")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(days))
+    return Credentials(builder.sign(key, hashes.SHA256()), key)
+
+
+def test_a_client_with_the_right_certificate_is_let_in() -> None:
+    identity = Identity.generate()
+    attack = Attack(RawClient(credentials=make_certificate(identity))).exchange()
+    assert HandshakeCompleted() in attack.events
+    assert attack.engine.peer_key == identity.public_key
+
+
+@pytest.mark.parametrize(
+    ("client", "complaint"),
+    [
+        (lambda: RawClient(show_certificate=False), "showed no certificate"),
+        (lambda: RawClient(credentials=bare_certificate()), "no libp2p extension"),
+        (lambda: RawClient(chain=[bare_certificate().certificate]), "a chain of certificates"),
+        (
+            lambda: RawClient(
+                credentials=make_certificate(Identity.generate(), now=datetime.now(UTC) + timedelta(days=2))
+            ),
+            "not valid before",
+        ),
+        (lambda: RawClient(credentials=make_certificate(Identity.generate("rsa", bits=2048))), None),
+    ],
+    ids=["none", "no extension", "chain", "not yet valid", "rsa identity is fine"],
+)
+def test_client_certificates_are_judged(client: object, complaint: str | None) -> None:
+    assert callable(client)
+    attack = Attack(client()).exchange()
+    if complaint is None:
+        assert HandshakeCompleted() in attack.events
+        return
+    assert HandshakeCompleted() not in attack.events
+    assert isinstance(attack.failure, CertificateError)
+    assert complaint in str(attack.failure)
+    assert attack.engine.peer_key is None
+
+
+def test_a_certificate_of_another_key_is_refused() -> None:
+    honest, other = make_certificate(Identity.generate()), make_certificate(Identity.generate())
+    stolen = Credentials(honest.certificate, other.key)
+    attack = Attack(RawClient(credentials=stolen)).exchange()
+    assert HandshakeCompleted() not in attack.events
+    assert isinstance(attack.failure, RemoteProtocolError)
+    assert "decrypt error" in str(attack.failure)
+
+
+def test_another_alpn_is_refused() -> None:
+    attack = Attack(RawClient(alpn=["h3"])).exchange()
+    assert isinstance(attack.failure, RemoteProtocolError)
+    assert "ALPN" in str(attack.failure)
+
+
+def test_a_server_without_the_extension_is_refused_before_our_certificate_is_shown() -> None:
+    bare = settings()
+    server_settings = type(bare)(bare.config, bare_certificate(), bare.tokens, bare.budget)
+    client = AioquicEngine.client(settings(), SERVER, None, 1.0)
+    first = [datagram for datagram, _ in client.datagrams_to_send(1.0)]
+    original = first[0][6 : 6 + first[0][5]]
+    server = AioquicEngine.server(server_settings, original, None)
+    events, now = [], 1.0
+    for _ in range(6):
+        now += 0.01
+        for datagram in first:
+            server.receive(datagram, CLIENT, now)
+        for datagram, _ in server.datagrams_to_send(now):
+            client.receive(datagram, SERVER, now)
+        events += client.events()
+        first = [datagram for datagram, _ in client.datagrams_to_send(now)]
+    assert any("no libp2p extension" in str(event) for event in events)
+    assert server.peer_key is None
+
+
+async def test_another_peer_than_the_expected_is_told_with_both_names(autojump_clock: trio.testing.MockClock) -> None:
+    async with connected() as pair, trio.open_nursery() as nursery:
+        expected, record = Identity.generate().peer_id, attempt()
+
+        async def serve() -> None:
+            with pytest.raises(ConnectionLost, match="refused the handshake with TLS alert bad certificate"):
+                await accept(pair.listener)
+
+        nursery.start_soon(serve)
+        with pytest.raises(PeerIdMismatch) as caught:
+            await pair.dialer.dial(pair.listener.address, expected, record)
+        assert caught.value.actual == pair.near.remote_peer
+        assert record.failure is not None
+        assert record.failure.name is StageName.SECURITY
+        assert record.failure.expected == str(expected)
+
+
+async def test_both_stages_of_a_dial_are_recorded(autojump_clock: trio.testing.MockClock) -> None:
+    async with connected(MemoryNetwork(latency=0.05)) as pair, trio.open_nursery() as nursery:
+        record = attempt()
+
+        async def serve() -> None:
+            # The goodbye may come together with the end of the handshake.
+            with suppress(ConnectionLost):
+                await accept(pair.listener)
+
+        nursery.start_soon(serve)
+        connection = await pair.dialer.dial(pair.listener.address, pair.near.remote_peer, record)
+        assert [(stage.name, stage.outcome) for stage in record.stages] == [
+            (StageName.CONNECT, Outcome.OK),
+            (StageName.SECURITY, Outcome.OK),
+        ]
+        assert record.stages[1].found == str(pair.near.remote_peer)
+        info = connection.info
+        assert (info.security, info.muxer) == ("tls", "quic")
+        await connection.aclose()
+
+
+async def test_a_silent_address_is_told_as_that(autojump_clock: trio.testing.MockClock) -> None:
+    network = MemoryNetwork()
+    silent = QuicTransport(Identity.generate(), network=network)
+    async with await silent.listen(ANYWHERE) as listener:
+        network.tap = lambda datagram, source, destination: None
+        dialer, record = QuicTransport(Identity.generate(), network=network), attempt()
+        with pytest.raises(trio.TooSlowError, match="no answer within 5 s"):
+            await dialer.dial(listener.address, None, record)
+        assert record.failure is not None
+        assert record.failure.name is StageName.CONNECT
+        assert "firewall" in str(record.failure.advice)
+    assert not network.sockets, "a failed dial leaves its socket open"
+
+
+async def test_a_peer_that_falls_silent_in_the_handshake_is_told_as_that(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    network = MemoryNetwork()
+    # A certificate too large for one datagram of 1200 bytes.
+    server = QuicTransport(Identity.generate("rsa", bits=3072), QuicConfig(datagram_size=1200), network=network)
+    config = QuicConfig(handshake_timeout=3)
+    async with await server.listen(ANYWHERE) as listener, trio.open_nursery() as nursery:
+        answers = 0
+
+        def only_the_first_answer(datagram: bytes, source: object, destination: object) -> bytes | None:
+            nonlocal answers
+            from_server = source == ("127.0.0.1", int(listener.address.value_for_protocol("udp") or 0))
+            answers += from_server
+            return datagram if not from_server or answers == 1 else None
+
+        async def serve() -> None:
+            with trio.move_on_after(20):
+                await accept(listener)
+
+        nursery.start_soon(serve)
+        network.tap = only_the_first_answer
+        record = attempt()
+        with pytest.raises(trio.TooSlowError, match="no answer within 3 s"):
+            await QuicTransport(Identity.generate(), config, network=network).dial(listener.address, None, record)
+        assert record.failure is not None
+        assert record.failure.name is StageName.SECURITY
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_peer_of_another_version_is_told_as_that(autojump_clock: trio.testing.MockClock) -> None:
+    network = MemoryNetwork()
+    dialer = QuicTransport(Identity.generate(), network=network)
+    socket = network.bind(("127.0.0.1", 4001))
+
+    async def answer() -> None:
+        await socket.wait_readable()
+        ((datagram, source),) = socket.receive_nowait()
+        size = datagram[5]
+        ours, theirs = datagram[6 : 6 + size], datagram[7 + size : 7 + size + datagram[6 + size]]
+        versions = bytes.fromhex("1a2a3a4a")
+        reply = b"\x80" + bytes(4) + bytes([len(theirs)]) + theirs + bytes([len(ours)]) + ours + versions
+        socket.send([reply], source)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer)
+        address = ANYWHERE.__class__("/ip4/127.0.0.1/udp/4001/quic-v1")
+        with pytest.raises(NegotiationError, match="does not speak QUIC version 1"):
+            await dialer.dial(address, None, attempt())
