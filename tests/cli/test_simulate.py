@@ -127,7 +127,7 @@ def test_runs_are_drawn_side_by_side_with_the_moment_of_the_attack() -> None:
     root = ElementTree.fromstring(
         compare("eclipse & more", [Comparison("<first>", scenario, {"<one>": results, "other": results})])
     )
-    assert [curve.attrib["class"] for curve in root.iter(f"{SVG}polyline")] == ["curve curve0", "curve curve1"]
+    assert [curve.attrib["class"] for curve in root.iter(f"{SVG}polyline")] == ["curve curve1", "curve curve0"]
     texts = [text.text for text in root.iter(f"{SVG}text")]
     assert {"<first>", "<one>", "other", "eclipse & more", "the attack begins"} <= set(texts)
 

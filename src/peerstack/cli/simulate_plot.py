@@ -91,8 +91,13 @@ def compare(title: str, comparisons: Sequence[Comparison]) -> str:
 def _legend(names: Sequence[str]) -> Iterator[str]:
     for index, name in enumerate(names):
         x = MARGIN + 190 * index
-        yield svg.line(x, 50, x + 22, 50, f"curve curve{index}")
+        yield svg.line(x, 50, x + 22, 50, _colour(index, len(names)))
         yield svg.text(x + 28, 54, name)
+
+
+def _colour(index: int, count: int) -> str:
+    """Return the classes of a curve; the last one, to which the others are compared, has the strongest colour."""
+    return f"curve curve{count - 1 - index}"
 
 
 # ---- bars
@@ -147,7 +152,7 @@ def _curves(area: Area, scenario: Scenario, curves: Mapping[str, Sequence[Publis
         yield svg.text(across(scenario.attack_at) + 6, area.y + 10, "the attack begins", "quiet")
     for index, curve in enumerate(points):
         path = " ".join(f"{across(at):.1f},{down(value):.1f}" for at, value in curve)
-        yield f'<polyline class="curve curve{index}" points="{path}"/>'
+        yield f'<polyline class="{_colour(index, len(points))}" points="{path}"/>'
 
 
 def _points(messages: Sequence[Published]) -> list[tuple[float, float]]:
