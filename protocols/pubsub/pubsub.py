@@ -14,7 +14,7 @@ from peerstack.stack.abc import Stream
 from peerstack.stack.background import open_background
 from peerstack.stack.errors import InvalidInput, RemoteProtocolError
 from peerstack.stack.host import Host
-from peerstack.stack.identity import PeerId
+from peerstack.stack.identity import Identity, PeerId
 from peerstack.stack.wire.frames import FrameReader
 from peerstack.stack.wire.framing import EndOfMessages
 
@@ -114,6 +114,7 @@ class Pubsub:
         when_full: WhenFull = ...,
         validators: Sequence[Validator] = ...,
         message_id: MessageIdFunction | None = ...,
+        author: Identity | None = ...,
     ) -> AbstractAsyncContextManager[Room[bytes]]: ...
 
     @overload
@@ -126,6 +127,7 @@ class Pubsub:
         when_full: WhenFull = ...,
         validators: Sequence[Validator] = ...,
         message_id: MessageIdFunction | None = ...,
+        author: Identity | None = ...,
     ) -> AbstractAsyncContextManager[Room[ValueT]]: ...
 
     @asynccontextmanager
@@ -138,17 +140,19 @@ class Pubsub:
         when_full: WhenFull = WhenFull.WAIT,
         validators: Sequence[Validator] = (),
         message_id: MessageIdFunction | None = None,
+        author: Identity | None = None,
     ) -> AsyncIterator[Room[Any]]:
         """Subscribe to a topic until the block is left, as `async with pubsub.join("news") as room`.
 
         `codec` makes values of payloads; what it can not decode is rejected. `buffer` is how many messages may wait for
         the reader, and `when_full` what happens then. `validators` judge the messages of the topic, for all its rooms.
-        `message_id` replaces the config's. Raises InvalidInput for a name that is empty or too long, or for another
-        codec or message_id than a room of the topic that is still open has.
+        `message_id` replaces the config's. `author` signs what is published here, in place of the host's identity.
+        Raises InvalidInput for a name that is empty or too long, or for another codec, message_id or author than a room
+        of the topic that is still open has.
         """
         _check_topic(topic)
         subscription: Subscription[Any] = Subscription(topic, buffer=buffer, when_full=when_full)
-        state = self._enter(topic, codec, message_id)
+        state = self._enter(topic, codec, message_id, author)
         state.subscriptions.append(subscription)
         state.validators += validators
         try:
@@ -166,14 +170,23 @@ class Pubsub:
                 state.validators.remove(validator)
             self._exit(state)
 
-    def _enter(self, name: str, codec: Codec[Any] | None, message_id: MessageIdFunction | None) -> Topic:
+    def _enter(
+        self, name: str, codec: Codec[Any] | None, message_id: MessageIdFunction | None, author: Identity | None
+    ) -> Topic:
         topic = self._topics.get(name)
         if topic is not None:
-            topic.check_joins(codec, message_id)
+            topic.check_joins(codec, message_id, author)
             return topic
         concurrency = self.config.validation_concurrency
         slots = trio.Semaphore(concurrency)
-        topic = Topic(name, codec or RAW, message_id or self.config.message_id, slots, max_behind=4 * concurrency)
+        topic = Topic(
+            name,
+            codec or RAW,
+            message_id or self.config.message_id,
+            author or self.host.identity,
+            slots,
+            max_behind=4 * concurrency,
+        )
         self._topics[name] = topic
         self._core.join(name, trio.current_time())
         self._switchboard.tell_all(encode_subscriptions([Announcement(True, name)]))
@@ -209,8 +222,8 @@ class Pubsub:
         if len(data) > self.config.max_message:
             limit = self.config.max_message
             raise InvalidInput(f"a message of {len(data)} bytes is over the limit of {limit}; see PubsubConfig")
-        message = self._make(topic, bytes(data))
         state = self._topics.get(topic)
+        message = self._make(topic, bytes(data), state.author if state else self.host.identity)
         message.id = (state.message_id if state else self.config.message_id)(message)
         if state is not None and state.validators:
             await self._ask_ourselves(state, message)
@@ -241,9 +254,9 @@ class Pubsub:
                 _put(link, message, receipt)
         return full
 
-    def _make(self, topic: str, data: bytes) -> Message:
+    def _make(self, topic: str, data: bytes, author: Identity) -> Message:
         if self.config.signatures.signs:
-            return signing.sign(self.host.identity, topic, data, self._numbers.take())
+            return signing.sign(author, topic, data, self._numbers.take())
         return signing.make_anonymous(topic, data)
 
     async def _ask_ourselves(self, topic: Topic, message: Message) -> None:
@@ -251,7 +264,7 @@ class Pubsub:
         accepted = False
         try:
             value = topic.codec.decode(message.data)
-            me = self.host.peer_id if message.author is not None else None
+            me = topic.author.peer_id if message.author is not None else None
             mine = PubsubMessage(topic.name, message.data, value, me, seqno, None, message.id)
             verdict = await ask_all(topic.validators, mine)
             accepted = verdict is Verdict.ACCEPT

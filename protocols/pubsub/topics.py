@@ -13,7 +13,7 @@ import trio
 
 from peerstack.stack.background import Waiter
 from peerstack.stack.errors import InvalidInput
-from peerstack.stack.identity import PeerId
+from peerstack.stack.identity import Identity, PeerId
 
 from .codec import Codec
 from .ids import MessageIdFunction
@@ -82,6 +82,8 @@ class Topic:
     name: str
     codec: Codec[Any]
     message_id: MessageIdFunction
+    author: Identity
+    """Who signs what we publish."""
     slots: trio.Semaphore
     """One for each message in asynchronous validation."""
     subscriptions: list[Subscription[Any]] = field(default_factory=list)
@@ -97,12 +99,16 @@ class Topic:
     _bytes: int = 0
     _settled: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
 
-    def check_joins(self, codec: Codec[Any] | None, message_id: MessageIdFunction | None) -> None:
+    def check_joins(
+        self, codec: Codec[Any] | None, message_id: MessageIdFunction | None, author: Identity | None
+    ) -> None:
         """Raise InvalidInput if another room of the topic can not have these."""
         if codec is not None and codec is not self.codec:
             raise InvalidInput(f"topic {self.name!r} is joined with another codec already; use the same object")
         if message_id is not None and message_id is not self.message_id:
             raise InvalidInput(f"topic {self.name!r} is joined with another message_id function already")
+        if author is not None and author is not self.author:
+            raise InvalidInput(f"topic {self.name!r} is joined with another author already")
 
     def deliver(self, message: PubsubMessage[Any]) -> None:
         """Give a message to the readers, behind those that are still being validated."""

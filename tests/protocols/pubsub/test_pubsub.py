@@ -24,6 +24,7 @@ from peerstack.protocols.pubsub import (
 from peerstack.protocols.pubsub.core_events import Grafted, PeerSubscribed
 from peerstack.protocols.pubsub.events import PubsubPeerAdded, PubsubPeerRemoved
 from peerstack.stack.errors import InvalidInput
+from peerstack.stack.identity import Identity
 from peerstack.stack.testing import RecordingObserver
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 
@@ -293,3 +294,17 @@ async def test_what_our_own_validators_refuse_leaves_no_gap(autojump_clock: Cloc
                 (b"hello", 0),
                 (b"again", 0),
             ]
+
+
+async def test_a_topic_may_have_an_author_of_its_own(autojump_clock: Clock) -> None:
+    pen_name = Identity.generate("secp256k1")
+    async with open_nodes(2) as (alice, bob), bob.pubsub.join("news") as at_bob:
+        async with alice.pubsub.join("news", author=pen_name) as at_alice, alice.pubsub.join("news") as again:
+            await at_alice.wait_peers()
+            for room in (at_alice, again):
+                await room.publish(b"hello")
+                message = await at_bob.receive()
+                assert (message.author, message.source) == (pen_name.peer_id, alice.peer_id)
+            with pytest.raises(InvalidInput, match="another author already"):
+                async with alice.pubsub.join("news", author=Identity.generate()):
+                    pass
