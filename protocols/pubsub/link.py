@@ -41,6 +41,7 @@ class Link:
         """The last thing it did wrong."""
         self.inbound: list[Stream] = []
         """The peer's streams, the oldest first."""
+        self._released = trio.lowlevel.ParkingLot()
         self._config = config
         self._entries = entries
 
@@ -61,6 +62,13 @@ class Link:
         """Forget a stream of the peer that is read no more."""
         if stream in self.inbound:
             self.inbound.remove(stream)
+            self._released.unpark_all()
+
+    async def wait_heard(self) -> None:
+        """Wait until the streams that the peer has now have been read to their end."""
+        streams = tuple(self.inbound)
+        while any(stream in self.inbound for stream in streams):
+            await self._released.park()
 
     async def send(self, stream: Stream) -> str:
         """Send what is queued until the stream breaks or the queue is closed; return why it is over."""

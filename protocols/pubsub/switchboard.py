@@ -48,6 +48,8 @@ VERSIONS: Final = {
 }
 RETRIES: Final = (0.5, 2.0, 8.0)
 """Seconds before each new try to open our stream, when it broke while the connection lasts."""
+HEAR_OUT: Final = 0.5
+"""Seconds in which a peer whose end of our stream broke may end its own, before it counts as gone."""
 STEADY: Final = 60.0
 """Seconds after which a link that broke counts as new, with all its tries."""
 
@@ -162,7 +164,12 @@ class Switchboard:
             return f"no stream could be opened: {error}"
         try:
             self._begin(link, stream)
-            return await link.send(stream)
+            reason = await link.send(stream)
+            if not link.queue.closed:
+                # A peer that leaves breaks our stream, and what it said last may still be on its way to the core.
+                with trio.move_on_after(HEAR_OUT):
+                    await link.wait_heard()
+            return reason
         finally:
             link.opened = trio.Event()
             link.topics = self._core.topics_of(peer)
