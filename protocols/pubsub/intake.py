@@ -145,12 +145,20 @@ class Intake:
                 self._ignore(message, RejectReason.VALIDATION_IGNORED, now)
                 return
         received = self._received(message, value)
+        slots, held = topic.slots, False
+        if topic.validators and not slots.value:
+            # Before anybody is asked: an answer that nobody can wait for must not have begun.
+            await slots.acquire()
+            held, now = True, trio.current_time()
         answer = ask(topic.validators, received) if topic.validators else Verdict.ACCEPT
         if isinstance(answer, Verdict):
+            if held:
+                slots.release()
             if self._settle(message, answer, now):
                 topic.deliver(received)
             return
-        await topic.slots.acquire()
+        if not held:
+            slots.acquire_nowait()
         self._nursery.start_soon(self._wait_for_verdict, topic, topic.reserve(received), message, received, answer)
 
     async def _wait_for_verdict(

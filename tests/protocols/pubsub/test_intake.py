@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 
 import pytest
@@ -184,3 +184,40 @@ async def test_a_host_that_vanishes_settles_every_receipt(autojump_clock: Clock)
         assert delivery.state is DeliveryState.DROPPED
         assert delivery.reason
         assert alice.pubsub.statistics().peers == {}
+
+
+async def test_closing_while_a_message_waits_for_its_turn_to_be_validated(autojump_clock: Clock) -> None:
+    """No validator is asked before there is room for what it may start."""
+    config = PubsubConfig(validation_concurrency=1, validation_timeout=1000)
+    asked = 0
+
+    def count(message: PubsubMessage[bytes]) -> Awaitable[Verdict]:
+        nonlocal asked
+        asked += 1
+        return never(message)
+
+    with no_task_is_left():
+        async with open_nodes(2, config) as (alice, bob), alice.pubsub.join("news") as at_alice:
+            async with bob.pubsub.join("news", validators=[count]):
+                await at_alice.wait_peers()
+                for number in range(10):
+                    await at_alice.publish(b"%d" % number)
+                await trio.sleep(1)
+                assert asked == 1
+
+
+async def test_validators_that_answer_at_once_are_asked_again_when_one_that_takes_long_is_done(
+    autojump_clock: Clock,
+) -> None:
+    def choose(message: PubsubMessage[bytes]) -> Verdict | Awaitable[Verdict]:
+        return never(message) if message.data.startswith(b"long") else Verdict.ACCEPT
+
+    config = PubsubConfig(validation_concurrency=1, validation_timeout=2)
+    async with open_nodes(2, config) as (alice, bob), alice.pubsub.join("news") as at_alice:
+        async with bob.pubsub.join("news", validators=[choose]) as at_bob:
+            await at_alice.wait_peers()
+            for number in range(3):
+                await at_alice.publish(b"long %d" % number)
+                await at_alice.publish(b"%d" % number)
+            assert [(await receive(at_bob)).data for _ in range(3)] == [b"0", b"1", b"2"]
+            assert bob.pubsub._topics["news"].slots.value == 1
