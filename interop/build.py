@@ -168,7 +168,8 @@ def _make_rust(target: Path, cache: Path) -> None:
 
 
 def _make_js(target: Path, _: Path) -> None:
-    _run(["npm", "ci", "--no-audit", "--no-fund"], target)
+    # Not `npm ci`: it wants the lock file to name the native QUIC of every platform, and a registry may lack some.
+    _run(["npm", "install", "--no-save", "--no-audit", "--no-fund"], target)
 
 
 def _make_py(target: Path, cache: Path) -> None:
