@@ -100,7 +100,7 @@ class Link:
                     failure = ""
                 if scope.cancelled_caught:
                     failure = f"the peer took nothing for {self._config.stall_timeout:g} s"
-                    queue.drop(failure)
+                    queue.close(failure)  # no new stream, on which as much would be waited for: it may open its own
                     stream.reset()
             except BROKEN as error:
                 failure = str(error) or "the stream broke"
