@@ -158,19 +158,24 @@ async def _refused(subject: _Subject) -> None:
             await end.connection.aclose()
 
 
+async def _close_while_accepting(listener: Listener) -> None:
+    async def expect_closed() -> None:
+        with raising("accept on a listener that is closed meanwhile", trio.ClosedResourceError):
+            await listener.accept()
+
+    async with trio.open_nursery() as waiting:
+        waiting.start_soon(expect_closed)
+        await trio.testing.wait_all_tasks_blocked()
+        await listener.aclose()
+
+
 async def _listener_close(subject: _Subject) -> None:
     """Closing a listener wakes who accepts, can be repeated, and leaves its connections alone."""
+    async with subject.bound() as listener:
+        await _close_while_accepting(listener)
     async with subject.bound() as listener, open_background() as nursery:
         near, far = await subject.pair(listener, nursery)
-        async with trio.open_nursery() as waiting:
-
-            async def expect_closed() -> None:
-                with raising("accept on a listener that is closed meanwhile", trio.ClosedResourceError):
-                    await listener.accept()
-
-            waiting.start_soon(expect_closed)
-            await trio.testing.wait_all_tasks_blocked()
-            await listener.aclose()
+        await _close_while_accepting(listener)
         await listener.aclose()
         with raising("accept on a closed listener", trio.ClosedResourceError):
             await listener.accept()

@@ -61,5 +61,7 @@ class QuicConfig:
             raise ValueError(f"loopback_datagram_size is {self.loopback_datagram_size}, not between 1200 and 16300")
         if self.keepalive_interval >= self.idle_timeout:
             raise ValueError("keepalive_interval must be less than idle_timeout, or idle connections die")
-        if self.stream_window > self.max_stream_window or self.connection_window > self.max_connection_window:
-            raise ValueError("a window starts larger than it may grow")
+        if self.stream_window > self.max_stream_window:
+            raise ValueError(f"stream_window starts at {self.stream_window}, more than max_stream_window")
+        if self.connection_window > self.max_connection_window:
+            raise ValueError(f"connection_window starts at {self.connection_window}, more than max_connection_window")

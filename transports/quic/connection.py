@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, assert_never
 
 import trio
@@ -30,6 +32,7 @@ from .interface import (
     SocketAddress,
     StopReceived,
 )
+from .room import SendRoom
 from .stream import QuicStream
 
 if TYPE_CHECKING:
@@ -40,14 +43,7 @@ CLOSE_LINGER = 0.25
 SHORTEST_SLEEP = 0.0005
 """Seconds between two looks at the clock, whatever the engine says."""
 _MANY_CLOSED = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """A snapshot of one connection."""
-
-    streams: int
-    rtt: float | None
+_UNREACHABLE = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 
 class QuicConnection(MuxedConnection):
@@ -64,7 +60,7 @@ class QuicConnection(MuxedConnection):
         self._acceptable = trio.lowlevel.ParkingLot()
         self._openable = trio.lowlevel.ParkingLot()
         self._changed = trio.lowlevel.ParkingLot()
-        self._stalled: dict[int, Waiter] = {}
+        self._room = SendRoom(engine, config)
         self._closing: set[int] = set()
         """Streams that were closed, and whose last bytes may be under way."""
         self._alarm: trio.CancelScope | None = None
@@ -72,6 +68,7 @@ class QuicConnection(MuxedConnection):
         self._connected = False
         self._ran = False
         self._failure: StackError | None = None
+        self._unreachable: OSError | None = None
         endpoint.add(self, engine.connection_id)
 
     # ---- handshake
@@ -84,10 +81,12 @@ class QuicConnection(MuxedConnection):
             yield
 
     async def wait_answered(self) -> None:
-        """Wait for the first sign of the peer, good or bad. Raises what ended the connection before it."""
+        """Wait for the first sign of the peer, good or bad. Raises what ended the connection before, or `OSError`."""
         self._pump()
         while self._failure is None and not self._engine.answered:
             await self._changed.park()
+        if self._unreachable is not None:
+            raise self._unreachable
         if not self._engine.answered:
             self._check_alive()
 
@@ -183,32 +182,15 @@ class QuicConnection(MuxedConnection):
         """Streams open in either direction."""
         return len(self._streams)
 
-    def statistics(self) -> Statistics:
-        """Return a snapshot."""
-        return Statistics(len(self._streams), self._engine.rtt)
-
     # ---- called by streams
 
     def send_room(self, stream_id: int) -> int:
         """Return how many bytes the stream may queue now."""
-        return self._room(stream_id, self._queued())
-
-    def _queued(self) -> int:
-        """Count what all streams have queued; 0 while they are so few that it can not be too much."""
-        config = self._config
-        if len(self._streams) * config.send_buffer <= config.connection_send_buffer:
-            return 0
-        return sum(config.send_buffer - self._engine.send_room(stream_id) for stream_id in self._streams)
-
-    def _room(self, stream_id: int, queued: int) -> int:
-        room, config = self._engine.send_room(stream_id), self._config
-        if queued < config.connection_send_buffer:
-            return room
-        return config.least_send_buffer - (config.send_buffer - room)
+        return self._room.of(stream_id, self._streams)
 
     def wake_when_there_is_room(self, stream_id: int, sender: Waiter) -> None:
         """Wake the sender once the peer has acknowledged enough."""
-        self._stalled[stream_id] = sender
+        self._room.wake_when_there_is_some(stream_id, sender)
 
     def send_data(self, stream_id: int, data: memoryview) -> None:
         """Queue bytes, and send what the network takes."""
@@ -268,11 +250,17 @@ class QuicConnection(MuxedConnection):
         if self._failure is not None:
             return
         self._dispatch(self._engine.events())
-        self._wake_senders()
+        self._room.wake(self._streams)
         if self._engine.can_open:
             self._openable.unpark()
         self._changed.unpark_all()
         self._pump()
+
+    def was_unreachable(self, address: SocketAddress, number: int) -> None:
+        """The network says, by errno, that a datagram did not get there; who has heard of the peer knows better."""
+        if not self._engine.answered and self._engine.peer_address == address and number in _UNREACHABLE:
+            self._unreachable = OSError(number, os.strerror(number))
+            self.abandon()
 
     def was_forgotten(self) -> None:
         """The peer sent a stateless reset: it has lost this connection."""
@@ -342,7 +330,7 @@ class QuicConnection(MuxedConnection):
 
     def _send(self) -> None:
         datagrams = self._engine.datagrams_to_send(trio.current_time())
-        for address, group in groupby(datagrams, key=_address):
+        for address, group in groupby(datagrams, key=itemgetter(1)):
             self._endpoint.send([datagram for datagram, _ in group], address)
 
     def _dispatch(self, events: list[Event]) -> None:  # noqa: C901 - a flat table of events
@@ -383,12 +371,6 @@ class QuicConnection(MuxedConnection):
         self._acceptable.unpark()
         return stream
 
-    def _wake_senders(self) -> None:
-        if self._stalled:
-            queued, enough = self._queued(), self._config.least_send_buffer // 2
-            for stream_id in [each for each in self._stalled if self._room(each, queued) >= enough]:
-                self._stalled.pop(stream_id).wake()
-
     def _lost(self) -> ConnectionLost:
         return ConnectionLost(str(self._failure))
 
@@ -415,7 +397,3 @@ class QuicConnection(MuxedConnection):
 
 class _Goodbye(ConnectionLost):
     """An orderly end."""
-
-
-def _address(item: tuple[bytes, SocketAddress]) -> SocketAddress:
-    return item[1]

@@ -180,6 +180,15 @@ class Endpoint:
                     touched[receiver] = None
         for receiver in touched:
             receiver.settle()
+        if not touched:
+            self._tell_of_unreachable()
+
+    def _tell_of_unreachable(self) -> None:
+        """End dials to where the network says nobody listens. It could lie, so connections do not believe it."""
+        for address, number in self._socket.unreachable():
+            for member in list(self._ids):
+                if isinstance(member, QuicConnection):
+                    member.was_unreachable(address, number)
 
     def _route(self, datagram: bytes, address: SocketAddress, now: float) -> Receiver | None:
         if not datagram[0] & 0x80:

@@ -6,6 +6,7 @@ import errno
 import logging
 import socket
 import struct
+import sys
 from collections import deque
 from collections.abc import Sequence
 from typing import Final, Protocol
@@ -21,11 +22,19 @@ UDP_GRO: Final = 104
 """Of linux/udp.h; Python's socket module has no names for them."""
 SOCKET_BUFFER: Final = 4 * 1024 * 1024
 """Bytes the kernel is asked to hold in each direction: what comes while Python does something else must fit in."""
+IP_RECVERR: Final = 11
+IPV6_RECVERR: Final = 25
+MSG_ERRQUEUE: Final = 0x2000
+IP_MTU_DISCOVER: Final = 10
+IPV6_MTU_DISCOVER: Final = 23
+PMTUDISC_PROBE: Final = 3
+"""Of linux/in.h and its kin: never fragment, and let no router's message tell us to send less (CVE-2024-53259)."""
 RECEIVE_SIZE: Final = 65_536
 MAX_BATCH: Final = 65_000
 """Bytes of datagrams in one system call; with headers they must stay below 64 KiB."""
 MAX_SEGMENTS: Final = 64
 """Datagrams in one system call (UDP_MAX_SEGMENTS of Linux before 6.7)."""
+_ERRORS: Final = (IP_RECVERR, IPV6_RECVERR)
 MAX_BACKLOG: Final = 1024 * 1024
 """Bytes that wait for a full socket; what does not fit is lost, as it would be in a router."""
 
@@ -44,8 +53,12 @@ class DatagramSocket(Protocol):
         """Return datagrams that are there, none if none are. Raises `trio.ClosedResourceError`, `OSError`."""
         ...
 
+    def unreachable(self) -> list[tuple[SocketAddress, int]]:
+        """Return where datagrams did not get to, and why (errno), as far as the network said so meanwhile."""
+        ...
+
     async def wait_readable(self) -> None:
-        """Wait until `receive_nowait` is worth a try. Raises `trio.ClosedResourceError`."""
+        """Wait until `receive_nowait` or `unreachable` is worth a try. Raises `trio.ClosedResourceError`."""
         ...
 
     async def flush(self) -> None:
@@ -75,6 +88,14 @@ class UdpNetwork:
         try:
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                wanted = (
+                    (socket.IPPROTO_IPV6, IPV6_RECVERR, 1),
+                    (socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE),
+                )
+            else:
+                wanted = ((socket.IPPROTO_IP, IP_RECVERR, 1), (socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE))
+            for choice in wanted if sys.platform == "linux" else ():
+                sock.setsockopt(*choice)
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                 sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
             sock.bind(address)
@@ -116,16 +137,22 @@ class UdpSocket:
     def _send_batch(self, batch: list[bytes], address: SocketAddress) -> bool:
         """Send a batch; False when the socket is full."""
         try:
-            if len(batch) == 1:
-                self._socket.sendto(batch[0], address)
-            else:
-                control = [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("H", len(batch[0])))]
-                self._socket.sendmsg(batch, control, 0, address)
+            try:
+                self._give(batch, address)
+            except ConnectionRefusedError:
+                self._give(batch, address)  # what was told is the fate of an earlier datagram, and is told once
         except BlockingIOError:
             return False
         except OSError as error:
             return self._not_sent(batch, address, error)
         return True
+
+    def _give(self, batch: list[bytes], address: SocketAddress) -> None:
+        if len(batch) == 1:
+            self._socket.sendto(batch[0], address)
+        else:
+            control = [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("H", len(batch[0])))]
+            self._socket.sendmsg(batch, control, 0, address)
 
     def _not_sent(self, batch: list[bytes], address: SocketAddress, error: OSError) -> bool:
         if len(batch) > 1 and error.errno in (errno.EIO, errno.EINVAL, errno.EOPNOTSUPP, errno.EMSGSIZE):
@@ -150,7 +177,7 @@ class UdpSocket:
                 raise trio.ClosedResourceError("this socket was closed") from error
             if error.errno in (errno.EBADF, errno.ENOTSOCK):
                 raise
-            return []  # what an earlier datagram met on its way, told by the network
+            return []  # the fate of an earlier datagram, of which `unreachable` tells more
         if "%" in address[0]:
             address = (address[0].partition("%")[0], *address[1:])  # the zone is in the tuple's last number, too
         segment = size
@@ -161,6 +188,17 @@ class UdpSocket:
         if segment >= size:
             return [(bytes(buffer[:size]), address)] if size else []
         return [(bytes(buffer[start : min(start + segment, size)]), address) for start in range(0, size, segment)]
+
+    def unreachable(self) -> list[tuple[SocketAddress, int]]:
+        """Read the socket's error queue (ip(7), IP_RECVERR)."""
+        found: list[tuple[SocketAddress, int]] = []
+        while sys.platform == "linux" and self._socket.fileno() != -1:
+            try:
+                _, control, _, address = self._socket.recvmsg(0, 512, MSG_ERRQUEUE)
+            except OSError:
+                break
+            found += [(address, struct.unpack_from("I", data)[0]) for _, kind, data in control if kind in _ERRORS]
+        return found
 
     async def wait_readable(self) -> None:
         """Wait for datagrams."""

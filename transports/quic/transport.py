@@ -62,12 +62,12 @@ class QuicTransport:
         """Connect and authenticate, recording two stages; see `abc.Transport.dial`."""
         target = _target(address)
         await trio.lowlevel.checkpoint()
+        engine = AioquicEngine.client(self._settings, target, peer, trio.current_time())
         try:
             endpoint = self._endpoint_for(target)
         except OSError as error:
             attempt.fail(StageName.CONNECT, error)
             raise
-        engine = AioquicEngine.client(self._settings, target, peer, trio.current_time())
         connection = QuicConnection(endpoint, engine, self._config)
         try:
             async with connection.driven():
@@ -115,18 +115,30 @@ class QuicListener(Listener):
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
+        self._broken: OSError | None = None
         self.address = quic_address(endpoint.address)
 
     async def accept(self) -> Arrival:
-        """Wait for the next connection, and read the socket meanwhile if nobody else does."""
+        """Wait for the next connection, and read the socket meanwhile if nobody else does. Raises `OSError`, too."""
         await trio.lowlevel.checkpoint()
         while (arrival := self._endpoint.take_arrival()) is None:
             if not self._endpoint.listening:
                 raise trio.ClosedResourceError("this listener was closed")
             async with open_background() as nursery:
-                nursery.start_soon(self._endpoint.read)
+                nursery.start_soon(self._read)
                 await self._endpoint.wait_arrival()
+            if self._broken is not None:
+                raise self._broken
         return arrival
+
+    async def _read(self) -> None:
+        try:
+            await self._endpoint.read()
+        except trio.ClosedResourceError:
+            pass  # by `aclose`, which wakes who accepts
+        except OSError as error:
+            self._broken = error
+            self._endpoint.stop_listening()
 
     async def aclose(self) -> None:
         """Stop listening; connections accepted before live on."""

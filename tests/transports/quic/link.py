@@ -71,6 +71,9 @@ class MemorySocket:
         _, _, datagram, source = heappop(self._inbox)
         return [(datagram, source)]
 
+    def unreachable(self) -> list[tuple[SocketAddress, int]]:
+        return []
+
     async def wait_readable(self) -> None:
         await trio.lowlevel.checkpoint()
         while not self._closed and not (self._inbox and self._inbox[0][0] <= trio.current_time()):

@@ -148,7 +148,7 @@ async def test_streams_that_nobody_reads_leave_the_others_room_to_send(
         for stream in stuck:
             with trio.move_on_after(1):
                 await stream.send_all(bytes(200_000))
-        assert pair.near._queued() <= 300_000 + 100_000 + 6 * 10_000
+        assert pair.near._room.queued(pair.near._streams) <= 300_000 + 100_000 + 6 * 10_000
         other = await pair.near.open_stream()
         with trio.fail_after(10):
             await other.send_all(b"through")
