@@ -295,6 +295,14 @@ class Transport(Protocol):
         ...
 
 
+class Protector(Protocol):
+    """Keeps strangers off a wire before anything is said on it, as the key of a private network does."""
+
+    def protect(self, stream: trio.abc.Stream) -> Pipe:
+        """Return what to speak on instead of the stream; to whoever lacks the key it is noise, and theirs to us."""
+        ...
+
+
 class Security(Protocol):
     """Authenticates and encrypts a byte stream."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from peerstack.stack.abc import (
     MuxedConnection,
     Muxer,
     Observer,
+    Protector,
     Security,
     Stream,
     StreamTransport,
@@ -22,7 +24,7 @@ from peerstack.stack.abc import (
 )
 from peerstack.stack.addressing.resolve import Resolver
 from peerstack.stack.background import open_background
-from peerstack.stack.errors import ConnectionLost
+from peerstack.stack.errors import ConnectionLost, InvalidInput
 from peerstack.stack.events import Event
 from peerstack.stack.host import EventHub, Host, Peerstore
 from peerstack.stack.identity import Identity
@@ -44,6 +46,9 @@ from peerstack.transports.tcp import TcpTransport
 CLOSE_TIMEOUT = 2.0
 """Seconds for goodbyes when the block is left; a peer that stalls must not hold up the end of a program."""
 
+FORCE_PRIVATE = "LIBP2P_FORCE_PNET"
+"""Environment variable: when it is 1, no host opens without the key of a private network (as in go-libp2p)."""
+
 
 @asynccontextmanager
 async def open_host(
@@ -54,6 +59,7 @@ async def open_host(
     native_transports: Sequence[Transport] = (),
     security: Sequence[Security] | None = None,
     muxers: Sequence[Muxer] | None = None,
+    private_network: Protector | None = None,
     limits: Limits | None = None,
     gater: Gater | None = None,
     resolver: Resolver | None = None,
@@ -66,9 +72,13 @@ async def open_host(
 
     `identity` is a fresh Ed25519 key by default. `transports` carry byte streams and are secured by `security` and
     muxed by `muxers` (TCP, Noise and yamux by default); `native_transports` bring both of their own, like QUIC.
+    `private_network` is the key without which nobody gets through to this host, or it to them: PreSharedKey.load(path);
+    the environment can demand one by LIBP2P_FORCE_PNET=1.
     `agent` is what identify calls this program, "peerstack/<version>" by default.
-    Raises InvalidAddress and OSError for addresses that can not be listened on. What the block raises leaves as itself.
+    Raises InvalidAddress and OSError for addresses that can not be listened on, InvalidInput for parts that do not go
+    together. What the block raises leaves as itself.
     """
+    _check_private(private_network, native_transports)
     identity = identity or Identity.generate()
     limits = limits or Limits()
     config = swarm or SwarmConfig()
@@ -87,7 +97,7 @@ async def open_host(
     security = security if security is not None else [Noise(identity)]
     muxers = muxers if muxers is not None else [_yamux(engine)]
     for transport in transports if transports is not None else [TcpTransport()]:
-        engine.add_transport(UpgradedTransport(transport, security, muxers, config))
+        engine.add_transport(UpgradedTransport(transport, security, muxers, config, protector=private_network))
     observed = ObservedAddresses()
     host = Host(identity=identity, swarm=engine, peerstore=peerstore, events=events, observed=observed)
     host.handle(ping.PROTOCOL, ping.serve)
@@ -102,6 +112,16 @@ async def open_host(
         finally:
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await engine.aclose()
+
+
+def _check_private(private_network: Protector | None, native_transports: Sequence[Transport]) -> None:
+    """Let nothing out that a private network, or its owner, wants kept in. Raises InvalidInput."""
+    if private_network is None:
+        if os.environ.get(FORCE_PRIVATE) == "1":
+            raise InvalidInput(f"{FORCE_PRIVATE}=1 forbids hosts without a key: open_host(private_network=...)")
+    elif native_transports:
+        names = ", ".join(type(transport).__name__ for transport in native_transports)
+        raise InvalidInput(f"a private network can not protect native transports, which bring their own wire: {names}")
 
 
 def _yamux(engine: Swarm) -> Yamux:

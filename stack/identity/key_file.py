@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 def read(path: Path, decode: Callable[[bytes], T]) -> T:
     """Return what `decode` makes of the key in the file, written as protobuf or as its base64 text."""
-    content = _read_private(path)
+    content = read_private(path, create="Identity.generate().save(path)")
     try:
         return decode(_unwrap(content))
     except (InvalidKey, binascii.Error) as error:
@@ -45,13 +45,14 @@ def write(path: Path, content: bytes, *, overwrite: bool) -> None:
         ) from error
 
 
-def _read_private(path: Path) -> bytes:
+def read_private(path: Path, *, create: str) -> bytes:
+    """Return what is in a file that only its owner can read; KeyFileError otherwise. `create` says what makes one."""
     try:
         with path.open("rb") as file:
             _check_mode(path, os.fstat(file.fileno()).st_mode)
             content = file.read(MAX_FILE + 1)
     except FileNotFoundError as error:
-        raise KeyFileError(f"{path} does not exist; create it with Identity.generate().save(path)") from error
+        raise KeyFileError(f"{path} does not exist; create it with {create}") from error
     except OSError as error:
         raise KeyFileError(f"{path} can not be read: {error.strerror}; check the path and its owner") from error
     if len(content) > MAX_FILE:

@@ -17,13 +17,15 @@ from ..abc import (
     Listener,
     MuxedConnection,
     Muxer,
+    Pipe,
+    Protector,
     Secured,
     Security,
     StreamListener,
     StreamTransport,
     Wire,
 )
-from ..errors import ConnectionLost, NegotiationError
+from ..errors import ConnectionLost, NegotiationError, RemoteProtocolError
 from ..identity import PeerId
 from ..negotiation import negotiate_inbound, negotiate_outbound
 from ..pipes import as_pipe
@@ -40,6 +42,8 @@ class UpgradedTransport:
         security: Sequence[Security],
         muxers: Sequence[Muxer],
         config: SwarmConfig | None = None,
+        *,
+        protector: Protector | None = None,
     ) -> None:
         if not security or not muxers:
             raise ValueError("a transport needs at least one security protocol and one muxer")
@@ -47,6 +51,9 @@ class UpgradedTransport:
         self._security: Mapping[str, Security] = {item.protocol_id: item for item in security}
         self._muxers: Mapping[str, Muxer] = {item.protocol_id: item for item in muxers}
         self._config = config or SwarmConfig()
+        self._protector = protector
+        self.hint = "" if protector is None else f" (does it have our network key, {protector}?)"
+        """What may be behind first words that make no sense, or are missing."""
 
     def can_dial(self, address: Multiaddr) -> bool:
         """Ask the transport below."""
@@ -93,10 +100,10 @@ class UpgradedTransport:
     async def _secure(
         self, wire: Wire, direction: Direction, expect: PeerId | None, attempt: Attempt
     ) -> tuple[str, Secured]:
-        pipe = as_pipe(wire.stream)
+        pipe = self._protected(wire.stream)
         names = list(self._security)
-        limit = self._config.negotiation_timeout
-        with _stage(attempt, StageName.SECURITY_NEGOTIATION, limit, expected=" or ".join(names)) as stage:
+        limit, known = self._config.negotiation_timeout, " or ".join(names)
+        with _stage(attempt, StageName.SECURITY_NEGOTIATION, limit, expected=known, hint=self.hint) as stage:
             if direction is Direction.OUTBOUND:
                 name = await negotiate_outbound(pipe, names)
             else:
@@ -110,6 +117,9 @@ class UpgradedTransport:
             )
             stage.found = str(secured.remote_peer)
         return name, secured
+
+    def _protected(self, stream: trio.abc.Stream) -> Pipe:
+        return as_pipe(stream) if self._protector is None else self._protector.protect(stream)
 
     async def _choose_muxer(self, secured: Secured, direction: Direction, attempt: Attempt) -> Muxer:
         names = list(self._muxers)
@@ -157,22 +167,33 @@ class _Arrival(Incoming):
             return await self._transport.upgrade(self._wire, Direction.INBOUND, None, attempt)
         except trio.TooSlowError:
             failed = attempt.failure
-            raise ConnectionLost(f"the peer was too slow in the {failed.name if failed else 'upgrade'}") from None
+            hint = self._transport.hint if failed and failed.name is StageName.SECURITY_NEGOTIATION else ""
+            where = failed.name if failed else "upgrade"
+            raise ConnectionLost(f"the peer was too slow in the {where}{hint}") from None
 
     async def refuse(self) -> None:
         await trio.aclose_forcefully(self._wire.stream)
 
 
 @contextmanager
-def _stage(attempt: Attempt, name: StageName, seconds: float, *, expected: str | None = None) -> Iterator[Stage]:
-    """Record a stage that must end in time; a wire that breaks is a lost connection of that stage."""
+def _stage(
+    attempt: Attempt, name: StageName, seconds: float, *, expected: str | None = None, hint: str = ""
+) -> Iterator[Stage]:
+    """Record a stage that must end in time; a wire that breaks is a lost connection of that stage.
+
+    `hint` goes behind the error when the peer is silent, hangs up, or breaks the protocol.
+    """
     with attempt.stage(name, expected=expected) as stage:
         try:
             with trio.fail_after(seconds):
                 yield stage
         except trio.TooSlowError:
-            raise trio.TooSlowError(f"no answer within {seconds:g} s") from None
+            raise trio.TooSlowError(f"no answer within {seconds:g} s{hint}") from None
+        except RemoteProtocolError as error:
+            if not hint:
+                raise
+            raise RemoteProtocolError(f"{error}{hint}", code=error.code) from error
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             if isinstance(error, ConnectionLost):
                 raise
-            raise ConnectionLost(f"the peer closed the connection: {error}") from error
+            raise ConnectionLost(f"the peer closed the connection: {error}{hint}") from error

@@ -1,12 +1,15 @@
 """Every transport of plain byte streams passes the same suite."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio.testing
 from multiaddr import Multiaddr
 
+from peerstack.stack.abc import StreamListener, StreamTransport, Wire
+from peerstack.stack.security.pnet import PreSharedKey
 from peerstack.stack.testing import LinkConditions, SimulatedNetwork, check_stream_transport
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 from peerstack.transports.tcp import TcpTransport
@@ -65,3 +68,49 @@ async def test_secure_websocket(tmp_path: Path) -> None:
         return WebSocketTransport(TcpTransport(), server_tls=server, client_tls=client)
 
     await check_stream_transport(make, Multiaddr("/ip4/127.0.0.1/tcp/0/tls/ws"), half_close=False)
+
+
+class PrivateTransport:
+    """A transport of which every wire is inside a private network."""
+
+    def __init__(self, below: StreamTransport, key: PreSharedKey) -> None:
+        self._below = below
+        self._key = key
+        self.can_dial, self.can_listen = below.can_dial, below.can_listen
+
+    async def dial(self, address: Multiaddr) -> Wire:
+        wire = await self._below.dial(address)
+        return replace(wire, stream=self._key.protect(wire.stream))
+
+    async def listen(self, address: Multiaddr) -> StreamListener:
+        return PrivateListener(await self._below.listen(address), self._key)
+
+
+class PrivateListener(StreamListener):
+    def __init__(self, below: StreamListener, key: PreSharedKey) -> None:
+        self._below = below
+        self._key = key
+        self.address = below.address
+
+    async def accept(self) -> Wire:
+        wire = await self._below.accept()
+        return replace(wire, stream=self._key.protect(wire.stream))
+
+    async def aclose(self) -> None:
+        await self._below.aclose()
+
+
+async def test_a_private_network(autojump_clock: trio.testing.MockClock) -> None:
+    network, key = MemoryNetwork(), PreSharedKey.generate()
+    await check_stream_transport(lambda: PrivateTransport(MemoryTransport(network), key), MEMORY)
+
+
+async def test_a_private_network_with_tiny_buffers(autojump_clock: trio.testing.MockClock) -> None:
+    network, key = MemoryNetwork(capacity=1000), PreSharedKey.generate()
+    await check_stream_transport(lambda: PrivateTransport(MemoryTransport(network), key), MEMORY)
+
+
+@pytest.mark.slow
+async def test_a_private_network_over_tcp() -> None:
+    key = PreSharedKey.generate()
+    await check_stream_transport(lambda: PrivateTransport(TcpTransport(), key), Multiaddr("/ip4/127.0.0.1/tcp/0"))
