@@ -6,11 +6,11 @@ from functools import partial
 
 from cyclopts import App
 
-from peerstack import open_host
 from peerstack.stack.errors import DialError
 
 from . import events
 from .failure import CommandError
+from .hosting import open_any_host
 from .options import Address, Json
 from .output import Output
 from .peers import IdentifiedPeers, identified, parse_dialable
@@ -49,7 +49,7 @@ def identify(address: Address, /, *, json: Json = False) -> int:
 async def _identify(text: str, output: Output) -> int:
     address = parse_dialable(text)
     peers = IdentifiedPeers()
-    async with open_host(observers=[peers]) as host:
+    async with open_any_host(observers=[peers]) as host:
         with output.working(f"asking {address}"):
             peer = await host.connect(address)
         if peer not in peers.last:
@@ -68,7 +68,7 @@ def explain(address: Address, /, *, json: Json = False) -> int:
 
 async def _explain(text: str, output: Output) -> int:
     address = parse_dialable(text)
-    async with open_host() as host:
+    async with open_any_host() as host:
         try:
             with output.working(f"dialing {address}"):
                 peer, report = await host.connect_with_report(address)

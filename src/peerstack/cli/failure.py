@@ -47,7 +47,7 @@ def advice(report: DialReport) -> str:
     failures = [(attempt, attempt.failure) for attempt in tried]
     told = [(len(attempt.stages), stage) for attempt, stage in failures if stage is not None]
     if not told:
-        return "this command dials over TCP; give an address such as /ip4/127.0.0.1/tcp/4001"
+        return "give an address over TCP, WebSocket or QUIC, such as /ip4/127.0.0.1/tcp/4001"
     _, stage = max(told, key=lambda item: (item[1].outcome == Outcome.FAILED, item[0]))
     return stage.advice or "`peerstack explain ADDR` shows every stage"
 

@@ -12,7 +12,6 @@ import trio
 from cyclopts import App, Parameter
 from multiaddr import Multiaddr
 
-from peerstack import open_host
 from peerstack.protocols import perf as perf_protocol
 from peerstack.stack.addressing import parse_address
 from peerstack.stack.errors import InvalidAddress
@@ -28,6 +27,7 @@ from peerstack.stack.host import Host
 
 from . import events
 from .failure import CommandError
+from .hosting import open_any_host
 from .identity import load_identity
 from .options import Json
 from .output import Output
@@ -75,7 +75,7 @@ async def _listen(addresses: tuple[str, ...], key_file: Path | None, perf: bool,
     wanted = [parse_address(text) for text in addresses]
     identity = None if key_file is None else load_identity(key_file)
     feed = Feed()
-    async with open_host(identity=identity) as host:
+    async with open_any_host(identity=identity) as host:
         if perf:
             host.handle(perf_protocol.PROTOCOL, partial(perf_protocol.serve, config=perf_protocol.PerfConfig()))
         host.observe(feed)

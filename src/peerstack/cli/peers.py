@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from multiaddr import Multiaddr
 
-from peerstack import open_host
 from peerstack.stack.abc import ConnectionInfo
 from peerstack.stack.addressing import parse_address, split_peer, with_peer
 from peerstack.stack.errors import InvalidPeerId
@@ -18,6 +17,7 @@ from peerstack.stack.identity import PeerId
 
 from . import events
 from .failure import CommandError
+from .hosting import open_any_host
 from .output import Output
 
 EXAMPLE = "/ip4/127.0.0.1/tcp/4001"
@@ -63,7 +63,7 @@ def is_peer_id(text: str) -> bool:
 async def open_connection(text: str, output: Output) -> AsyncIterator[Reached]:
     """Open a host that is connected to the peer at an address. Raises CommandError, DialError."""
     address = parse_dialable(text)
-    async with open_host() as host:
+    async with open_any_host() as host:
         with output.working(f"dialing {address}"):
             peer = await host.connect(address)
         # For commands that must dial again when the connection is lost.

@@ -11,7 +11,6 @@ from typing import Annotated, TypeAlias
 import trio
 from cyclopts import Parameter
 
-from peerstack import open_host
 from peerstack.protocols.ping import ping
 from peerstack.protocols.pubsub import Pubsub, PubsubConfig, SignaturePolicy, open_pubsub
 from peerstack.protocols.pubsub.receipt import Receipt as PubsubReceipt
@@ -23,6 +22,7 @@ from peerstack.stack.identity import PeerId
 
 from . import events
 from .failure import CommandError
+from .hosting import open_any_host
 from .identity import load_identity
 from .listen import bind
 from .output import Output
@@ -75,7 +75,7 @@ async def open_node(node: Node, output: Output) -> AsyncIterator[Pubsub]:
     listen = [parse_address(text) for text in node.listen]
     peers = [parse_dialable(text) for text in node.peers]
     identity = None if node.identity is None else load_identity(node.identity)
-    async with open_host(identity=identity) as host, open_pubsub(host, _config(signed=node.signed)) as pubsub:
+    async with open_any_host(identity=identity) as host, open_pubsub(host, _config(signed=node.signed)) as pubsub:
         for address in listen:
             await bind(host, address)
         for address in peers:

@@ -1,0 +1,57 @@
+"""Every command takes every address that what is installed can carry, and loads libraries only at need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from .drive import cli, listening
+
+LISTEN = ("--listen", "/ip4/127.0.0.1/tcp/0/ws", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1")
+
+
+@pytest.fixture(scope="module")
+def addresses() -> Iterator[dict[str, str]]:
+    """Addresses of one listener, by the last word before its peer id."""
+    with listening(*LISTEN) as (_, first):
+        yield {
+            address.split("/")[-3] if "/ws/" in address or "quic" in address else "tcp": address
+            for address in first["addresses"]
+        }
+
+
+@pytest.mark.parametrize("kind", ["tcp", "ws", "quic-v1"])
+def test_a_ping_reaches_the_listener_by_each_of_its_addresses(addresses: dict[str, str], kind: str) -> None:
+    ran = cli("ping", addresses[kind], "--count", "2", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.events[-1]["received"] == 2
+
+
+def test_the_stages_of_quic_are_explained(addresses: dict[str, str]) -> None:
+    ran = cli("explain", addresses["quic-v1"])
+    assert ran.code == 0
+    assert "security handshake" in ran.out
+    assert "multistream" not in ran.out
+
+
+def test_tcp_loads_no_library_of_other_transports() -> None:
+    program = (
+        "import sys; from peerstack.cli.hosting import open_any_host; open_any_host();"
+        "print(*{'aioquic', 'websockets', 'OpenSSL'} & set(sys.modules))"
+    )
+    ran = subprocess.run((sys.executable, "-c", program), capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == ""
+
+
+def test_a_missing_extra_is_named_in_one_line(addresses: dict[str, str]) -> None:
+    program = (
+        "import sys; sys.modules['aioquic'] = None; from peerstack.cli import main;"
+        f"sys.exit(main(['ping', {addresses['quic-v1']!r}, '--count', '1']))"
+    )
+    ran = subprocess.run((sys.executable, "-c", program), capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert "peerstack[quic]" in ran.stderr
+    assert "Traceback" not in ran.stderr
