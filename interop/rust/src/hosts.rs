@@ -9,6 +9,7 @@ use libp2p::Multiaddr;
 use serde_json::{json, Value};
 
 use crate::keys::KeyType;
+use crate::layers::Layers;
 use crate::node::Node;
 use crate::Failure;
 
@@ -22,10 +23,12 @@ pub async fn bench_dial(
     count: u64,
     concurrency: u64,
     key_type: KeyType,
+    layers: &Layers,
 ) -> Result<Value, Failure> {
     let mut hosts = Vec::new();
     for _ in 0..concurrency {
-        hosts.push(Node::start(key_type.generate()?, Vec::new(), None).await?.0);
+        let (host, _) = Node::start(key_type.generate()?, layers, Vec::new(), None).await?;
+        hosts.push(host);
     }
     let next = AtomicU64::new(0);
     let started = Instant::now();
@@ -48,11 +51,16 @@ async fn dial_once(host: &Node, address: Multiaddr) -> Result<(), Failure> {
 }
 
 /// Connect `count` fresh hosts to `address`; each holds its connection while it is kept.
-pub async fn connect_many(address: Multiaddr, count: u64) -> Result<Vec<Node>, Failure> {
+pub async fn connect_many(
+    address: Multiaddr,
+    count: u64,
+    layers: &Layers,
+) -> Result<Vec<Node>, Failure> {
     stream::iter(0..count)
         .map(|_| async {
             // Ed25519 whatever the main host's key is: 500 RSA keys would take minutes.
-            let (host, _) = Node::start(KeyType::Ed25519.generate()?, Vec::new(), None).await?;
+            let key = KeyType::Ed25519.generate()?;
+            let (host, _) = Node::start(key, layers, Vec::new(), None).await?;
             host.connect(address.clone()).await?;
             Ok(host)
         })

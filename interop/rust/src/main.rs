@@ -3,6 +3,7 @@
 mod exchange;
 mod hosts;
 mod keys;
+mod layers;
 mod ledger;
 mod node;
 mod options;
@@ -22,6 +23,7 @@ use serde_json::{json, Value};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::keys::KeyType;
+use crate::layers::Layers;
 use crate::node::Node;
 
 /// Why a command failed.
@@ -37,6 +39,7 @@ struct Peer {
     node: Node,
     peer_id: PeerId,
     key_type: KeyType,
+    layers: Layers,
     publishes: bool,
     idle: Mutex<Vec<Node>>,
 }
@@ -46,7 +49,8 @@ async fn main() -> Result<(), Failure> {
     let options = options::from_command_line()?;
     let key = options.key_type.generate()?;
     let peer_id = key.public().to_peer_id();
-    let (node, addresses) = Node::start(key, options.listen, options.pubsub).await?;
+    let (node, addresses) =
+        Node::start(key, &options.layers, options.listen, options.pubsub).await?;
     emit(&json!({
         "event": "listening",
         "implementation": "rust-libp2p",
@@ -58,6 +62,7 @@ async fn main() -> Result<(), Failure> {
         node,
         peer_id,
         key_type: options.key_type,
+        layers: options.layers,
         publishes: options.pubsub.is_some(),
         idle: Mutex::default(),
     });
@@ -138,7 +143,8 @@ async fn execute(peer: &Peer, command: &Value) -> Result<Value, Failure> {
         }
         "bench_dial" => {
             let (count, concurrency) = (number("count")?, concurrency(command)?);
-            hosts::bench_dial(address(command)?, count, concurrency, peer.key_type).await
+            let to = address(command)?;
+            hosts::bench_dial(to, count, concurrency, peer.key_type, &peer.layers).await
         }
         "bench_streams" => {
             let (count, concurrency) = (number("count")?, concurrency(command)?);
@@ -193,7 +199,7 @@ async fn identify(node: &Node, remote: PeerId) -> Result<Value, Failure> {
 }
 
 async fn idle_connections(peer: &Peer, to: Multiaddr, count: u64) -> Result<Value, Failure> {
-    let hosts = hosts::connect_many(to, count).await?;
+    let hosts = hosts::connect_many(to, count, &peer.layers).await?;
     let open = hosts.len();
     let mut idle = peer.idle.lock().unwrap_or_else(PoisonError::into_inner);
     idle.extend(hosts);

@@ -10,15 +10,17 @@ use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, NetworkBehaviour, Stream, StreamProtocol, SwarmEvent};
-use libp2p::{identify, noise, ping, tcp, yamux, Multiaddr, PeerId, Swarm, SwarmBuilder};
+use libp2p::{identify, ping, Multiaddr, PeerId, Swarm, SwarmBuilder};
 
+use crate::layers::Layers;
 use crate::ledger::Ledger;
 use crate::{pubsub, streams, Failure};
 
 const PROTOCOL_VERSION: &str = "ipfs/0.1.0";
 /// Longer than any run: nothing periodic may disturb a measurement, no idle connection may be pruned.
 const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
-const MAX_STREAMS: usize = 2048;
+/// Streams that one connection may hold open.
+pub const MAX_STREAMS: usize = 2048;
 
 #[derive(NetworkBehaviour)]
 struct Behaviour {
@@ -50,11 +52,12 @@ impl Node {
     /// Start a host; return its handle and the addresses it listens on.
     pub async fn start(
         key: Keypair,
+        layers: &Layers,
         listen: Vec<Multiaddr>,
         pubsub: Option<pubsub::Settings>,
     ) -> Result<(Self, Vec<Multiaddr>), Failure> {
         let ledger = Arc::new(Ledger::of(pubsub, key.public().to_peer_id()));
-        let mut swarm = build_swarm(key, pubsub)?;
+        let mut swarm = build_swarm(key, layers, pubsub)?;
         let addresses = start_listening(&mut swarm, listen).await?;
         let (requests, received) = mpsc::unbounded();
         let node = Self {
@@ -122,18 +125,13 @@ impl Node {
 
 fn build_swarm(
     key: Keypair,
+    layers: &Layers,
     pubsub: Option<pubsub::Settings>,
 ) -> Result<Swarm<Behaviour>, Failure> {
     let router = pubsub::Behaviour::new(pubsub, &key)?;
-    let mut muxer = yamux::Config::default();
-    muxer.set_max_num_streams(MAX_STREAMS);
     let swarm = SwarmBuilder::with_existing_identity(key)
         .with_tokio()
-        .with_tcp(
-            tcp::Config::default().nodelay(true),
-            noise::Config::new,
-            move || muxer,
-        )?
+        .with_other_transport(|key| layers.transport(key))?
         .with_behaviour(|key| {
             let mut identity =
                 identify::Config::new_with_signed_peer_record(PROTOCOL_VERSION.into(), key);

@@ -2,16 +2,17 @@
 
 use std::str::FromStr;
 
-use libp2p::multiaddr::Protocol;
 use libp2p::Multiaddr;
 
 use crate::keys::KeyType;
+use crate::layers::{can_listen, Layers, Muxer, Security};
 use crate::pubsub::{Router, Settings, Signing};
 use crate::{unsupported, Failure};
 
 /// What the program was started with.
 pub struct Options {
     pub key_type: KeyType,
+    pub layers: Layers,
     pub listen: Vec<Multiaddr>,
     pub pubsub: Option<Settings>,
 }
@@ -19,6 +20,13 @@ pub struct Options {
 /// Read the command line; leave the program where rust-libp2p can not do what it asks for.
 pub fn from_command_line() -> Result<Options, Failure> {
     let mut key_type = KeyType::Ed25519;
+    let mut layers = Layers {
+        security: Security::Noise,
+        muxer: Muxer::Yamux,
+        cert: None,
+        cert_key: None,
+        ca: None,
+    };
     let mut listen = Vec::new();
     let mut router = None;
     let mut settings = Settings::default();
@@ -31,7 +39,12 @@ pub fn from_command_line() -> Result<Options, Failure> {
                     unsupported(&format!("key-type {value}"), "no such key in rust-libp2p")
                 });
             }
-            "--listen" => listen.push(tcp_address(&value)?),
+            "--listen" => listen.push(listen_address(&value)?),
+            "--security" => layers.security = named_security(&value),
+            "--muxer" => layers.muxer = named_muxer(&value),
+            "--cert" => layers.cert = Some(value.into()),
+            "--cert-key" => layers.cert_key = Some(value.into()),
+            "--ca" => layers.ca = Some(value.into()),
             "--pubsub" => router = Some(named_router(&value)?),
             "--pubsub-sign" => settings.signing = named_signing(&value)?,
             "--pubsub-backoff" => settings.backoff_seconds = Some(value.parse()?),
@@ -45,17 +58,34 @@ pub fn from_command_line() -> Result<Options, Failure> {
     }
     Ok(Options {
         key_type,
+        layers,
         listen,
         pubsub,
     })
 }
 
-fn tcp_address(text: &str) -> Result<Multiaddr, Failure> {
+fn listen_address(text: &str) -> Result<Multiaddr, Failure> {
     let address = Multiaddr::from_str(text)?;
-    let parts: Vec<Protocol> = address.iter().collect();
-    match parts[..] {
-        [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Tcp(_)] => Ok(address),
-        _ => unsupported(&format!("listen {text}"), "this peer listens on TCP only"),
+    if !can_listen(&address) {
+        let reason = "this peer speaks TCP, WebSocket and QUIC over IP";
+        unsupported(&format!("listen {text}"), reason);
+    }
+    Ok(address)
+}
+
+fn named_security(name: &str) -> Security {
+    match name {
+        "noise" => Security::Noise,
+        "tls" => Security::Tls,
+        _ => unsupported(&format!("security {name}"), "not one of this peer"),
+    }
+}
+
+fn named_muxer(name: &str) -> Muxer {
+    match name {
+        "yamux" => Muxer::Yamux,
+        "mplex" => Muxer::Mplex,
+        _ => unsupported(&format!("muxer {name}"), "not one of this peer"),
     }
 }
 
