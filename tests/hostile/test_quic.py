@@ -80,10 +80,9 @@ def test_a_broken_rule_ends_the_connection_and_is_named(attack: Attack, frames: 
 
 def test_pieces_with_gaps_are_bounded(attack: Attack) -> None:
     """CVE-2026-25800: each one-byte piece with a gap behind it costs an entry in a list."""
-    config = attack.config
-    for number in range(config.max_reassembly_gaps + 2):
-        if attack.ended:
-            break
+    config, number = attack.config, 0
+    while not attack.ended and number < config.max_reassembly_gaps + 2:
+        number += 1
         attack.frames(stream_frame(0, 2 * number + 1, b"x"))
     assert number > config.max_reassembly_gaps - 2
     assert "too many pieces" in str(attack.failure)
@@ -130,9 +129,9 @@ def test_path_challenges_are_answered_within_a_bound(attack: Attack, count: int)
 
 def test_connection_ids_can_not_be_rotated_without_end(attack: Attack) -> None:
     """CVE-2024-22189: each new id retires the last, and the retirements pile up."""
-    for number in range(1, 1000):
-        if attack.ended:
-            break
+    number = 0
+    while not attack.ended and number < 1000:
+        number += 1
         attack.frames(varints(0x18, number, number, 8) + number.to_bytes(8, "big") + bytes(16))
     assert isinstance(attack.failure, RemoteProtocolError)
     assert "connection ID" in str(attack.failure)

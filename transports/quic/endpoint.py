@@ -124,7 +124,7 @@ class Endpoint:
             except OSError:
                 return bound
             host: str = probe.getsockname()[0]
-        return (host, *bound[1:])
+        return (host, bound[1]) if len(bound) == 2 else (host, *bound[1:])
 
     # ---- members
 
