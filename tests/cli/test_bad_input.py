@@ -36,7 +36,7 @@ def line_of(ran: Ran) -> str:
         ("/ip4/127.0.0.1/tcp/4001/p2p/12D3", "'12D3' is not a peer id"),
         (SOMEBODY, f"{SOMEBODY} says who the peer is, but not where; put its address in front"),
         (f"/p2p/{SOMEBODY}", "says who the peer is, but not where; put its address in front"),
-        ("/ip4/127.0.0.1/udp/4001/quic-v1", "this command dials over TCP; give an address such as"),
+        ("/ip4/127.0.0.1/udp/4001", "give an address over TCP, WebSocket or QUIC, such as"),
         ("/dns4/" + "a" * 70 + "/tcp/1", "needs a host name"),
     ],
 )
