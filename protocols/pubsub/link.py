@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from math import inf
 from typing import Final
 
 import trio
@@ -41,6 +43,10 @@ class Link:
         """The last thing it did wrong."""
         self.inbound: list[Stream] = []
         """The peer's streams, the oldest first."""
+        self.published_at = -inf
+        """When a message was last sent, on trio's clock."""
+        self.parted = trio.Event()
+        """Set when the peer has read our stream to its end, or never will."""
         self._released = trio.lowlevel.ParkingLot()
         self._config = config
         self._entries = entries
@@ -73,17 +79,21 @@ class Link:
     async def send(self, stream: Stream) -> str:
         """Send what is queued until the stream breaks or the queue is closed; return why it is over."""
         reason = ""
-        with trio.CancelScope() as scope:
-            async with open_background() as nursery:
+        self.parted = parted = trio.Event()
+        try:
+            with trio.CancelScope() as scope:
+                async with open_background() as nursery:
 
-                async def watch() -> None:
-                    nonlocal reason
-                    reason = await _broken(stream)
-                    scope.cancel()
+                    async def watch() -> None:
+                        nonlocal reason
+                        reason = await _broken(stream, parted)
+                        scope.cancel()
 
-                nursery.start_soon(watch)
-                return await self._send_queued(stream)
-        return reason
+                    nursery.start_soon(watch)
+                    return await self._send_queued(stream)
+            return reason
+        finally:
+            parted.set()
 
     async def _send_queued(self, stream: Stream) -> str:
         queue = self.queue
@@ -91,6 +101,10 @@ class Link:
             await queue.wait_work()
             if queue.closed:
                 return queue.reason
+            if queue.ended:
+                with suppress(*BROKEN):
+                    await stream.send_eof()
+                await trio.sleep_forever()  # until somebody notices that the peer has broken the stream or we are gone
             batch = queue.take()
             failure = "the sending was cancelled half-way"
             try:
@@ -110,15 +124,21 @@ class Link:
                 else:
                     queue.settle(batch)
                     self._entries.publish += batch.messages
+                    if batch.messages:
+                        self.published_at = trio.current_time()
             if failure:
                 return failure
 
 
-async def _broken(stream: Stream) -> str:
-    """Wait until our own stream breaks, and return why: nobody else would notice while there is nothing to send."""
+async def _broken(stream: Stream, ended: trio.Event) -> str:
+    """Wait until our own stream breaks, and return why: nobody else would notice while there is nothing to send.
+
+    The peer ends its direction, in which nothing is sent, when it has read ours to the end.
+    """
     try:
         while await stream.receive_some(4096):
             pass  # nothing belongs here; it is thrown away
+        ended.set()
         await trio.sleep_forever()
     except BROKEN as error:
         return str(error) or "the stream broke"

@@ -50,8 +50,9 @@ async def open_pubsub(
 ) -> AsyncIterator[Pubsub]:
     """Speak publish/subscribe with every peer of a host that does, until the block is left.
 
-    Leaving the block waits for what is queued (`PubsubConfig.close_timeout`). `direct` are peers that get every message
-    whatever is thought of them. `seed` makes the choices of the router repeatable, for simulations.
+    Leaving the block waits until the peers have read what is queued (`PubsubConfig.close_timeout`). `direct` are
+    peers that get every message whatever is thought of them. `seed` makes the choices of the router repeatable, for
+    simulations.
     """
     async with open_background() as nursery:
         pubsub = Pubsub(host, config or PubsubConfig(), nursery, direct=direct, random=random.Random(seed))
@@ -62,6 +63,7 @@ async def open_pubsub(
             finally:
                 with trio.move_on_after(pubsub.config.close_timeout, shield=True):
                     await pubsub.drain()
+                    await pubsub.part()
 
 
 class Pubsub:
@@ -277,6 +279,10 @@ class Pubsub:
     async def drain(self) -> None:
         """Wait until everything queued for all peers was taken by the connections."""
         await self._switchboard.drain()
+
+    async def part(self) -> None:
+        """Send nothing more, and wait a little until the peers have read what was sent; `open_pubsub` does it."""
+        await self._switchboard.part()
 
     # ---- what goes on
 

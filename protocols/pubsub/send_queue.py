@@ -64,6 +64,7 @@ class SendQueue:
         self._room = trio.lowlevel.ParkingLot()
         self._idle = trio.lowlevel.ParkingLot()
         self._sending = False
+        self._ending = False
 
     def __len__(self) -> int:
         """How many messages wait."""
@@ -94,6 +95,11 @@ class SendQueue:
         """Whether something waits, or is being sent."""
         return bool(self._messages or self._control or self._sending)
 
+    @property
+    def ended(self) -> bool:
+        """Whether all was said: nothing waits, and `end` was called."""
+        return self._ending and not (self._control or self._messages)
+
     # ---- putting in
 
     def put(self, message: Message, receipt: Receipt | None = None) -> None:
@@ -120,6 +126,11 @@ class SendQueue:
             self.close("the peer does not read: too many control messages wait for it")
         self._work.wake()
 
+    def end(self) -> None:
+        """Say goodbye to the peer after what waits."""
+        self._ending = True
+        self._work.wake()
+
     async def wait_room(self) -> None:
         """Wait until the queue is not full, or closed."""
         while self.full and not self.closed:
@@ -133,8 +144,8 @@ class SendQueue:
     # ---- taking out
 
     async def wait_work(self) -> None:
-        """Wait until there is something to send, or the queue is closed. One task at a time."""
-        while not (self._control or self._messages or self.closed):
+        """Wait until there is something to send, the queue is closed, or all was said. One task at a time."""
+        while not (self._control or self._messages or self.closed or self._ending):
             await self._work.wait()
         # As long as each turn of the others brings more, wait for it: a batch costs much more than a turn.
         for _ in range(GATHER_TURNS):

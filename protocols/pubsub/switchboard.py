@@ -50,6 +50,8 @@ RETRIES: Final = (0.5, 2.0, 8.0)
 """Seconds before each new try to open our stream, when it broke while the connection lasts."""
 HEAR_OUT: Final = 0.5
 """Seconds in which a peer whose end of our stream broke may end its own, before it counts as gone."""
+PARTING: Final = 1.0
+"""Seconds that a peer has to read the last message, before we go."""
 STEADY: Final = 60.0
 """Seconds after which a link that broke counts as new, with all its tries."""
 
@@ -288,6 +290,19 @@ class Switchboard:
         """Wait until everything queued was taken by the connections."""
         for link in tuple(self._links.values()):
             await link.queue.wait_idle()
+
+    async def part(self) -> None:
+        """End our streams, and wait until the peers have read them: what is unread is lost with the connection.
+
+        They tell by ending their direction, as go-libp2p, rust-libp2p and we do. js-libp2p and py-libp2p do not, and
+        just get the time.
+        """
+        links = tuple(self._links.values())
+        for link in links:
+            link.queue.end()
+        for link in links:
+            with trio.move_on_at(link.published_at + PARTING):
+                await link.parted.wait()
 
 
 def _ips(info: ConnectionInfo) -> list[str]:
