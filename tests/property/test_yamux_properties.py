@@ -8,9 +8,7 @@ from hypothesis import strategies as st
 
 from peerstack.stack.errors import ConnectionLost, RemoteProtocolError
 from peerstack.stack.limits import WindowBudget
-from peerstack.stack.muxing.yamux import Config
-from peerstack.stack.muxing.yamux.core import YamuxCore
-from peerstack.stack.muxing.yamux.events import (
+from peerstack.stack.muxing.events import (
     DataReceived,
     Event,
     StreamClosed,
@@ -18,6 +16,8 @@ from peerstack.stack.muxing.yamux.events import (
     StreamOpened,
     StreamWasReset,
 )
+from peerstack.stack.muxing.yamux import Config
+from peerstack.stack.muxing.yamux.core import YamuxCore
 from peerstack.stack.muxing.yamux.wire import HEADER, INITIAL_WINDOW
 
 PATTERN = bytes(range(251)) * 5000

@@ -1,8 +1,7 @@
 """Yamux (`/yamux/1.0.0`)."""
 
 from .config import Config
-from .connection import Statistics, Yamux, YamuxConnection
-from .stream import YamuxStream
+from .connection import Statistics, Yamux, YamuxConnection, YamuxStream
 from .wire import PROTOCOL_ID, GoAwayCode
 
 __all__ = [

@@ -1,54 +1,20 @@
-"""The trio driver of yamux: one task reads, one flushes, one keeps time; callers change the core and go on."""
+"""The yamux muxer, and its connections: the driver of every muxer with the core of yamux."""
 
 from __future__ import annotations
 
-from collections import deque
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import assert_never
-
 import trio
 
-from ...abc import Channel, ConnectionInfo, Direction, MuxedConnection
-from ...background import Waiter
-from ...codes import StreamCode, describe_code
-from ...errors import ConnectionLost, LocalProtocolError, ProtocolError, RemoteProtocolError, StackError, StreamReset
+from ...abc import Channel, ConnectionInfo, Direction
+from ...codes import describe_code
+from ...errors import ConnectionLost, StackError
 from ...limits import WindowBudget
+from ..connection import CLOSE_LINGER, HIGH_WATER, MAX_QUEUED, DrivenConnection, Goodbye, Statistics
+from ..stream import DrivenStream
 from .config import Config
 from .core import YamuxCore
-from .events import (
-    DataReceived,
-    Event,
-    GoAwayReceived,
-    StreamAcknowledged,
-    StreamClosed,
-    StreamFinished,
-    StreamOpened,
-    StreamWasReset,
-    WindowOpened,
-)
-from .stream import YamuxStream
 from .wire import PROTOCOL_ID, GoAwayCode
 
-HIGH_WATER = 512 * 1024
-"""Sealed bytes waiting for the wire beyond which senders wait."""
-BATCH = 512 * 1024
-"""Bytes one sender may add before the others, and the wire, have their turn."""
-MAX_QUEUED = HIGH_WATER + 2 * BATCH
-"""Senders stop at HIGH_WATER and add at most one batch each turn; what lies beyond is answers to the peer's pings,
-opens and reads. A peer that asks for that much and reads nothing is attacking (CVE-2024-32984)."""
-CLOSE_LINGER = 0.25
-"""Seconds given to the peer to hang up after our goodbye: closing first could reset bytes still under way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """A snapshot of one connection."""
-
-    streams: int
-    buffered_bytes: int
-    queued_bytes: int
-    rtt: float | None
+__all__ = ["CLOSE_LINGER", "HIGH_WATER", "MAX_QUEUED", "Statistics", "Yamux", "YamuxConnection", "YamuxStream"]
 
 
 class Yamux:
@@ -66,325 +32,33 @@ class Yamux:
         return YamuxConnection(channel, info, self._config, WindowBudget(self._config.max_window_growth, self._memory))
 
 
-class YamuxConnection(MuxedConnection):
-    """Many streams over one channel."""
+class YamuxStream(DrivenStream):
+    """One stream of a yamux connection."""
+
+    __slots__ = ()
+
+
+class YamuxConnection(DrivenConnection[YamuxStream]):
+    """Many streams over one channel, with windows and pings."""
+
+    _core: YamuxCore
 
     def __init__(self, channel: Channel, info: ConnectionInfo, config: Config, budget: WindowBudget) -> None:
-        self.info = info
-        self.on_stream_closed = None
-        self._channel = channel
-        self._config = config
-        now = trio.current_time()
         client = info.direction is Direction.OUTBOUND
-        self._core = YamuxCore(client=client, config=config, budget=budget, now=now)
-        self._streams: dict[int, YamuxStream] = {}
-        self._accepted: deque[YamuxStream] = deque()
-        self._acceptable = trio.lowlevel.ParkingLot()
-        self._openable = trio.lowlevel.ParkingLot()
-        self._flushed = trio.lowlevel.ParkingLot()
-        self._stalled: dict[int, Waiter] = {}
-        self._flush_wanted = trio.Event()
-        self._scope: trio.CancelScope | None = None
-        self._closed = trio.Event()
-        self._hung_up = False
-        self._failure: StackError | None = None
+        super().__init__(
+            channel,
+            info,
+            YamuxCore(client=client, config=config, budget=budget, now=trio.current_time()),
+            YamuxStream,
+            accept_backlog=config.accept_backlog,
+            soonest_deadline=min(config.keepalive_timeout, config.close_timeout),
+        )
 
-    # ---- MuxedConnection
-
-    async def run(self) -> None:
-        """Move bytes until the connection ends; see `abc.MuxedConnection.run`."""
-        if self._scope is not None or self._failure is not None:
-            raise trio.ClosedResourceError("this connection has run already")
+    def _farewell(self, code: int) -> StackError:
+        if code == GoAwayCode.NORMAL:
+            return Goodbye("the peer closed the connection")
         try:
-            async with trio.open_nursery() as nursery:
-                self._scope = nursery.cancel_scope
-                nursery.start_soon(self._flush_when_wanted)
-                nursery.start_soon(self._keep_time)
-                await self._read()
-                nursery.cancel_scope.cancel()
-        finally:
-            self._break(ConnectionLost("the connection was closed"))
-            self._closed.set()
-            await trio.aclose_forcefully(self._channel)
-        failure = self._failure
-        if failure is not None and not isinstance(failure, _Goodbye):
-            raise failure
-
-    async def open_stream(self) -> YamuxStream:
-        """Open a stream; it reaches the peer with the first bytes sent on it."""
-        await trio.lowlevel.checkpoint()
-        while not self.closed and not self._core.can_open:
-            await self._openable.park()
-        if self.closed:
-            raise self._lost()
-        stream_id = self._core.open_stream(trio.current_time())
-        stream = self._streams[stream_id] = YamuxStream(self, stream_id)
-        if self._core.can_open:
-            # One answer may have made room for more than the one task it woke.
-            self._openable.unpark()
-        return stream
-
-    async def accept_stream(self) -> YamuxStream:
-        """Wait for the next stream the peer opens."""
-        await trio.lowlevel.checkpoint()
-        while not self._accepted:
-            if self._failure is not None:
-                raise self._lost()
-            await self._acceptable.park()
-        return self._accepted.popleft()
-
-    async def aclose(self) -> None:
-        """Say goodbye, give the peer a moment to hang up, and close."""
-        try:
-            if self._failure is None:
-                self._core.go_away(GoAwayCode.NORMAL)
-                self._pump()
-                if self._scope is not None:
-                    with trio.move_on_after(CLOSE_LINGER):
-                        await self._hang_up()
-                        await self._closed.wait()
-        finally:
-            self._end(_Goodbye("this side closed the connection"))
-            if self._scope is None:
-                await self._channel.aclose()
-        await trio.lowlevel.checkpoint()
-
-    async def _hang_up(self) -> None:
-        """End our direction of the wire once all is sent: js-libp2p does not act on a goodbye alone."""
-        while self._channel.queued and self._failure is None:
-            await self._flushed.park()
-        if self._failure is None and not self._hung_up:
-            self._hung_up = True
-            with suppress(trio.BrokenResourceError, trio.ClosedResourceError, LocalProtocolError):
-                await self._channel.send_eof()
-
-    @property
-    def closed(self) -> bool:
-        """Whether the connection is over, or on its way out."""
-        return self._failure is not None or self._core.leaving
-
-    @property
-    def rtt(self) -> float | None:
-        """The latest round-trip time in seconds."""
-        return self._core.rtt
-
-    @property
-    def stream_count(self) -> int:
-        """Streams open in either direction."""
-        return self._core.stream_count
-
-    def statistics(self) -> Statistics:
-        """Return a snapshot."""
-        return Statistics(self._core.stream_count, self._core.buffered, self._channel.queued, self._core.rtt)
-
-    # ---- called by streams
-
-    @property
-    def congested(self) -> bool:
-        """Whether so much waits for the wire that senders should wait too."""
-        return self._channel.queued >= HIGH_WATER
-
-    def wake_when_there_is_room(self, stream_id: int, sender: Waiter) -> None:
-        """Wake the sender once the wire has taken what was queued."""
-        self._stalled[stream_id] = sender
-
-    def send_credit(self, stream_id: int) -> int:
-        """Return how many bytes the stream may send now."""
-        return self._core.send_credit(stream_id)
-
-    def send_data(self, stream_id: int, data: memoryview) -> int:
-        """Send as much of `data` as window and queue allow and return its size: one write for all its frames."""
-        core, now = self._core, trio.current_time()
-        sent = core.send_data(stream_id, data, now)
-        size = min(len(data), BATCH)
-        while sent < size and (more := core.send_data(stream_id, data[sent:size], now)):
-            sent += more
-        self._pump()
-        return sent
-
-    def send_eof(self, stream_id: int) -> None:
-        """End our half of a stream."""
-        self._apply(self._core.send_eof(stream_id))
-
-    def close_stream(self, stream_id: int) -> None:
-        """End our half of a stream and stop listening."""
-        self._apply(self._core.close(stream_id, trio.current_time()))
-
-    def reset_stream(self, stream_id: int, code: int) -> None:
-        """Abort a stream."""
-        self._apply(self._core.reset(stream_id, code))
-
-    def consumed(self, stream_id: int, size: int) -> None:
-        """Note that the application took bytes."""
-        core = self._core
-        core.consumed(stream_id, size, trio.current_time())
-        if core.has_data_to_send:
-            self._pump()
-
-    # ---- the tasks
-
-    async def _read(self) -> None:
-        """Read until the end, whichever side brings it."""
-        try:
-            while self._failure is None:
-                chunks = await self._channel.read()
-                if not chunks:
-                    self._end(self._end_of_input())
-                    return
-                now = trio.current_time()
-                for chunk in chunks:
-                    self._dispatch(self._core.receive_data(chunk, now))
-                self._pump()
-        except ProtocolError as error:
-            if isinstance(error, RemoteProtocolError):
-                self._core.go_away(GoAwayCode(error.code or GoAwayCode.PROTOCOL_ERROR))
-            self._end(error)
-            self._pump()
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._end(self._broken(error))
-
-    def _end_of_input(self) -> StackError:
-        if self._core.stream_count and not self._core.leaving:
-            return ConnectionLost("the peer closed the connection without a goodbye")
-        return _Goodbye("the peer closed the connection")
-
-    def _broken(self, error: Exception) -> StackError:
-        # After our goodbye the peer may close at once, and what is still under way breaks the wire.
-        kind = _Goodbye if self._core.leaving else ConnectionLost
-        return kind(f"the connection broke: {error}")
-
-    async def _flush_when_wanted(self) -> None:
-        try:
-            while True:
-                await self._flush_wanted.wait()
-                await self._channel.flush()
-                self._flush_wanted = trio.Event()
-                self._flushed.unpark_all()
-                stalled, self._stalled = self._stalled, {}
-                for sender in stalled.values():
-                    sender.wake()
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._end(self._broken(error))
-
-    async def _keep_time(self) -> None:
-        try:
-            while True:
-                # A deadline that comes up meanwhile is never nearer than this.
-                soonest = trio.current_time() + min(self._config.keepalive_timeout, self._config.close_timeout)
-                await trio.sleep_until(min(soonest, self._core.next_deadline()))
-                self._apply(self._core.handle_deadline(trio.current_time()))
-        except ConnectionLost as error:
-            self._end(error)
-
-    # ---- helpers
-
-    def _pump(self) -> None:
-        """Seal what the core wants sent and give it to the wire as far as it goes."""
-        out = self._core.data_to_send()
-        if not out or self._hung_up or self._closed.is_set():
-            return
-        channel = self._channel
-        try:
-            channel.write(out)
-            if self._flush_wanted.is_set():
-                # The flusher is at it, in order; what it can not get rid of is bounded.
-                if channel.queued > MAX_QUEUED:
-                    self._end(RemoteProtocolError("the peer asks for answers and does not read them"))
-                return
-            channel.flush_nowait()
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._end(self._broken(error))
-            return
-        if channel.queued:
-            self._flush_wanted.set()
-
-    def _apply(self, events: list[Event]) -> None:
-        self._dispatch(events)
-        self._pump()
-
-    def _dispatch(self, events: list[Event]) -> None:  # noqa: C901 - a flat table of events
-        for event in events:
-            match event:
-                case DataReceived(stream_id, data):
-                    if (stream := self._streams.get(stream_id)) is not None:
-                        stream.feed(data)
-                case StreamOpened(stream_id):
-                    self._accept(stream_id)
-                case WindowOpened(stream_id):
-                    if (stream := self._streams.get(stream_id)) is not None:
-                        stream.window_opened()
-                case StreamFinished(stream_id):
-                    if (stream := self._streams.get(stream_id)) is not None:
-                        stream.finish()
-                case StreamAcknowledged():
-                    self._openable.unpark()
-                case StreamWasReset(stream_id, code, remote):
-                    self._was_reset(stream_id, code, remote)
-                case StreamClosed(stream_id):
-                    self._forget(stream_id)
-                case GoAwayReceived(code):
-                    self._end(_goodbye(code))
-                case _:
-                    assert_never(event)
-
-    def _accept(self, stream_id: int) -> None:
-        if len(self._accepted) >= self._config.accept_backlog:
-            self._core.reset(stream_id, StreamCode.RESOURCE_LIMIT)
-            return
-        stream = self._streams[stream_id] = YamuxStream(self, stream_id)
-        self._accepted.append(stream)
-        self._acceptable.unpark()
-        self._openable.unpark()  # the first stream of the peer shows that it is ready for more than a few of ours
-
-    def _forget(self, stream_id: int) -> None:
-        stream = self._streams.pop(stream_id, None)
-        self._openable.unpark()
-        if stream is not None:
-            stream.forgotten()
-            if self.on_stream_closed is not None:
-                self.on_stream_closed(stream)
-
-    def _was_reset(self, stream_id: int, code: int, remote: bool) -> None:
-        stream = self._streams.get(stream_id)
-        if stream is not None:
-            whom = "the peer" if remote else "a limit of ours"
-            why = f" ({describe_code(code)})" if code else ""
-            stream.was_reset(StreamReset(f"this stream was reset by {whom}{why}", remote=remote, code=code))
-
-    def _lost(self) -> ConnectionLost:
-        return ConnectionLost(str(self._failure))
-
-    def _end(self, failure: StackError) -> None:
-        """End the connection for the reason given; the first reason stays."""
-        self._break(failure)
-        if self._scope is not None:
-            self._scope.cancel()
-
-    def _break(self, failure: StackError) -> None:
-        if self._failure is not None:
-            return
-        self._failure = failure
-        streams = list(self._streams.values())
-        self._streams.clear()
-        self._core.release()
-        for stream in streams:
-            stream.break_off(self._lost())
-            if self.on_stream_closed is not None:
-                self.on_stream_closed(stream)
-        self._openable.unpark_all()
-        self._acceptable.unpark_all()
-        self._flushed.unpark_all()
-
-
-class _Goodbye(ConnectionLost):
-    """An orderly end."""
-
-
-def _goodbye(code: int) -> StackError:
-    if code == GoAwayCode.NORMAL:
-        return _Goodbye("the peer closed the connection")
-    try:
-        reason = GoAwayCode(code).name.lower().replace("_", " ")
-    except ValueError:
-        reason = describe_code(code)
-    return ConnectionLost(f"the peer closed the connection with: {reason}")
+            reason = GoAwayCode(code).name.lower().replace("_", " ")
+        except ValueError:
+            reason = describe_code(code)
+        return ConnectionLost(f"the peer closed the connection with: {reason}")

@@ -12,8 +12,7 @@ from ...abc import Buffer
 from ...codes import StreamCode
 from ...errors import ConnectionLost, LocalProtocolError, RemoteProtocolError
 from ...limits import WindowBudget
-from .config import Config
-from .events import (
+from ..events import (
     DataReceived,
     Event,
     GoAwayReceived,
@@ -24,8 +23,10 @@ from .events import (
     StreamWasReset,
     WindowOpened,
 )
+from ..state import Half, TokenBucket
+from .config import Config
 from .liveness import Liveness
-from .state import Half, StreamState, TokenBucket
+from .state import StreamState
 from .wire import (
     ACK,
     DATA,
@@ -219,6 +220,14 @@ class YamuxCore:
         if self._session is Session.ACTIVE:
             self._session = Session.LEAVING
             self._out.append(encode_header(GO_AWAY, 0, 0, code))
+
+    def leave(self) -> None:
+        """Say goodbye, for no particular reason."""
+        self.go_away(GoAwayCode.NORMAL)
+
+    def blame(self, code: int | None) -> None:
+        """Say goodbye to a peer that broke the protocol."""
+        self.go_away(GoAwayCode(code or GoAwayCode.PROTOCOL_ERROR))
 
     def release(self) -> None:
         """Give back what all streams have reserved; the session is over."""

@@ -6,8 +6,8 @@ import pytest
 
 from peerstack.stack.codes import StreamCode
 from peerstack.stack.errors import RemoteProtocolError
+from peerstack.stack.muxing.events import StreamClosed, StreamOpened, StreamWasReset
 from peerstack.stack.muxing.yamux import Config, GoAwayCode
-from peerstack.stack.muxing.yamux.events import StreamClosed, StreamOpened, StreamWasReset
 from peerstack.stack.muxing.yamux.wire import (
     ACK,
     DATA,

@@ -4,8 +4,7 @@ import pytest
 
 from peerstack.stack.codes import StreamCode
 from peerstack.stack.errors import ConnectionLost, LocalProtocolError, RemoteProtocolError
-from peerstack.stack.muxing.yamux import Config, GoAwayCode
-from peerstack.stack.muxing.yamux.events import (
+from peerstack.stack.muxing.events import (
     DataReceived,
     StreamAcknowledged,
     StreamClosed,
@@ -13,6 +12,7 @@ from peerstack.stack.muxing.yamux.events import (
     StreamOpened,
     StreamWasReset,
 )
+from peerstack.stack.muxing.yamux import Config, GoAwayCode
 from peerstack.stack.muxing.yamux.wire import ACK, DATA, FIN, MAX_STREAM_ID, RST, SYN, WINDOW_UPDATE
 
 from .cores import Pair, Side, frame

@@ -1,27 +1,27 @@
-"""A yamux stream as a trio stream."""
+"""A stream of a muxer as a trio stream, whatever the muxer."""
 
 from __future__ import annotations
 
 from collections import deque
 from operator import index
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
-from ...abc import Buffer, Stream
-from ...background import Guard, Waiter
-from ...errors import StreamReset
+from ..abc import Buffer, Stream
+from ..background import Guard, Waiter
+from ..errors import StreamReset
 
 if TYPE_CHECKING:
-    from .connection import YamuxConnection
+    from .connection import DrivenConnection
 
 _JOIN_BELOW = 16 * 1024
 """Received pieces smaller than this are joined for the caller, up to _JOINED; larger ones are handed on as they are."""
 _JOINED = 64 * 1024
 
 
-class YamuxStream(Stream):
-    """One stream of a yamux connection.
+class DrivenStream(Stream):
+    """One stream of a connection whose muxer is a core and a driver.
 
     Calls change the core's state at once or not at all; only the connection's tasks touch the wire, so a caller
     that is cancelled never leaves half a frame behind.
@@ -41,7 +41,7 @@ class YamuxStream(Stream):
         "protocol",
     )
 
-    def __init__(self, connection: YamuxConnection, stream_id: int) -> None:
+    def __init__(self, connection: DrivenConnection[Any], stream_id: int) -> None:
         self.protocol = ""
         self._connection = connection
         self._id = stream_id
@@ -55,13 +55,13 @@ class YamuxStream(Stream):
         self._receive_guard = Guard("another task is receiving on this stream")
 
     @property
-    def connection(self) -> YamuxConnection:
+    def connection(self) -> DrivenConnection[Any]:
         """The connection that carries this stream."""
         return self._connection
 
     def __repr__(self) -> str:
         number, protocol = self._id or "closed", self.protocol or "not negotiated"
-        return f"<YamuxStream {number} {protocol} with {self._connection.remote_peer}>"
+        return f"<{type(self).__name__} {number} {protocol} with {self._connection.remote_peer}>"
 
     # ---- sending
 

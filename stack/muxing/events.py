@@ -1,4 +1,4 @@
-"""What the yamux core tells its driver."""
+"""What the core of a muxer tells its driver. Stream ids here are the core's own names for streams, never 0."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class WindowOpened:
 
 @dataclass(frozen=True, slots=True)
 class StreamAcknowledged:
-    """The peer took a stream of ours; another may be opened."""
+    """The peer took a stream of ours; another may be opened (where the wire has a word for it)."""
 
     stream_id: int
 
@@ -60,7 +60,7 @@ class StreamClosed:
 
 @dataclass(frozen=True, slots=True)
 class GoAwayReceived:
-    """The peer ends the session."""
+    """The peer ends the session (where the wire has a word for it)."""
 
     code: int
 
