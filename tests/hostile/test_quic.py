@@ -186,13 +186,18 @@ def test_another_address_may_not_take_over_a_connection(attack: Attack) -> None:
     assert [event for event in attack.engine.events() if isinstance(event, DataReceived)], "a NAT may change the port"
 
 
-def test_a_bug_in_the_engine_costs_one_connection(attack: Attack, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", ["receive_datagram", "datagrams_to_send", "handle_timer"])
+def test_a_bug_in_the_engine_costs_one_connection(method: str, attack: Attack, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*_: object) -> None:
         raise IndexError("a check is missing")
 
-    monkeypatch.setattr(attack.engine._connection, "receive_datagram", crash)
+    monkeypatch.setattr(attack.engine._connection, method, crash)
     attack.hit(bytes(100))
+    assert attack.engine.datagrams_to_send(attack.now) == [] or method != "datagrams_to_send"
+    attack.engine.handle_deadline(attack.now + 1)
+    attack.events += attack.engine.events()
     assert isinstance(attack.failure, RemoteProtocolError)
+    assert "can not read" in str(attack.failure)
 
 
 @settings(max_examples=300, deadline=None)

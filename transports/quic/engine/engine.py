@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
@@ -9,7 +11,7 @@ from typing import Final
 from aioquic.quic import events as quic
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnectionState
-from aioquic.quic.packet import QuicProtocolVersion
+from aioquic.quic.packet import QuicErrorCode, QuicProtocolVersion
 from aioquic.tls import CipherSuite
 
 from peerstack.stack.errors import RemoteProtocolError, StackError
@@ -186,17 +188,17 @@ class AioquicEngine:
         # A NAT may give the peer another port, but a peer that moves would escape what is counted by address.
         if self._ended or (known is not None and known[0] != address[0]):
             return
-        try:
+        with self._guarded():
             self._connection.receive_datagram(datagram, address, now)
-        except _PARSER_FAILURES as error:
-            self._fail(RemoteProtocolError(f"the peer sent what the QUIC engine can not read: {error!r}"))
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, SocketAddress]]:
         """Return what may go out now."""
         self._now = now
         if not self._connection._network_paths:
             return []
-        datagrams: list[tuple[bytes, SocketAddress]] = self._connection.datagrams_to_send(now)
+        datagrams: list[tuple[bytes, SocketAddress]] = []
+        with self._guarded():
+            datagrams += self._connection.datagrams_to_send(now)
         return datagrams
 
     def next_deadline(self) -> float | None:
@@ -209,7 +211,8 @@ class AioquicEngine:
         """Run what is due."""
         self._now = now
         if not self._ended and self._connection._close_at is not None:
-            self._connection.handle_timer(now)
+            with self._guarded():
+                self._connection.handle_timer(now)
 
     # ---- events
 
@@ -260,9 +263,14 @@ class AioquicEngine:
             return closed_by_peer(event, connected=self._connected)
         return closed_here(event)
 
-    def _fail(self, failure: StackError) -> None:
-        self._failure = failure
-        self._connection.close(error_code=1, frame_type=0, reason_phrase="")
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Let a missing check in the engine cost this connection, not the socket that it shares with others."""
+        try:
+            yield
+        except _PARSER_FAILURES as error:
+            self._failure = RemoteProtocolError(f"the peer sent what the QUIC engine can not read: {error!r}")
+            self._connection.close(error_code=QuicErrorCode.INTERNAL_ERROR, frame_type=0)
 
     def _enlarge_datagrams(self) -> None:
         address, wanted = self.peer_address, self._config.loopback_datagram_size
