@@ -86,7 +86,8 @@ async def _read_head(below: Pipe, prefix: bytes, what: str) -> bytes:
             raise _TooLarge(f"WebSocket handshake: {what} with headers of more than {MAX_HEAD} bytes")
         data = await below.receive_some(MAX_HEAD)
         if not data:
-            raise ConnectionLost("WebSocket handshake: the peer closed the connection")
+            perhaps = "" if head else "; it may not speak WebSocket here"
+            raise ConnectionLost(f"WebSocket handshake: the peer closed the connection{perhaps}")
         head += data
         _check_http(head, prefix, what)
     end += len(_END)

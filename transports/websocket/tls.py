@@ -58,7 +58,9 @@ class TlsPipe(WrappingPipe):
         self._incoming = incoming
         self._outgoing = outgoing
         self._ended = False
-        self._more_inside = True  # whether records may be whole that came before, the last of the handshake too
+        self._more_inside = bool(
+            incoming.pending or tls.pending()
+        )  # whether there may be whole records that came before
 
     def _wrap(self, data: memoryview) -> tuple[Buffer, int]:
         written = 0
@@ -157,7 +159,8 @@ async def _handshake(below: Pipe, context: ssl.SSLContext, *, server_side: bool,
         data = await below.receive_some()
         received += len(data)
         if not data:
-            raise ConnectionLost("TLS handshake: the peer closed the connection")
+            perhaps = "" if received else "; it may not speak TLS"
+            raise ConnectionLost(f"TLS handshake: the peer closed the connection{perhaps}")
         if received > MAX_HANDSHAKE:
             raise RemoteProtocolError(f"TLS handshake: more than {MAX_HANDSHAKE} bytes, and it is not done")
         incoming.write(data)

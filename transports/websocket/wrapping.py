@@ -30,13 +30,14 @@ class WrappingPipe(Pipe):
     One that is cancelled and does not come back has sent that byte.
     """
 
-    __slots__ = ("_below", "_owed", "_receiving", "_replay", "_sending", "_state", "_waiting")
+    __slots__ = ("_below", "_owed", "_pushing", "_receiving", "_replay", "_sending", "_state", "_waiting")
 
     def __init__(self, below: Pipe) -> None:
         self._below = below
         self._waiting = _NOTHING
         self._owed: int | None = None
         self._replay = b""
+        self._pushing = False  # whether a task waits for the pipe below to take more
         self._state = _State.OPEN
         self._sending = Guard("another task is sending on this connection")
         self._receiving = Guard("another task is receiving on this connection")
@@ -93,7 +94,7 @@ class WrappingPipe(Pipe):
         """Wait until something can be sent, send it, and return how many bytes went."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while not (sent := self.send_nowait(data)):
-            await self._below.wait_send_all_might_not_block()
+            await self._wait_for_room()
         return sent
 
     async def send_all(self, data: Buffer) -> None:
@@ -109,9 +110,9 @@ class WrappingPipe(Pipe):
         """Wait until the pipe below has taken what was wrapped, and takes more."""
         with self._sending:
             self._check_sendable()
-            await self._below.wait_send_all_might_not_block()
+            await self._wait_for_room()
             while not self._flush_nowait():
-                await self._below.wait_send_all_might_not_block()
+                await self._wait_for_room()
 
     async def send_eof(self) -> None:
         """Say that we are done, and send nothing any more; the connection below stays as it is."""
@@ -119,12 +120,19 @@ class WrappingPipe(Pipe):
             self._check_open()
             await trio.lowlevel.checkpoint()
             while not self._flush_nowait():
-                await self._below.wait_send_all_might_not_block()
+                await self._wait_for_room()
             if self._state is _State.OPEN:
                 self._state = _State.ENDED
                 self._waiting = memoryview(self._farewell())
             while not self._flush_nowait():
-                await self._below.wait_send_all_might_not_block()
+                await self._wait_for_room()
+
+    async def _wait_for_room(self) -> None:
+        self._pushing = True
+        try:
+            await self._below.wait_send_all_might_not_block()
+        finally:
+            self._pushing = False
 
     def _flush_nowait(self) -> bool:
         """Send what waits; say whether all of it went."""
@@ -135,14 +143,18 @@ class WrappingPipe(Pipe):
         return True
 
     def _answer(self) -> None:
-        """Send what waits, if it goes; what breaks here is told by receiving."""
+        """Send what waits, if it goes and no task is at it; what breaks here is told by receiving."""
+        if self._pushing:
+            return
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             self._flush_nowait()
 
     def _end(self) -> None:
-        """Send our farewell, if it goes, and nothing any more."""
+        """Send our farewell, if it goes and no task is sending, and nothing any more."""
         if self._state is _State.OPEN:
             self._state = _State.ENDED
+            if self._pushing:
+                return
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 if self._flush_nowait():
                     self._waiting = memoryview(self._farewell())

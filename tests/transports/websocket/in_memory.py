@@ -1,0 +1,71 @@
+"""What stands for TCP under a WebSocket in tests: streams in memory, behind TCP addresses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from multiaddr import Multiaddr
+
+from peerstack.stack.abc import StreamListener, Wire
+from peerstack.stack.addressing import components, parse_address, tcp_address, tcp_endpoint
+from peerstack.stack.memory import MemoryPipe, memory_pipe_pair
+from peerstack.transports.memory import MemoryNetwork, MemoryTransport
+from peerstack.transports.websocket import WebSocketPipe
+
+
+def as_memory(address: Multiaddr) -> Multiaddr:
+    endpoint = tcp_endpoint(address)
+    assert endpoint is not None
+    return parse_address(f"/memory/{endpoint.port}")
+
+
+def as_tcp(address: Multiaddr) -> Multiaddr:
+    ((_, number),) = components(address)
+    return tcp_address("127.0.0.1", int(number or 0) % 65536)
+
+
+def _dressed(wire: Wire) -> Wire:
+    return replace(wire, local_address=as_tcp(wire.local_address), remote_address=as_tcp(wire.remote_address))
+
+
+class MemoryTcp:
+    """A memory transport whose addresses look like TCP's."""
+
+    def __init__(self, network: MemoryNetwork) -> None:
+        self._inner = MemoryTransport(network)
+
+    def can_dial(self, address: Multiaddr) -> bool:
+        return tcp_endpoint(address) is not None
+
+    def can_listen(self, address: Multiaddr) -> bool:
+        return tcp_endpoint(address) is not None
+
+    async def dial(self, address: Multiaddr) -> Wire:
+        return _dressed(await self._inner.dial(as_memory(address)))
+
+    async def listen(self, address: Multiaddr) -> StreamListener:
+        return MemoryTcpListener(await self._inner.listen(as_memory(address)))
+
+
+class MemoryTcpListener(StreamListener):
+    def __init__(self, inner: StreamListener) -> None:
+        self._inner = inner
+        self.address = as_tcp(inner.address)
+
+    async def accept(self) -> Wire:
+        return _dressed(await self._inner.accept())
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def websocket_pair(capacity: int = 64 * 1024) -> tuple[WebSocketPipe, WebSocketPipe]:
+    """Return a client and a server, after the handshake."""
+    near, far = memory_pipe_pair(capacity)
+    return WebSocketPipe(near, client=True), WebSocketPipe(far, client=False)
+
+
+def half_websocket(*, client: bool, capacity: int = 64 * 1024) -> tuple[WebSocketPipe, MemoryPipe]:
+    """Return one end after the handshake, and the raw bytes that the other end sees."""
+    near, far = memory_pipe_pair(capacity)
+    return WebSocketPipe(near, client=client), far
