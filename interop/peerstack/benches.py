@@ -77,7 +77,7 @@ async def idle_connections(program: Program, command: Command) -> Answer:
 
 
 async def _hold_host(program: Program, *, task_status: trio.TaskStatus[Host]) -> None:
-    async with make_host(program.key_type) as host:
+    async with make_host(program.key_type, program.layers) as host:
         task_status.started(host)
         await trio.sleep_forever()
 

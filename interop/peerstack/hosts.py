@@ -1,10 +1,11 @@
-"""Makes peerstack hosts as the contract wants them: TCP, Noise, yamux, and limits wide enough for the benchmarks."""
+"""Makes peerstack hosts as the contract wants them, with limits wide enough for the benchmarks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
+from interop.peerstack.layers import CONNECTIONS, STREAMS, Layers
 from peerstack import open_host
 from peerstack.stack.abc import Stream
 from peerstack.stack.errors import StackError
@@ -13,11 +14,7 @@ from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity, PeerId
 from peerstack.stack.identity.identity import KeyTypeName
 from peerstack.stack.limits import Limits
-from peerstack.stack.muxing.yamux import Config, Yamux
 from peerstack.stack.swarm import Connection, TrimConfig
-
-STREAMS = 4096
-CONNECTIONS = 4096
 
 LIMITS = Limits(
     connections=CONNECTIONS,
@@ -35,7 +32,6 @@ LIMITS = Limits(
     inbound_streams_per_peer_and_protocol=STREAMS,
     inbound_streams_overrides={},
 )
-YAMUX = Config(max_inbound_streams=STREAMS, max_outbound_streams=STREAMS, accept_backlog=STREAMS)
 
 
 class NotConnected(StackError):
@@ -63,13 +59,17 @@ class Identified:
 
 
 def make_host(
-    key_type: KeyTypeName, listen: Sequence[str] = (), observers: Sequence[Identified] = ()
+    key_type: KeyTypeName, layers: Layers, listen: Sequence[str] = (), observers: Sequence[Identified] = ()
 ) -> AbstractAsyncContextManager[Host]:
     """Return a host with a fresh key, to be entered."""
+    identity = Identity.generate(key_type)
     return open_host(
-        identity=Identity.generate(key_type),
+        identity=identity,
         listen=listen,
-        muxers=[Yamux(YAMUX)],
+        transports=layers.transports(),
+        native_transports=layers.native_transports(identity),
+        security=layers.security(identity),
+        muxers=[layers.muxer],
         limits=LIMITS,
         trim=TrimConfig(low=CONNECTIONS, high=CONNECTIONS),
         observers=observers,

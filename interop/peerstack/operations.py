@@ -14,6 +14,7 @@ import trio
 
 from interop.peerstack.command import Answer, Command
 from interop.peerstack.hosts import Identified, connection_to, open_agreed
+from interop.peerstack.layers import Layers
 from interop.peerstack.serve import DIGEST, ECHO, RESET
 from interop.peerstack.streams import closing, exchange
 from peerstack.protocols import perf, ping
@@ -34,6 +35,7 @@ class Program:
 
     host: Host
     key_type: KeyTypeName
+    layers: Layers
     identified: Identified
     background: trio.Nursery
     """For what a command leaves behind, until the program leaves."""

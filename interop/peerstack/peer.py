@@ -21,6 +21,8 @@ if __package__ in (None, ""):  # started as a script: make `interop` importable,
 from interop.peerstack.benches import BENCHES
 from interop.peerstack.command import Answer, Id, command, describe, parse
 from interop.peerstack.hosts import Identified, make_host
+from interop.peerstack.layers import Layers, layers
+from interop.peerstack.layers import add_options as add_layer_options
 from interop.peerstack.operations import OPERATIONS, Program
 from interop.peerstack.pubsub import UnsupportedOption, add_options, config
 from interop.peerstack.serve import serve
@@ -42,21 +44,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--key-type", default="ed25519")
     parser.add_argument("--listen", action="append", default=[])
+    add_layer_options(parser)
     add_options(parser)
     options = parser.parse_args()
     key_type = KEY_TYPES.get(options.key_type)
     if key_type is None:
         return _unsupported(f"key-type {options.key_type}", "not a key type of libp2p")
     try:
-        pubsub = config(options)
+        below, pubsub = layers(options), config(options)
     except UnsupportedOption as error:
         return _unsupported(error.what, error.reason)
-    return trio.run(_run, key_type, options.listen, pubsub)
+    return trio.run(_run, key_type, below, options.listen, pubsub)
 
 
-async def _run(key_type: KeyTypeName, listen: Sequence[str], config: PubsubConfig | None) -> int:
+async def _run(key_type: KeyTypeName, layers: Layers, listen: Sequence[str], config: PubsubConfig | None) -> int:
     identified = Identified()
-    async with make_host(key_type, observers=[identified]) as host, AsyncExitStack() as services:
+    async with make_host(key_type, layers, observers=[identified]) as host, AsyncExitStack() as services:
         serve(host)
         # Before it listens, so that nobody finds a peer that speaks no pubsub yet.
         pubsub = None if config is None else await services.enter_async_context(open_pubsub(host, config))
@@ -74,7 +77,14 @@ async def _run(key_type: KeyTypeName, listen: Sequence[str], config: PubsubConfi
         )
         async with trio.open_nursery() as nursery:
             topics = None if pubsub is None else Topics(pubsub, nursery)
-            program = Program(host=host, key_type=key_type, identified=identified, background=nursery, topics=topics)
+            program = Program(
+                host=host,
+                key_type=key_type,
+                layers=layers,
+                identified=identified,
+                background=nursery,
+                topics=topics,
+            )
             await _obey_all(program)
             nursery.cancel_scope.cancel()
     return 0

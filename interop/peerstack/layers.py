@@ -1,0 +1,76 @@
+"""What a host speaks below its protocols: every transport, one security protocol, one muxer."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from ssl import SSLContext
+from typing import Final
+
+from interop.peerstack.pubsub import UnsupportedOption
+from peerstack.stack.abc import Muxer, Security, StreamTransport, Transport
+from peerstack.stack.identity import Identity
+from peerstack.stack.muxing.yamux import Config, Yamux
+from peerstack.stack.security.noise import Noise
+from peerstack.stack.security.tls import Tls
+from peerstack.transports.quic import QuicConfig, QuicTransport
+from peerstack.transports.tcp import TcpTransport
+from peerstack.transports.websocket import WebSocketTransport, client_context, server_context
+
+STREAMS: Final = 4096
+"""Of one connection; the contract wants 1000."""
+CONNECTIONS: Final = 4096
+YAMUX: Final = Config(max_inbound_streams=STREAMS, max_outbound_streams=STREAMS, accept_backlog=STREAMS)
+QUIC: Final = QuicConfig(max_inbound_streams=STREAMS, accept_backlog=CONNECTIONS)
+SECURITY: Final = {"noise": Noise, "tls": Tls}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Let a parser know the options."""
+    parser.add_argument("--security", default="noise")
+    parser.add_argument("--muxer", default="yamux")
+    parser.add_argument("--cert", default=None)
+    parser.add_argument("--cert-key", default=None)
+    parser.add_argument("--ca", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layers:
+    """What the options ask for; each host gets security and QUIC of its own, for its own identity."""
+
+    muxer: Muxer = field(default_factory=lambda: Yamux(YAMUX))
+    secure_by: str = "noise"
+    shown: SSLContext | None = None
+    """What secure WebSocket listeners show."""
+    trusted: SSLContext | None = None
+    """What secure WebSocket dials trust; the system's authorities where it is None."""
+
+    def transports(self) -> list[StreamTransport]:
+        """Return TCP and WebSocket."""
+        return [TcpTransport(), WebSocketTransport(TcpTransport(), server_tls=self.shown, client_tls=self.trusted)]
+
+    def native_transports(self, identity: Identity) -> list[Transport]:
+        """Return QUIC."""
+        return [QuicTransport(identity, QUIC)]
+
+    def security(self, identity: Identity) -> list[Security]:
+        """Return the one security protocol."""
+        return [SECURITY[self.secure_by](identity)]
+
+
+def layers(options: argparse.Namespace) -> Layers:
+    """Return what the options ask for. Raises UnsupportedOption, and OSError for files that can not be read."""
+    if options.security not in SECURITY:
+        raise UnsupportedOption(f"security {options.security}", "this peer has noise and tls")
+    return Layers(
+        muxer=_muxer(options.muxer),
+        secure_by=options.security,
+        shown=None if options.cert is None else server_context(options.cert, options.cert_key),
+        trusted=None if options.ca is None else client_context(options.ca),
+    )
+
+
+def _muxer(name: str) -> Muxer:
+    if name == "yamux":
+        return Yamux(YAMUX)
+    raise UnsupportedOption(f"muxer {name}", "this peer has yamux")
