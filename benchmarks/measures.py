@@ -147,7 +147,7 @@ GROUPS = (
             Measure(key="lost_10", title="lost", unit="%"),
         ),
         entrants=(OURS, *FOREIGN),
-        rounds=2,
+        rounds=1,
     ),
     Group(
         key="burst",
