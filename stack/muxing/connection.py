@@ -80,6 +80,7 @@ class DrivenConnection(MuxedConnection, Generic[StreamT]):
         self._openable = trio.lowlevel.ParkingLot()
         self._flushed = trio.lowlevel.ParkingLot()
         self._stalled: dict[int, Waiter] = {}
+        self._drained = Waiter()
         self._flush_wanted = trio.Event()
         self._scope: trio.CancelScope | None = None
         self._closed = trio.Event()
@@ -215,6 +216,7 @@ class DrivenConnection(MuxedConnection, Generic[StreamT]):
         """Note that the application took bytes."""
         core = self._core
         core.consumed(stream_id, size, trio.current_time())
+        self._drained.wake()
         if core.has_data_to_send:
             self._pump()
 
@@ -224,6 +226,8 @@ class DrivenConnection(MuxedConnection, Generic[StreamT]):
         """Read until the end, whichever side brings it."""
         try:
             while self._failure is None:
+                while self._core.saturated:
+                    await self._drained.wait()
                 chunks = await self._channel.read()
                 if not chunks:
                     self._end(self._end_of_input())
@@ -297,6 +301,7 @@ class DrivenConnection(MuxedConnection, Generic[StreamT]):
 
     def _apply(self, events: list[Event]) -> None:
         self._dispatch(events)
+        self._drained.wake()
         self._pump()
 
     def _dispatch(self, events: list[Event]) -> None:  # noqa: C901 - a flat table of events

@@ -35,6 +35,11 @@ class MuxerCore(Protocol):
         ...
 
     @property
+    def saturated(self) -> bool:
+        """Whether nothing more should be read until the application has consumed some; always no with flow control."""
+        ...
+
+    @property
     def can_open(self) -> bool:
         """Whether `open_stream` may be called now."""
         ...

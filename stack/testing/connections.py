@@ -82,6 +82,11 @@ class ConnectionSubject(Protocol):
         """Seconds without progress that make a stream count as clogged."""
         ...
 
+    @property
+    def flow_control(self) -> bool:
+        """Whether a stream that nobody reads leaves the others alone."""
+        ...
+
     def sides(self) -> AbstractAsyncContextManager[tuple[ConnectionEnd, ConnectionEnd]]:
         """Run two connections."""
         ...
@@ -114,6 +119,7 @@ class MuxerSubject:
     make_muxer: Callable[[], Muxer]
     capacity: int
     settle: float
+    flow_control: bool = True
 
     def sides(self) -> AbstractAsyncContextManager[tuple[Side, Side]]:
         """Run two connections."""

@@ -30,6 +30,7 @@ class _Subject:
     listening: Identity
     address: Multiaddr
     settle: float
+    flow_control: bool = True
 
     @asynccontextmanager
     async def bound(self) -> AsyncIterator[Listener]:

@@ -25,7 +25,8 @@ from .connections import ConnectionSubject, StreamPair, open_pair
 
 async def check_streams(subject: ConnectionSubject) -> None:
     """Check the streams of a muxer or a native transport."""
-    await run_checks(_CHECKS, subject, settle=subject.settle)
+    checks = (*_CHECKS, *_FLOW_CONTROL_CHECKS) if subject.flow_control else _CHECKS
+    await run_checks(checks, subject, settle=subject.settle)
 
 
 async def _both_sides_open(subject: ConnectionSubject) -> None:
@@ -312,10 +313,9 @@ _CHECKS = (
     _reset,
     _reset_wakes,
     _many,
-    _stalled_reader,
-    _cancelled_send,
     _cancelled_at_each_step,
     _cancelled_accept,
     _cancelled_close,
     _unread,
 )
+_FLOW_CONTROL_CHECKS = (_stalled_reader, _cancelled_send)

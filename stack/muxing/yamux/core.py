@@ -62,6 +62,9 @@ class Session(Enum):
 class YamuxCore:
     """One side of a yamux session."""
 
+    saturated = False
+    """Windows hold each sender up by itself."""
+
     def __init__(self, *, client: bool, config: Config, budget: WindowBudget, now: float) -> None:
         self._config = config
         self._budget = budget
