@@ -5,29 +5,28 @@ import time
 
 import trio
 from hosts import make_host
+from layers import target
 from libp2p.host.ping import ID as PING
 from libp2p.host.ping import perform_ping_roundtrip
 from libp2p.peer.id import ID
-from libp2p.peer.peerinfo import info_from_p2p_addr
-from multiaddr import Multiaddr
 from serve import ECHO, chunks
 
 DIALING_AT_ONCE = 16
 
 
-async def run_host(key_type, *, task_status):
+async def run_host(options, *, task_status):
     """Hold a host that listens nowhere until cancelled."""
-    host = make_host(key_type)
+    host = make_host(options)
     async with host.run([]):
         task_status.started(host)
         await trio.sleep_forever()
 
 
-async def bench_dial(nursery, key_type, address, count, concurrency=1):
+async def bench_dial(nursery, options, address, count, concurrency=1):
     """Time `count` times dial, ping, close, over `concurrency` hosts side by side."""
-    info = info_from_p2p_addr(Multiaddr(address))
+    info = target(address)
     async with trio.open_nursery() as own:
-        hosts = [await own.start(run_host, key_type) for _ in range(concurrency)]
+        hosts = [await own.start(run_host, options) for _ in range(concurrency)]
         begun = time.perf_counter()
         async with trio.open_nursery() as workers:
             for share, host in zip(_shares(count, concurrency), hosts, strict=True):
@@ -71,15 +70,15 @@ async def _stream_often(host, peer_id, count):
             raise ValueError(f"the echo of 32 bytes came back as {len(answer)} others")
 
 
-async def idle_connections(nursery, key_type, address, count):
+async def idle_connections(nursery, options, address, count):
     """Connect `count` new hosts of `nursery` to `address` and keep them there."""
-    info = info_from_p2p_addr(Multiaddr(address))
+    info = target(address)
     dialing = trio.CapacityLimiter(DIALING_AT_ONCE)
     opened = []
 
     async def open_one():
         async with dialing:
-            host = await nursery.start(run_host, key_type)
+            host = await nursery.start(run_host, options)
             await host.connect(info)
             opened.append(host)
 

@@ -1,15 +1,11 @@
-"""Makes py-libp2p hosts that speak TCP, Noise and yamux only, with room for the benchmarks."""
+"""Makes py-libp2p hosts, with room for the benchmarks."""
 
+from layers import layers
 from libp2p import new_host
-from libp2p.crypto import ed25519, rsa, secp256k1, x25519
+from libp2p.crypto import ed25519, rsa, secp256k1
 from libp2p.network.config import ConnectionConfig
 from libp2p.rcmgr import ResourceLimits, ResourceManager
 from libp2p.rcmgr.connection_limits import new_connection_limits
-from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
-from libp2p.security.noise.transport import Transport as NoiseTransport
-from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
-from libp2p.stream_muxer.yamux.yamux import Yamux
-from libp2p.transport.tcp.tcp import TCP
 
 # Never reached in a run. It has to be far above the 600 of the contract, since an accepted connection
 # gives its slot back only when the swarm ends (Swarm._do_handle_inbound_connection waits for that), not
@@ -29,15 +25,12 @@ UNSUPPORTED_KEYS = {
 }
 
 
-def make_host(key_type):
-    """Return a host that is not running yet, with a fresh key of `key_type`."""
-    key_pair = KEY_MAKERS[key_type]()
-    noise_key = x25519.create_new_key_pair().private_key
+def make_host(options):
+    """Return a host that is not running yet, with a fresh key, as the command line says."""
+    key_pair = KEY_MAKERS[options.key_type]()
     return new_host(
         key_pair=key_pair,
-        sec_opt={NOISE: NoiseTransport(key_pair, noise_privkey=noise_key)},
-        muxer_opt={YAMUX: Yamux},
-        transports=[TCP()],
+        **layers(key_pair, options),
         resource_manager=_limits(),
         connection_config=_connections(),
     )

@@ -6,6 +6,7 @@ import struct
 import time
 
 import trio
+from layers import target
 from libp2p.host.ping import ID as PING
 from libp2p.host.ping import perform_ping_roundtrip
 from libp2p.identity.identify.identify import ID as IDENTIFY
@@ -13,7 +14,6 @@ from libp2p.identity.identify.pb.identify_pb2 import Identify
 from libp2p.network.stream.exceptions import StreamEOF, StreamReset
 from libp2p.peer.envelope import consume_envelope
 from libp2p.peer.id import ID
-from libp2p.peer.peerinfo import info_from_p2p_addr
 from libp2p.utils.varint import read_length_prefixed_protobuf
 from multiaddr import Multiaddr
 from serve import DIGEST, ECHO, PERF, PERF_BLOCK, RESET, chunks
@@ -25,7 +25,7 @@ CONNECTION_WAIT_SECONDS = 5.0
 
 async def connect(host, address):
     """Dial `address` and return the peer's id; another identity is an error."""
-    info = info_from_p2p_addr(Multiaddr(address))
+    info = target(address)
     await host.connect(info)
     return {"peer_id": str(info.peer_id)}
 

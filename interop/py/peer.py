@@ -12,6 +12,7 @@ import benches
 import operations
 import trio
 from hosts import KEY_MAKERS, UNSUPPORTED_KEYS, make_host
+from layers import add_options, unsupported_layers
 from libp2p.exceptions import MultiError
 from multiaddr import Multiaddr
 from pubsub import run_pubsub, unsupported_pubsub
@@ -74,14 +75,14 @@ async def unknown(**_):
     raise ValueError("unknown op")
 
 
-async def obey(answers, host, key_type, pubsub):
+async def obey(answers, host, options, pubsub):
     """Run the commands side by side until `exit` or the end of input."""
     one_peer = ("connect", "disconnect", "identify", "ping", "echo", "streams", "digest", "reset", "perf")
     table = {name: partial(getattr(operations, name), host) for name in one_peer}
     table["bench_streams"] = partial(benches.bench_streams, host)
     async with trio.open_nursery() as hosts, trio.open_nursery() as commands:
-        table["bench_dial"] = partial(benches.bench_dial, hosts, key_type)
-        table["idle_connections"] = partial(benches.idle_connections, hosts, key_type)
+        table["bench_dial"] = partial(benches.bench_dial, hosts, options)
+        table["idle_connections"] = partial(benches.idle_connections, hosts, options)
         table |= Topics(pubsub, hosts).commands
         async for line in input_lines():
             command = json.loads(line)
@@ -98,7 +99,7 @@ def unsupported(options):
     key_type = options.key_type
     if key_type in UNSUPPORTED_KEYS:
         return f"key-type {key_type}", UNSUPPORTED_KEYS[key_type]
-    return unsupported_pubsub(options)
+    return unsupported_layers(options) or unsupported_pubsub(options)
 
 
 async def main(options):
@@ -108,8 +109,8 @@ async def main(options):
         what, reason = impossible
         answers.write({"event": "unsupported", "what": what, "reason": reason})
         return EXIT_UNSUPPORTED
-    key_type, listen = options.key_type, options.listen
-    host = make_host(key_type)
+    listen = options.listen
+    host = make_host(options)
     await serve(host)
     async with host.run([Multiaddr(address) for address in listen]), run_pubsub(host, options) as pubsub:
         addresses = [str(address) for address in host.get_addrs()]
@@ -125,7 +126,7 @@ async def main(options):
                 "addresses": addresses,
             }
         )
-        await obey(answers, host, key_type, pubsub)
+        await obey(answers, host, options, pubsub)
     return 0
 
 
@@ -134,6 +135,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--key-type", required=True, choices=[*KEY_MAKERS, *UNSUPPORTED_KEYS])
     parser.add_argument("--listen", action="append", required=True)
+    add_options(parser)
     parser.add_argument("--pubsub")
     parser.add_argument("--pubsub-sign", default="strict")
     parser.add_argument("--pubsub-backoff")
