@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import socket
 
 import trio
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import StreamListener, Wire
+from peerstack.stack.abc import Wire
 from peerstack.stack.addressing import TcpEndpoint, tcp_address, tcp_endpoint
 from peerstack.stack.errors import InvalidAddress
+from peerstack.stack.sockets import BACKLOG, SocketListener
 
 from .pipe import TcpPipe
-
-_log = logging.getLogger(__name__)
-
-BACKLOG = 1024
-"""Connections the kernel holds until we accept them; it cuts the number to its own limit."""
-RETRY_DELAY = 0.1
-"""Seconds to wait when the process is out of file descriptors, as trio's own `serve_listeners` does."""
-# Errors of one arriving connection, not of the listener (accept(2), "Error handling").
-_THEIRS = {errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT}
-_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class TcpTransport:
@@ -70,50 +60,15 @@ class TcpTransport:
             raise OSError(error.errno, f"can not listen on {address}: {error.strerror}") from error
 
 
-class TcpListener(StreamListener):
+class TcpListener(SocketListener):
     """A bound TCP socket."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
-        self.address = _multiaddr(sock.getsockname())
+        super().__init__(sock, _multiaddr(sock.getsockname()))
 
-    async def accept(self) -> Wire:
-        """Wait for the next connection; what goes wrong with one that arrives is its own affair."""
-        while True:
-            await self._wait()
-            try:
-                sock, remote = self._socket.accept()
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                await self._survive(error)
-                continue
-            try:
-                return Wire(TcpPipe(sock), _multiaddr(sock.getsockname()), _multiaddr(remote))
-            except OSError as error:
-                sock.close()
-                _log.debug("a connection from %s was gone before it was accepted: %s", remote, error)
-
-    async def aclose(self) -> None:
-        """Stop listening; connections accepted before live on."""
-        if self._socket.fileno() != -1:
-            trio.lowlevel.notify_closing(self._socket.fileno())
-            self._socket.close()
-        await trio.lowlevel.checkpoint()
-
-    async def _wait(self) -> None:
-        if self._socket.fileno() == -1:
-            raise trio.ClosedResourceError("this listener was closed")
-        await trio.lowlevel.wait_readable(self._socket.fileno())
-
-    async def _survive(self, error: OSError) -> None:
-        if error.errno in _EXHAUSTED:
-            _log.error(
-                "can not accept on %s: %s; waiting for files to be closed", self.address, os.strerror(error.errno)
-            )
-            await trio.sleep(RETRY_DELAY)
-        elif error.errno not in _THEIRS:
-            raise error
+    def wire(self, sock: socket.socket, remote: tuple[str, int] | tuple[str, int, int, int]) -> Wire:
+        """See `SocketListener.wire`."""
+        return Wire(TcpPipe(sock), _multiaddr(sock.getsockname()), _multiaddr(remote))
 
 
 async def _connect(sock: socket.socket, target: tuple[str, int] | tuple[str, int, int, int]) -> None:

@@ -1,0 +1,226 @@
+"""Stream sockets of the operating system as pipes and listeners; TCP and unix sockets differ in their names only.
+
+Bytes move without waiting where they can, so that no task switch is spent on them.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+import trio
+from multiaddr import Multiaddr
+
+from .abc import Buffer, Pipe, StreamListener, Wire
+from .background import Guard
+
+_log = logging.getLogger(__name__)
+
+_Wait: TypeAlias = Callable[[int], Awaitable[None]]
+
+BACKLOG = 1024
+"""Connections the kernel holds until we accept them; it cuts the number to its own limit."""
+RECEIVE_SIZE = 64 * 1024  # what `receive_some` asks for by default; trio's own choice for sockets
+RETRY_DELAY = 0.1
+"""Seconds to wait when the process is out of file descriptors, as trio's own `serve_listeners` does."""
+# Errors of one arriving connection, not of the listener (accept(2), "Error handling").
+_THEIRS = {errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT}
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class SocketPipe(Pipe):
+    """A connected socket.
+
+    It works on the plain non-blocking socket with trio's `wait_readable` and `wait_writable`: trio's own socket
+    objects have no way to send what fits and go on.
+    """
+
+    kind = "socket"
+    """What errors call it."""
+
+    __slots__ = ("_receiving", "_replay", "_sending", "_sent_eof", "_socket")
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._socket = sock
+        self._replay = b""
+        self._sent_eof = False
+        self._sending = Guard("another task is sending on this connection")
+        self._receiving = Guard("another task is receiving on this connection")
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket itself, for options and addresses."""
+        return self._socket
+
+    def send_nowait(self, data: Buffer) -> int:
+        """Send what fits at once; see `Pipe.send_nowait`."""
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise self._translate(error) from error
+
+    async def send_some(self, data: Buffer) -> int:
+        """Wait until something can be sent, send it, and return how many bytes went."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not (sent := self.send_nowait(data)):
+            await self._wait(trio.lowlevel.wait_writable)
+        return sent
+
+    async def send_all(self, data: Buffer) -> None:
+        """Send everything."""
+        with self._sending, memoryview(data) as view:
+            self._check_sendable()
+            await trio.lowlevel.checkpoint()
+            position = 0
+            while position < len(view):
+                position += await self.send_some(view[position:])
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until the socket takes bytes again."""
+        with self._sending:
+            self._check_sendable()
+            await self._wait(trio.lowlevel.wait_writable)
+
+    async def send_eof(self) -> None:
+        """End our direction; the other may go on."""
+        with self._sending:
+            self._check_open()
+            await trio.lowlevel.checkpoint()
+            self._sent_eof = True
+            try:
+                self._socket.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                raise self._translate(error) from error
+
+    def receive_nowait(self, buffer: memoryview) -> int:
+        """Receive into `buffer`; see `Pipe.receive_nowait`."""
+        if self._replay:
+            size = min(len(buffer), len(self._replay))
+            buffer[:size] = self._replay[:size]
+            self._replay = self._replay[size:]
+            return size
+        try:
+            return self._socket.recv_into(buffer)
+        except BlockingIOError:
+            raise trio.WouldBlock from None
+        except OSError as error:
+            raise self._translate(error) from error
+
+    async def wait_receive_might_not_block(self) -> None:
+        """Wait until there is something to receive."""
+        if self._replay:
+            await trio.lowlevel.checkpoint()
+        else:
+            # As `_wait` does, without a call for it: this runs once for every message.
+            descriptor = self._socket.fileno()
+            if descriptor == -1:
+                self._check_open()
+            await trio.lowlevel.wait_readable(descriptor)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Receive at least one byte, or `b""` at the end."""
+        if max_bytes is not None and max_bytes < 1:
+            raise ValueError("max_bytes must be at least 1")
+        with self._receiving:
+            self._check_open()
+            await trio.lowlevel.checkpoint()
+            size = max_bytes or RECEIVE_SIZE
+            if self._replay:
+                data, self._replay = self._replay[:size], self._replay[size:]
+                return data
+            while True:
+                try:
+                    return self._socket.recv(size)
+                except BlockingIOError:
+                    await self._wait(trio.lowlevel.wait_readable)
+                except OSError as error:
+                    raise self._translate(error) from error
+
+    def unread(self, data: bytes) -> None:
+        """Give bytes back; the next receive returns them first."""
+        self._replay = data + self._replay
+
+    async def aclose(self) -> None:
+        """Close the socket."""
+        if self._socket.fileno() != -1:
+            trio.lowlevel.notify_closing(self._socket.fileno())
+            self._socket.close()
+        await trio.lowlevel.checkpoint()
+
+    def _check_open(self) -> None:
+        if self._socket.fileno() == -1:
+            raise trio.ClosedResourceError("this connection was closed")
+
+    def _check_sendable(self) -> None:
+        self._check_open()
+        if self._sent_eof:
+            raise trio.ClosedResourceError("the end of this connection was already sent")
+
+    async def _wait(self, wait: _Wait) -> None:
+        self._check_open()
+        await wait(self._socket.fileno())
+
+    def _translate(self, error: OSError) -> Exception:
+        if self._socket.fileno() == -1:
+            return trio.ClosedResourceError("this connection was closed")
+        if self._sent_eof and error.errno == errno.EPIPE:
+            return trio.ClosedResourceError("the end of this connection was already sent")
+        return trio.BrokenResourceError(f"{self.kind}: {error.strerror or error}")
+
+
+class SocketListener(StreamListener):
+    """A bound socket that listens."""
+
+    def __init__(self, sock: socket.socket, address: Multiaddr) -> None:
+        self._socket = sock
+        self.address = address
+
+    @abstractmethod
+    def wire(self, sock: socket.socket, remote: Any) -> Wire:
+        """Return the wire of a connection that was accepted, whose other end the kernel calls `remote`."""
+
+    async def accept(self) -> Wire:
+        """Wait for the next connection; what goes wrong with one that arrives is its own affair."""
+        while True:
+            await self._wait()
+            try:
+                sock, remote = self._socket.accept()
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                await self._survive(error)
+                continue
+            try:
+                return self.wire(sock, remote)
+            except OSError as error:
+                sock.close()
+                _log.debug("a connection from %s was gone before it was accepted: %s", remote, error)
+
+    async def aclose(self) -> None:
+        """Stop listening; connections accepted before live on."""
+        if self._socket.fileno() != -1:
+            trio.lowlevel.notify_closing(self._socket.fileno())
+            self._socket.close()
+        await trio.lowlevel.checkpoint()
+
+    async def _wait(self) -> None:
+        if self._socket.fileno() == -1:
+            raise trio.ClosedResourceError("this listener was closed")
+        await trio.lowlevel.wait_readable(self._socket.fileno())
+
+    async def _survive(self, error: OSError) -> None:
+        if error.errno in _EXHAUSTED:
+            _log.error(
+                "can not accept on %s: %s; waiting for files to be closed", self.address, os.strerror(error.errno)
+            )
+            await trio.sleep(RETRY_DELAY)
+        elif error.errno not in _THEIRS:
+            raise error
