@@ -116,10 +116,11 @@ def _build(recipe: Recipe, source: Path, files: Iterable[Path], built: Path) -> 
             shutil.copy2(source / file, target / file)
         recipe.make(target, built.parent)
 
-    _make_atomically(make, built)
+    make_atomically(make, built)
 
 
-def _make_atomically(make: Callable[[Path], None], place: Path) -> None:
+def make_atomically(make: Callable[[Path], None], place: Path) -> None:
+    """Let `make` fill a folder that appears at `place` only when it is whole."""
     # Beside its place and renamed into it, so that a half-made folder is never taken for a whole one.
     with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as temporary:
         target = Path(temporary) / "made"
@@ -135,7 +136,8 @@ def _lock(file: Path) -> Iterator[None]:
         yield
 
 
-def _run(command: Sequence[str], folder: Path) -> None:
+def run_command(command: Sequence[str], folder: Path) -> None:
+    """Run a command in a folder. Raises ToolchainMissing where it is absent, BuildFailed with its last lines."""
     _say(f"  {' '.join(command)}")
     try:
         done = subprocess.run(
@@ -156,20 +158,20 @@ def _last_lines(text: str) -> str:
 
 
 def _make_go(target: Path, _: Path) -> None:
-    _run(["go", "build", "-trimpath", "-o", "peer", "."], target)
+    run_command(["go", "build", "-trimpath", "-o", "peer", "."], target)
 
 
 def _make_rust(target: Path, cache: Path) -> None:
     # The crates of one build serve the next, so a change of the peer compiles the peer only.
     crates = cache / "rust-target"
-    _run(["cargo", "build", "--release", "--target-dir", str(crates)], target)
+    run_command(["cargo", "build", "--release", "--target-dir", str(crates)], target)
     manifest = tomllib.loads((target / "Cargo.toml").read_text())
     shutil.copy2(crates / "release" / manifest["package"]["name"], target / "peer")
 
 
 def _make_js(target: Path, _: Path) -> None:
     # Not `npm ci`: it wants the lock file to name the native QUIC of every platform, and a registry may lack some.
-    _run(["npm", "install", "--no-save", "--no-audit", "--no-fund"], target)
+    run_command(["npm", "install", "--no-save", "--no-audit", "--no-fund"], target)
 
 
 def _make_py(target: Path, cache: Path) -> None:
@@ -177,13 +179,13 @@ def _make_py(target: Path, cache: Path) -> None:
     pins = Path("requirements.txt")
     environment = cache / f"py-venv-{cache_key(target, [pins], sys.version)}"
     if not environment.is_dir():
-        _make_atomically(partial(_make_venv, target / pins), environment)
+        make_atomically(partial(_make_venv, target / pins), environment)
     (target / "venv").symlink_to(environment)
 
 
 def _make_venv(pins: Path, target: Path) -> None:
-    _run([sys.executable, "-m", "venv", "--clear", str(target)], pins.parent)
-    _run([str(target / "bin" / "python"), "-m", "pip", "install", "-q", "-r", str(pins)], pins.parent)
+    run_command([sys.executable, "-m", "venv", "--clear", str(target)], pins.parent)
+    run_command([str(target / "bin" / "python"), "-m", "pip", "install", "-q", "-r", str(pins)], pins.parent)
 
 
 def _needs_gmp() -> None:
