@@ -21,6 +21,7 @@ from multiaddr import Multiaddr
 
 MAX_STREAMS = 2048
 MAX_CONNECTIONS = 100_000
+MAX_UNREAD = 32 << 20
 MUXERS = {"yamux": {YAMUX: Yamux}, "mplex": {MPLEX_PROTOCOL_ID: Mplex}}
 SECURE_WEBSOCKET = re.compile(r"/ip[46]/[^/]+/tcp/\d+/(tls/ws|wss)")
 LISTENS = (SECURE_WEBSOCKET, re.compile(r"/ip[46]/[^/]+/(tcp/\d+(/ws)?|udp/\d+/quic-v1)"))
@@ -68,6 +69,7 @@ def layers(key_pair, options):
         MAX_INCOMING_STREAMS=MAX_STREAMS,
         MAX_OUTGOING_STREAMS=MAX_STREAMS,
         max_connections=MAX_CONNECTIONS,
+        MAX_STREAM_RECEIVE_BUFFER=MAX_UNREAD,  # what does not fit is dropped
     )
     return {
         "sec_opt": security,
