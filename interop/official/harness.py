@@ -62,9 +62,9 @@ class Case:
     contract: str
     transport: str
     security: str
-    listener: Sequence[str]
+    listener: tuple[str, ...]
     """The listener's argv, without the name of the contract."""
-    dialer: Sequence[str]
+    dialer: tuple[str, ...]
     names: tuple[str, str] = ("peerstack", "peerstack")
     """Of listener and dialer."""
 
@@ -96,7 +96,7 @@ class Result:
 
 def cases(contracts: Sequence[str]) -> list[Case]:
     """Return what is to be tested of our own program: the older contract, which has one key for all, on TCP only."""
-    argv = [sys.executable, "-m", "interop.official"]
+    argv = (sys.executable, "-m", "interop.official")
     found = []
     for contract in contracts:
         for transport, security in LAYERS[:1] if contract == "legacy" else LAYERS:

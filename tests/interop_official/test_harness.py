@@ -1,0 +1,86 @@
+"""The harness: what it tells each role, how it judges a dialer, and a real run where Redis is at hand."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import interop.official.harness
+from interop.build import ToolchainMissing, cache_root
+from interop.official.harness import Case, cases, judge, main, run_cases
+from interop.official.redis_server import Server, redis_server
+from interop.official.settings import Settings
+
+PERF = "  min: 1.00\n  q1: 1.00\n  median: 1.00\n  q3: 1.00\n  max: 1.00\n  outliers: []\n  samples: [1.00, 1.00]\n"
+
+
+def ended(stdout: str, code: int = 0, stderr: str = "") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.CompletedProcess(["dialer"], code, stdout.encode(), stderr.encode())
+
+
+def block(name: str, unit: str) -> str:
+    return f"{name}:\n  iterations: 2\n{PERF}  unit: {unit}\n"
+
+
+PASSING = {
+    "transport": "latency:\n  handshake_plus_one_rtt: 5.011\n  ping_rtt: 0.599\n  unit: ms\n",
+    "legacy": '{"handshakePlusOneRTTMillis": 5.011, "pingRTTMilllis": 0.599}\n',
+    "perf": "\n".join((block("upload", "Gbps"), block("download", "Gbps"), block("latency", "ms"))),
+}
+
+
+@pytest.mark.parametrize("contract", PASSING)
+def test_a_dialer_that_says_what_it_should_passes(contract: str) -> None:
+    assert judge(contract, ended(PASSING[contract])) == ""
+
+
+@pytest.mark.parametrize("contract", PASSING)
+@pytest.mark.parametrize("spoil", [lambda text: text.replace("  ", "    "), lambda text: text[:-2], lambda text: ""])
+def test_other_indents_and_missing_ends_fail(contract: str, spoil: object) -> None:
+    assert callable(spoil)
+    spoiled = spoil(PASSING[contract])
+    if spoiled != PASSING[contract]:
+        assert judge(contract, ended(spoiled)).startswith("the dialer said")
+
+
+def test_a_dialer_that_fails_is_quoted() -> None:
+    assert judge("transport", ended(PASSING["transport"], 1, "no route\n")) == "the dialer left with code 1: no route"
+
+
+@pytest.mark.parametrize("dialer", [True, False])
+def test_the_programs_understand_what_each_case_tells_them(dialer: bool) -> None:
+    found = [
+        (case, Settings.of(case.environment("r:1", "k", dialer=dialer))) for case in cases(["transport", "legacy"])
+    ]
+    assert all(settings.transport == case.transport and settings.dialer is dialer for case, settings in found)
+    assert [settings.legacy for _, settings in found] == [False] * 5 + [True]
+
+
+def test_without_redis_the_run_says_so_and_fails_only_where_it_is_required(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing() -> Server:
+        raise ToolchainMissing("no redis-server")
+
+    monkeypatch.setattr(interop.official.harness, "redis_server", missing)
+    monkeypatch.delenv("INTEROP_REQUIRE", raising=False)
+    assert main([]) == 0
+    monkeypatch.setenv("INTEROP_REQUIRE", "go,redis")
+    assert main([]) == 1
+    assert capsys.readouterr().err.count("left out: no redis-server") == 2
+
+
+@pytest.mark.slow
+async def test_listener_and_dialer_find_each_other_through_redis() -> None:
+    # A test may not fetch a package; whoever ran the harness once has it.
+    if shutil.which("redis-server") is None and not list(cache_root().glob("redis-*/usr/bin/redis-server")):
+        pytest.skip("no redis-server on PATH or in the cache")
+    argv = (sys.executable, "-m", "interop.official")
+    good = [Case(contract=name, transport="tcp", security="noise", listener=argv, dialer=argv) for name in PASSING]
+    bad = Case(contract="transport", transport="webtransport", security="", listener=argv, dialer=argv)
+    results = {result.case: result.reason for result in await run_cases([*good, bad], redis_server())}
+    assert [results[case] for case in good] == ["", "", ""]
+    assert "unsupported: transport 'webtransport'" in results[bad]
