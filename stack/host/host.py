@@ -9,7 +9,14 @@ import trio
 from multiaddr import Multiaddr
 
 from ..abc import MuxedConnection, Observer, Stream, StreamHandler
-from ..addressing import expand_unspecified, is_unspecified, parse_address, split_peer, with_peer
+from ..addressing import (
+    expand_unspecified,
+    is_unspecified,
+    parse_address,
+    split_peer,
+    transport_name,
+    with_peer,
+)
 from ..errors import ConnectionLost, DialError, InvalidAddress, InvalidInput
 from ..events import Event
 from ..identity import Identity, PeerId
@@ -69,8 +76,11 @@ class Host:
 
     @property
     def addresses(self) -> list[Multiaddr]:
-        """Where others reach this host, each ending in `/p2p/<our id>`; unspecified addresses are listed out."""
-        return [with_peer(address, self.peer_id) for address in self.announced_addresses]
+        """Where others reach this host, each ending in `/p2p/<our id>`; unspecified addresses are listed out.
+
+        Those of unix sockets stay without: nothing can follow a path.
+        """
+        return [self._named(address) for address in self.announced_addresses]
 
     @property
     def announced_addresses(self) -> list[Multiaddr]:
@@ -99,7 +109,10 @@ class Host:
         bound = await self.swarm.listen(parse_address(address))
         self.on_changed()
         expanded = expand_unspecified(bound) if is_unspecified(bound) else [bound]
-        return [with_peer(item, self.peer_id) for item in expanded]
+        return [self._named(item) for item in expanded]
+
+    def _named(self, address: Multiaddr) -> Multiaddr:
+        return address if transport_name(address) == "unix" else with_peer(address, self.peer_id)
 
     # ---- protocols
 

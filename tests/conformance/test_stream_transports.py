@@ -13,9 +13,12 @@ from peerstack.stack.security.pnet import PreSharedKey
 from peerstack.stack.testing import LinkConditions, SimulatedNetwork, check_stream_transport
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 from peerstack.transports.tcp import TcpTransport
+from peerstack.transports.unix import UnixListener, UnixTransport
+from peerstack.transports.unix.address import unix_address
 from peerstack.transports.websocket import WebSocketTransport, client_context, server_context
 
 from ..transports.websocket.certificates import Authority
+from ..transports.websocket.in_memory import MemoryTcp
 
 MEMORY = Multiaddr("/memory/0")
 
@@ -50,6 +53,14 @@ async def test_tcp() -> None:
     await check_stream_transport(TcpTransport, Multiaddr("/ip4/127.0.0.1/tcp/0"))
 
 
+@pytest.mark.parametrize("capacity", [1000, 64 * 1024])
+async def test_websocket_in_memory(capacity: int, autojump_clock: trio.testing.MockClock) -> None:
+    network = MemoryNetwork(capacity=capacity)
+    await check_stream_transport(
+        lambda: WebSocketTransport(MemoryTcp(network)), Multiaddr("/ip4/127.0.0.1/tcp/0/ws"), half_close=False
+    )
+
+
 def websocket() -> WebSocketTransport:
     return WebSocketTransport(TcpTransport())
 
@@ -68,6 +79,24 @@ async def test_secure_websocket(tmp_path: Path) -> None:
         return WebSocketTransport(TcpTransport(), server_tls=server, client_tls=client)
 
     await check_stream_transport(make, Multiaddr("/ip4/127.0.0.1/tcp/0/tls/ws"), half_close=False)
+
+
+class InFolder(UnixTransport):
+    """Unix sockets, of which the one that has the path of the folder gets a free path in it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self._names = iter(range(1000))
+
+    async def listen(self, address: Multiaddr) -> UnixListener:
+        free = address == unix_address(str(self._folder))
+        return await super().listen(unix_address(f"{self._folder}/{next(self._names)}") if free else address)
+
+
+@pytest.mark.slow
+async def test_unix(tmp_path: Path) -> None:
+    await check_stream_transport(lambda: InFolder(tmp_path), unix_address(str(tmp_path)))
 
 
 class PrivateTransport:

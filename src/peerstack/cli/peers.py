@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from multiaddr import Multiaddr
 
 from peerstack.stack.abc import ConnectionInfo
-from peerstack.stack.addressing import parse_address, split_peer, with_peer
+from peerstack.stack.addressing import parse_address, split_peer, transport_name, with_peer
 from peerstack.stack.errors import InvalidPeerId
 from peerstack.stack.events import Event, PeerIdentified
 from peerstack.stack.host import Host
@@ -98,4 +98,5 @@ def identified(event: PeerIdentified, *, asked: bool = True) -> events.Identifie
 
 def _with_peer(address: Multiaddr, peer: PeerId) -> str:
     _, named = split_peer(address)
-    return str(with_peer(address, peer) if named is None else address)
+    complete = named is not None or transport_name(address) == "unix"  # nothing can follow a path
+    return str(address if complete else with_peer(address, peer))

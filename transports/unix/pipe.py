@@ -1,0 +1,12 @@
+"""A connection over a unix socket as a pipe."""
+
+from __future__ import annotations
+
+from peerstack.stack.sockets import SocketPipe
+
+
+class UnixPipe(SocketPipe):
+    """A connected unix socket."""
+
+    __slots__ = ()
+    kind = "unix socket"
