@@ -7,6 +7,7 @@ from typing import Any
 
 import trio
 
+from interop.layers import PLAIN, Layers
 from interop.peer import CommandFailed, NoAnswer, Peer, Unsupported
 
 KEY_TYPES = ("ed25519", "secp256k1", "ecdsa", "rsa")
@@ -58,6 +59,7 @@ class Place:
     direction: Direction
     key_type: str
     row: str
+    layers: Layers = PLAIN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,11 @@ class Limit:
     key_type: str | None = None
     row: str | None = None
     direction: Direction | None = None
+    transport: str | None = None
+    security: str | None = None
+    muxer: str | None = None
+    steady: bool = True
+    """Whether it shows each time and soon; what does not, is not tried."""
 
     def covers(self, place: Place) -> bool:
         """Tell whether the limit is about this cell."""
@@ -77,6 +84,9 @@ class Limit:
             and self.key_type in (None, place.key_type)
             and self.row in (None, place.row)
             and self.direction in (None, place.direction)
+            and self.transport in (None, place.layers.transport)
+            and self.security in (None, place.layers.security)
+            and self.muxer in (None, place.layers.muxer)
         )
 
 
@@ -183,12 +193,12 @@ def _complaints(answer: Mapping[str, Any], told: Peer, reader: Peer, *, reader_d
 def _is_seen(observed: str, reader: Peer, *, reader_dialed: bool) -> bool:
     plain = _without_peer(observed)
     if reader_dialed:  # from a port of the system's choice
-        return plain.startswith("/ip4/127.0.0.1/tcp/")
+        return plain.startswith(("/ip4/127.0.0.1/tcp/", "/ip4/127.0.0.1/udp/"))
     return plain in {_without_peer(address) for address in reader.addresses}
 
 
 def _without_peer(address: str) -> str:
-    return address.partition("/p2p/")[0]
+    return address.partition("/p2p/")[0].replace("/wss", "/tls/ws")  # which mean the same
 
 
 async def ping(session: Session) -> None:
@@ -198,10 +208,10 @@ async def ping(session: Session) -> None:
     expect(len(times) == PINGS and min(times) > 0, f"round trips in µs: {times}")
 
 
-async def echo(session: Session) -> None:
-    """8 MiB come back as they went."""
-    answer = await session.dialer.call("echo", peer=session.listener.peer_id, bytes=ECHO_BYTES, chunk=65_536)
-    expect(answer["bytes"] == ECHO_BYTES, f"{answer['bytes']} of {ECHO_BYTES} bytes came back")
+async def echo(session: Session, size: int = ECHO_BYTES) -> None:
+    """8 MiB, or `size` bytes, come back as they went."""
+    answer = await session.dialer.call("echo", peer=session.listener.peer_id, bytes=size, chunk=65_536)
+    expect(answer["bytes"] == size, f"{answer['bytes']} of {size} bytes came back")
     expect(answer["sha256_sent"] == answer["sha256_received"], "other bytes came back")
 
 
@@ -276,28 +286,43 @@ async def run_pair(
     for key_type in key_types:
         for direction in Direction:
             places = [Place(peer=theirs.name, direction=direction, key_type=key_type, row=row) for row in ROWS]
-            try:
-                async with (
-                    Peer(theirs.name, theirs.argv, key_type=key_type) as their_peer,
-                    Peer(ours.name, ours.argv, key_type=key_type) as our_peer,
-                ):
-                    for peer in (our_peer, their_peer):
-                        versions[peer.name] = f"{peer.implementation} {peer.version}"
-                    session = Session(ours=our_peer, theirs=their_peer, direction=direction)
-                    cells += await _run_rows(session, places, limits)
-            except Unsupported as error:
-                cells += [judge(place, str(error), 0.0, limits) for place in places]
-            except NoAnswer as error:  # not what a limit means: the program did not even start
-                cells += [judge(place, str(error), 0.0, ()) for place in places]
+            their_peer = Peer(theirs.name, theirs.argv, key_type=key_type)
+            our_peer = Peer(ours.name, ours.argv, key_type=key_type)
+            session = Session(ours=our_peer, theirs=their_peer, direction=direction)
+            cells += await run_session(session, ROWS, places, limits, versions)
     return cells, versions
 
 
-async def _run_rows(session: Session, places: Sequence[Place], limits: Sequence[Limit]) -> list[Cell]:
+async def run_session(
+    session: Session,
+    rows: Mapping[str, Check],
+    places: Sequence[Place],
+    limits: Sequence[Limit],
+    versions: dict[str, str],
+) -> list[Cell]:
+    """Start both peers and put them through the rows of `places`; adds to `versions`."""
+    try:
+        async with session.theirs, session.ours:
+            for peer in (session.ours, session.theirs):
+                versions[peer.name] = f"{peer.implementation} {peer.version}"
+            return await _run_rows(session, rows, places, limits)
+    except Unsupported as error:
+        return [judge(place, str(error), 0.0, limits) for place in places]
+    except NoAnswer as error:  # not what a limit means: the program did not even start
+        return [judge(place, str(error), 0.0, ()) for place in places]
+
+
+async def _run_rows(
+    session: Session, rows: Mapping[str, Check], places: Sequence[Place], limits: Sequence[Limit]
+) -> list[Cell]:
     cells: list[Cell] = []
     lost = ""
     for place in places:
+        if (limit := _limit_on(place, limits)) is not None and not limit.steady:
+            cells.append(judge(place, limit.reason, 0.0, limits))
+            continue
         begun = trio.current_time()
-        reason = lost or await _complaint(ROWS[place.row], session)
+        reason = lost or await _complaint(rows[place.row], session)
         if place.row == "connect" and reason:
             lost = "no connection"
         cells.append(judge(place, reason, trio.current_time() - begun, limits))
@@ -316,10 +341,14 @@ async def _complaint(check: Check, session: Session) -> str:
 
 def judge(place: Place, reason: str, seconds: float, limits: Sequence[Limit]) -> Cell:
     """Return the cell of a row that ended with `reason` (empty: well), in the light of the known limits."""
-    limit = next((limit for limit in limits if limit.covers(place)), None)
+    limit = _limit_on(place, limits)
     outcome = Outcome.FAILED if reason else Outcome.OK
     if limit is not None and reason:
         outcome, reason = Outcome.IMPOSSIBLE, limit.reason
     elif limit is not None:
         outcome, reason = Outcome.FAILED, f"works, so this known limit is out of date: {limit.reason}"
     return Cell(place=place, outcome=outcome, seconds=seconds, reason=reason)
+
+
+def _limit_on(place: Place, limits: Sequence[Limit]) -> Limit | None:
+    return next((limit for limit in limits if limit.covers(place)), None)

@@ -61,13 +61,14 @@ class Peer:
         argv: Sequence[str],
         *,
         key_type: str,
+        listen: str = LISTEN,
         options: Sequence[str] = (),
         patience: float = PATIENCE_SECONDS,
     ) -> None:
         """`options` are further words of the command line; no answer may take longer than `patience` seconds."""
         self.name = name
         self.key_type = key_type
-        self._argv = [*argv, "--key-type", key_type, "--listen", LISTEN, *options]
+        self._argv = [*argv, "--key-type", key_type, "--listen", listen, *options]
         self._patience = patience
         self._pending: dict[int | str, _Pending] = {START: _Pending()}
         self._next_id = 1

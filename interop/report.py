@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+from interop.layers import PLAIN
 from interop.matrix import Cell, Direction, Outcome
 
 MARKS = {Outcome.OK: "ok", Outcome.FAILED: "**FAILED**", Outcome.IMPOSSIBLE: "impossible"}
@@ -36,7 +37,7 @@ class Report:
 
 def to_json(report: Report) -> str:
     """Return the report as a JSON object, its cells as a flat list."""
-    cells = [{**asdict(cell.place), **_result(cell)} for cell in report.cells]
+    cells = [{**asdict(cell.place), "layers": str(cell.place.layers), **_result(cell)} for cell in report.cells]
     return json.dumps(
         {
             "ours": report.ours,
@@ -63,8 +64,12 @@ def to_markdown(report: Report) -> str:
     for peer in dict.fromkeys(cell.place.peer for cell in report.cells):
         for direction in Direction:
             of_both = [c for c in report.cells if c.place.peer == peer and c.place.direction is direction]
-            if of_both:
-                lines += ["", f"## {peer}: {direction}", "", *_table(of_both)]
+            plain = [cell for cell in of_both if cell.place.layers == PLAIN]
+            layered = [cell for cell in of_both if cell.place.layers != PLAIN]
+            if plain:
+                lines += ["", f"## {peer}: {direction}", "", *_table(plain)]
+            if layered:
+                lines += ["", f"## {peer} over other transports: {direction}", "", *_layers_table(layered)]
     lines += _section(report.cells, Outcome.FAILED, "Failed")
     lines += _section(report.cells, Outcome.IMPOSSIBLE, "Impossible")
     return "\n".join(lines) + "\n"
@@ -78,6 +83,19 @@ def _table(cells: Sequence[Cell]) -> list[str]:
         f"| | {' | '.join(key_types)} |",
         "|---" * (len(key_types) + 1) + "|",
         *(f"| {row} | {' | '.join(at.get((row, key_type), '') for key_type in key_types)} |" for row in rows),
+    ]
+
+
+def _layers_table(cells: Sequence[Cell]) -> list[str]:
+    rows = list(dict.fromkeys(cell.place.row for cell in cells))
+    at = {(str(cell.place.layers), cell.place.row): _mark(cell) for cell in cells}
+    return [
+        f"| | {' | '.join(rows)} |",
+        "|---" * (len(rows) + 1) + "|",
+        *(
+            f"| {layers} | {' | '.join(at.get((layers, row), '') for row in rows)} |"
+            for layers in dict.fromkeys(str(cell.place.layers) for cell in cells)
+        ),
     ]
 
 
@@ -103,6 +121,7 @@ def reasons(cells: Iterable[Cell], outcome: Outcome) -> list[str]:
 
 def _reason(peer: str, reason: str, cells: Sequence[Cell]) -> str:
     first = cells[0].place
-    where = f"{first.row} ({first.direction}, {first.key_type})"
+    kind = first.key_type if first.layers == PLAIN else str(first.layers)
+    where = f"{first.row} ({first.direction}, {kind})"
     more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
     return f"{peer}, {where}{more}: {reason}"

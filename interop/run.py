@@ -18,9 +18,10 @@ from interop.matrix import KEY_TYPES, Cell, Outcome, Program, run_pair
 from interop.pubsub_matrix import run_pubsub
 from interop.pubsub_mesh import run_meshes
 from interop.report import Report, reasons, to_json, to_markdown
+from interop.transport_matrix import run_transports
 
 OURS = "peerstack"
-CONNECTIONS, PUBSUB = SUITES = ("connections", "pubsub")
+CONNECTIONS, TRANSPORTS, PUBSUB = SUITES = ("connections", "transports", "pubsub")
 REQUIRE_VARIABLE = "INTEROP_REQUIRE"
 
 
@@ -99,6 +100,11 @@ async def _run(
             _say(f"{ours.name} and {theirs.name}", found)
             cells += found
             versions |= named
+    if TRANSPORTS in options.suites:
+        found, named = await run_transports(ours, programs)
+        _say("transports", found)
+        cells += found
+        versions |= named
     if PUBSUB in options.suites:
         found, named = await run_pubsub(ours, programs, options.key_types)
         found += await run_meshes(ours, programs)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Final
 
 from interop.peerstack.pubsub import UnsupportedOption
 from peerstack.stack.abc import Muxer, Security, StreamTransport, Transport
 from peerstack.stack.identity import Identity
-from peerstack.stack.muxing.yamux import Config, Yamux
+from peerstack.stack.muxing import mplex, yamux
 from peerstack.stack.security.noise import Noise
 from peerstack.stack.security.tls import Tls
 from peerstack.transports.quic import QuicConfig, QuicTransport
@@ -20,9 +21,16 @@ from peerstack.transports.websocket import WebSocketTransport, client_context, s
 STREAMS: Final = 4096
 """Of one connection; the contract wants 1000."""
 CONNECTIONS: Final = 4096
-YAMUX: Final = Config(max_inbound_streams=STREAMS, max_outbound_streams=STREAMS, accept_backlog=STREAMS)
+YAMUX: Final = yamux.Config(max_inbound_streams=STREAMS, max_outbound_streams=STREAMS, accept_backlog=STREAMS)
+MPLEX: Final = mplex.Config(
+    max_stream_buffer=16 << 20,  # what the contract asks for, since there is no back-pressure
+    max_inbound_streams=STREAMS,
+    max_outbound_streams=STREAMS,
+    accept_backlog=STREAMS,
+)
 QUIC: Final = QuicConfig(max_inbound_streams=STREAMS, accept_backlog=CONNECTIONS)
 SECURITY: Final = {"noise": Noise, "tls": Tls}
+MUXERS: Final[Mapping[str, Muxer]] = {"yamux": yamux.Yamux(YAMUX), "mplex": mplex.Mplex(MPLEX)}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -38,8 +46,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 class Layers:
     """What the options ask for; each host gets security and QUIC of its own, for its own identity."""
 
-    muxer: Muxer = field(default_factory=lambda: Yamux(YAMUX))
-    secure_by: str = "noise"
+    muxer: Muxer
+    secure_by: str
     shown: SSLContext | None = None
     """What secure WebSocket listeners show."""
     trusted: SSLContext | None = None
@@ -62,15 +70,11 @@ def layers(options: argparse.Namespace) -> Layers:
     """Return what the options ask for. Raises UnsupportedOption, and OSError for files that can not be read."""
     if options.security not in SECURITY:
         raise UnsupportedOption(f"security {options.security}", "this peer has noise and tls")
+    if options.muxer not in MUXERS:
+        raise UnsupportedOption(f"muxer {options.muxer}", "this peer has yamux and mplex")
     return Layers(
-        muxer=_muxer(options.muxer),
+        muxer=MUXERS[options.muxer],
         secure_by=options.security,
         shown=None if options.cert is None else server_context(options.cert, options.cert_key),
         trusted=None if options.ca is None else client_context(options.ca),
     )
-
-
-def _muxer(name: str) -> Muxer:
-    if name == "yamux":
-        return Yamux(YAMUX)
-    raise UnsupportedOption(f"muxer {name}", "this peer has yamux")

@@ -67,10 +67,11 @@ def main() -> None:
     parser.add_argument("--unsupported", default="")
     parser.add_argument("--ignore-end", action="store_true")
     parser.add_argument("--key-type")
-    parser.add_argument("--listen")
+    for other in ("--listen", "--security", "--muxer", "--cert", "--cert-key", "--ca"):
+        parser.add_argument(other)
     options = parser.parse_args()
-    if options.key_type in options.unsupported.split(","):
-        say(json.dumps({"event": "unsupported", "what": f"key-type {options.key_type}", "reason": "none here"}))
+    if unsupported := {options.key_type, options.muxer} & set(options.unsupported.split(",")):
+        say(json.dumps({"event": "unsupported", "what": " ".join(unsupported), "reason": "none here"}))
         sys.exit(3)
     peer_id = f"Qm{options.name}"
     address = f"/ip4/127.0.0.1/tcp/4001/p2p/{peer_id}"

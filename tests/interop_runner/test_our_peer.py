@@ -13,6 +13,7 @@ from interop.peer import CommandFailed, Peer
 from interop.pubsub_matrix import run_pubsub
 from interop.pubsub_rows import ROWS, STRICT
 from interop.run import OURS, program
+from interop.transport_matrix import COMBINATIONS, run_transports
 
 ARGV = program(OURS).argv
 
@@ -41,6 +42,13 @@ async def test_every_row_holds_with_itself(key_type: str) -> None:
     cells, versions = await run_pair(ours, ours, [key_type])
     assert [cell for cell in cells if cell.outcome is not Outcome.OK] == []
     assert versions[OURS].startswith("peerstack ")
+
+
+async def test_every_row_holds_with_itself_over_other_transports() -> None:
+    ours = program(OURS)
+    chosen = [layers for layers in COMBINATIONS if layers.security != "noise"]
+    cells, _ = await run_transports(ours, [ours], combinations=chosen)
+    assert [cell for cell in cells if cell.outcome is not Outcome.OK] == []
 
 
 async def test_every_publish_subscribe_row_holds_with_itself() -> None:
@@ -117,7 +125,10 @@ def test_exit_is_answered_and_obeyed() -> None:
     "arguments",
     [
         ("--key-type", "dsa"),
-        ("--listen", "/ip4/127.0.0.1/udp/0/quic-v1"),
+        ("--listen", "/ip4/127.0.0.1/udp/0"),
+        ("--listen", "/ip4/127.0.0.1/tcp/0/tls/ws"),
+        ("--security", "plaintext"),
+        ("--muxer", "spdy"),
         ("--pubsub", "episub"),
         ("--pubsub-sign", "lax"),
     ],

@@ -1,7 +1,9 @@
 """What people and programs are shown of a run."""
 
 import json
+from dataclasses import replace
 
+from interop.layers import Layers
 from interop.matrix import Cell, Direction, Outcome, Place
 from interop.report import Report, to_json, to_markdown
 
@@ -67,6 +69,7 @@ def test_json_has_every_cell_with_its_place() -> None:
         "direction": "ours dials theirs",
         "key_type": "ed25519",
         "row": "echo 8 MiB",
+        "layers": "tcp, noise, yamux",
         "outcome": "failed",
         "seconds": 0.0123,
         "reason": "go, echo: stream reset\n    a log line",
@@ -77,3 +80,20 @@ def test_without_failures_there_is_no_heading_for_them() -> None:
     clean = Report(ours="peerstack", machine="m", seconds=1.0, cells=[cell("connect", "rsa", Outcome.OK)])
     assert "Failed" not in to_markdown(clean)
     assert clean.summary() == "1 ok, 0 failed, 0 impossible"
+
+
+def test_other_transports_have_a_table_of_their_own_with_a_line_for_each() -> None:
+    plain = cell("connect", "ed25519", Outcome.OK)
+    secure = Layers(transport="wss", security="tls", muxer="yamux")
+    layered = replace(plain, place=replace(plain.place, layers=secure), outcome=Outcome.FAILED, reason="refused")
+    shown = to_markdown(Report(ours="peerstack", machine="m", seconds=1.0, cells=[plain, layered]))
+    assert (
+        """## go over other transports: ours dials theirs
+
+| | connect |
+|---|---|
+| wss, tls, yamux | **FAILED** |
+"""
+        in shown
+    )
+    assert "- go, connect (ours dials theirs, wss, tls, yamux): refused" in shown

@@ -84,6 +84,17 @@ def test_publish_subscribe_is_run_and_its_failures_count(
     assert "2 ok, 1 failed, 0 impossible" in capsys.readouterr().out
 
 
+def test_transports_are_run_and_their_failures_count(
+    faults: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def run_transports(ours: Program, programs: list[Program]) -> tuple[list[Cell], dict[str, str]]:
+        return [_cell(theirs.name, Outcome.FAILED) for theirs in programs], {"go": "go v2"}
+
+    monkeypatch.setattr(interop.run, "run_transports", run_transports)
+    assert main(["--with", "go,js", "--suites", "transports"]) == 1
+    assert "0 ok, 2 failed, 0 impossible" in capsys.readouterr().out
+
+
 def _cell(peer: str, outcome: Outcome) -> Cell:
     place = Place(peer=peer, direction=Direction.OURS_DIALS, key_type="ed25519", row="publish")
     return Cell(place=place, outcome=outcome, seconds=1.0, reason="lost" if outcome is Outcome.FAILED else "")

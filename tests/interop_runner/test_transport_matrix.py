@@ -1,0 +1,120 @@
+"""Transports, security protocols and muxers: what is combined, told to peers, limited and certified."""
+
+import json
+import ssl
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from interop.layers import PLAIN, Certificates, Layers, all_layers
+from interop.matrix import KNOWN_LIMITS, Cell, Direction, Limit, Outcome, Place, Program, judge
+from interop.transport_matrix import COMBINATIONS, ROWS, TRANSPORT_LIMITS, rows_for, run_transports
+
+FAKE = str(Path(__file__).with_name("fake_peer.py"))
+WS = Layers(transport="ws", security="tls", muxer="mplex")
+QUIC = Layers(transport="quic-v1", security="", muxer="")
+PLACE = Place(peer="py", direction=Direction.OURS_DIALS, key_type="ed25519", row="connect", layers=WS)
+
+
+def program(name: str, *arguments: str, **faults: dict[str, Any]) -> Program:
+    argv = [sys.executable, FAKE, "--name", name, "--faults", json.dumps(faults), *arguments]
+    return Program(name=name, argv=argv)
+
+
+async def run(theirs: Program, *limits: Limit) -> list[Cell]:
+    cells, _ = await run_transports(program("ours"), [theirs], combinations=[WS, QUIC], limits=limits)
+    return cells
+
+
+def test_every_combination_is_there_but_what_the_other_suites_run_over() -> None:
+    assert PLAIN not in COMBINATIONS
+    assert [str(layers) for layers in all_layers(["yamux"])] == [
+        "tcp, tls, yamux",
+        "ws, noise, yamux",
+        "ws, tls, yamux",
+        "wss, noise, yamux",
+        "wss, tls, yamux",
+        "quic-v1",
+    ]
+    assert len(COMBINATIONS) == 3 * 2 * 2 - 1 + 1
+
+
+def test_peers_are_told_what_to_offer_and_files_for_secure_websocket_only(tmp_path: Path) -> None:
+    files = Certificates(authority=tmp_path / "a", shown=tmp_path / "s", key=tmp_path / "k")
+    assert WS.options(files) == ["--security", "tls", "--muxer", "mplex"]
+    assert QUIC.options(files) == []
+    secure = Layers(transport="wss").options(files)
+    assert secure[4:] == ["--cert", f"{tmp_path}/s", "--cert-key", f"{tmp_path}/k", "--ca", f"{tmp_path}/a"]
+
+
+@pytest.mark.trio
+async def test_a_well_behaved_pair_fills_every_cell_in_order() -> None:
+    cells = await run(program("theirs"))
+    assert [cell for cell in cells if cell.outcome is not Outcome.OK] == []
+    assert [(cell.place.direction, cell.place.layers, cell.place.row) for cell in cells] == [
+        (direction, layers, row) for direction in Direction for layers in (WS, QUIC) for row in rows_for("theirs")
+    ]
+
+
+@pytest.mark.trio
+async def test_a_wrong_answer_fails_its_row_over_every_transport() -> None:
+    failed = [cell.place for cell in await run(program("theirs", reset={"outcome": "eof"})) if cell.reason]
+    assert {(place.layers, place.row) for place in failed} == {(layers, "reset seen as reset") for layers in (WS, QUIC)}
+
+
+@pytest.mark.trio
+async def test_what_a_peer_can_not_start_with_is_impossible_only_if_known() -> None:
+    theirs = program("theirs", "--unsupported", "mplex")
+    known = await run(theirs, Limit(peer="theirs", muxer="mplex", reason="it has none"))
+    assert {(cell.place.layers, cell.outcome) for cell in known} == {(WS, Outcome.IMPOSSIBLE), (QUIC, Outcome.OK)}
+    unknown = await run(theirs)
+    assert {cell.place.layers for cell in unknown if cell.outcome is Outcome.FAILED} == {WS}
+
+
+@pytest.mark.trio
+async def test_what_comes_and_goes_is_not_tried() -> None:
+    limit = Limit(peer="theirs", transport="quic-v1", row="ping 10", steady=False, reason="at times")
+    cells = [cell for cell in await run(program("theirs"), limit) if cell.outcome is not Outcome.OK]
+    assert {(cell.place.layers, cell.place.row, cell.outcome, cell.reason) for cell in cells} == {
+        (QUIC, "ping 10", Outcome.IMPOSSIBLE, "at times")
+    }
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        Limit(peer="py", transport="tcp", reason="-"),
+        Limit(peer="py", security="noise", reason="-"),
+        Limit(peer="py", muxer="yamux", reason="-"),
+    ],
+)
+def test_a_limit_covers_only_its_own_layers(limit: Limit) -> None:
+    assert judge(PLACE, "refused", 1.0, [limit]).outcome is Outcome.FAILED
+    own = Limit(peer="py", reason="-", transport="ws", security="tls", muxer="mplex")
+    assert judge(PLACE, "refused", 1.0, [own]).outcome is Outcome.IMPOSSIBLE
+
+
+def test_limits_name_rows_that_are_run() -> None:
+    for limit in TRANSPORT_LIMITS:
+        assert limit.row is None or limit.row in rows_for(limit.peer)
+        assert limit.reason
+        assert "\n" not in limit.reason
+    assert {limit.row for limit in KNOWN_LIMITS} & ROWS.keys() == set()
+
+
+def test_who_is_slow_echoes_less() -> None:
+    assert set(rows_for("py")) ^ set(rows_for("go")) == {"echo 2 MiB", "echo 8 MiB"}
+
+
+def test_certificates_are_what_a_web_server_shows_and_a_client_trusts(tmp_path: Path) -> None:
+    files = Certificates.make(tmp_path)
+    ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(files.shown, files.key)
+    shown = x509.load_pem_x509_certificate(files.shown.read_bytes())
+    authority = x509.load_pem_x509_certificate(files.authority.read_bytes())
+    shown.verify_directly_issued_by(authority)
+    names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["localhost"]
+    assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
