@@ -136,7 +136,10 @@ class Pipe(trio.abc.HalfCloseableStream):
 
     @abstractmethod
     async def send_some(self, data: Buffer) -> int:
-        """Wait until something can be sent, send it, and return how many bytes went (at least 1)."""
+        """Wait until something can be sent, send it, and return how many bytes went (at least 1).
+
+        When it is cancelled nothing has gone, for a caller that comes back with the same bytes, as from a queue.
+        """
 
     @abstractmethod
     def receive_nowait(self, buffer: memoryview) -> int:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from hashlib import sha256
 from typing import TypeAlias
 
@@ -13,8 +12,7 @@ import trio
 import trio.testing
 from multiaddr import Multiaddr
 
-from ..abc import Pipe, StreamListener, StreamTransport, Wire
-from ..errors import StackError
+from ..abc import Pipe, StreamTransport, Wire
 from .checks import (
     cancel_at_each_step,
     clog,
@@ -27,46 +25,9 @@ from .checks import (
     transfer,
 )
 from .pipe_checks import check_pipe
+from .transport_subject import Server, Subject, ready
 
 LARGE = 4 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class _Subject:
-    dialer: StreamTransport
-    listener: StreamTransport
-    address: Multiaddr
-    settle: float
-    half_close: bool
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[StreamListener]:
-        async with await self.listener.listen(self.address) as listener:
-            yield listener
-
-    @asynccontextmanager
-    async def wires(self) -> AsyncIterator[tuple[Wire, Wire]]:
-        """Open a listener and one wire, and give the dialing and the accepting end."""
-        async with self.listening() as listener:
-            near, far = await self.pair(listener)
-            async with near.stream, far.stream:
-                yield near, far
-
-    async def pair(self, listener: StreamListener) -> tuple[Wire, Wire]:
-        accepted: list[Wire] = []
-
-        async def accept() -> None:
-            accepted.append(await _ready(await listener.accept()))
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(accept)
-            dialed = await self.dialer.dial(listener.address)
-        return dialed, accepted[0]
-
-
-async def _ready(wire: Wire) -> Wire:
-    """Shake hands where the transport leaves that to whoever accepts."""
-    return wire if wire.handshake is None else replace(wire, stream=await wire.handshake(), handshake=None)
 
 
 async def check_stream_transport(
@@ -84,11 +45,11 @@ async def check_stream_transport(
     `half_close=False` is for transports, such as WebSocket, whose wires end in both directions at once; `send_eof` of
     theirs ends the stream behind what was sent, and nothing is asked of the direction back.
     """
-    subject = _Subject(make_transport(), make_transport(), listen_address, settle, half_close)
+    subject = Subject(make_transport(), make_transport(), listen_address, settle, half_close)
     await run_checks(_CHECKS, subject, settle=settle)
 
 
-async def _addresses(subject: _Subject) -> None:
+async def _addresses(subject: Subject) -> None:
     """Both ends know their addresses, and the listener its real one."""
     require(subject.listener.can_listen(subject.address), f"can_listen({subject.address}) is False")
     async with subject.wires() as (near, far):
@@ -103,7 +64,7 @@ async def _addresses(subject: _Subject) -> None:
     require(not subject.listener.can_listen(foreign), f"can_listen({foreign}) is True")
 
 
-async def _both_ways(subject: _Subject) -> None:
+async def _both_ways(subject: Subject) -> None:
     """A wire carries bytes both ways."""
     async with subject.wires() as (near, far):
         for size in (1, 2, 1000, 20_000):
@@ -111,7 +72,7 @@ async def _both_ways(subject: _Subject) -> None:
             await transfer(far.stream, near.stream, some_bytes(size, seed=2))
 
 
-async def _several(subject: _Subject) -> None:
+async def _several(subject: Subject) -> None:
     """A listener accepts several wires, and they do not mix."""
     async with subject.listening() as listener:
         pairs = [await subject.pair(listener) for _ in range(8)]
@@ -124,7 +85,7 @@ async def _several(subject: _Subject) -> None:
             await far.stream.aclose()
 
 
-async def _half_close(subject: _Subject) -> None:
+async def _half_close(subject: Subject) -> None:
     """After send_eof the other side gets what was sent and the end, and its direction goes on if it can."""
     async with subject.wires() as (near, far):
         await near.stream.send_all(b"question")
@@ -137,7 +98,7 @@ async def _half_close(subject: _Subject) -> None:
         require(await receive_until_end(near.stream) == b"answer", "the direction that was open lost bytes")
 
 
-async def _large(subject: _Subject) -> None:
+async def _large(subject: Subject) -> None:
     """Megabytes in both directions at once come out as they went in."""
     async with subject.wires() as (near, far):
 
@@ -154,7 +115,7 @@ async def _large(subject: _Subject) -> None:
                 nursery.start_soon(receive, receiver, seed)
 
 
-async def _back_pressure(subject: _Subject) -> None:
+async def _back_pressure(subject: Subject) -> None:
     """A sender waits for a reader that does not read, and goes on when it does."""
     async with subject.wires() as (near, far):
         await clog(near.stream, subject.settle)
@@ -167,7 +128,7 @@ async def _back_pressure(subject: _Subject) -> None:
                 tail = (tail + piece)[-3:]
 
 
-async def _close_wakes(subject: _Subject) -> None:
+async def _close_wakes(subject: Subject) -> None:
     """Closing one end ends the waiting of both: the other side sees the end, our own task ClosedResourceError."""
 
     async def expect_end(wire: Wire) -> None:
@@ -187,7 +148,7 @@ async def _close_wakes(subject: _Subject) -> None:
                 await near.stream.aclose()
 
 
-async def _abort(subject: _Subject) -> None:
+async def _abort(subject: Subject) -> None:
     """A side that closes without reading what came in breaks the other side's sending, and does not block it."""
     async with subject.wires() as (near, far):
         await clog(near.stream, subject.settle)
@@ -203,7 +164,7 @@ async def _abort(subject: _Subject) -> None:
             await trio.aclose_forcefully(far.stream)
 
 
-async def _refused(subject: _Subject) -> None:
+async def _refused(subject: Subject) -> None:
     """A dial to where nobody listens raises ConnectionRefusedError."""
     async with subject.listening() as listener:
         address = listener.address
@@ -211,7 +172,7 @@ async def _refused(subject: _Subject) -> None:
         await subject.dialer.dial(address)
 
 
-async def _listener_close(subject: _Subject) -> None:
+async def _listener_close(subject: Subject) -> None:
     """Closing a listener wakes who accepts, can be repeated, leaves its wires alone, and frees the address."""
     async with subject.listening() as listener:
         near, far = await subject.pair(listener)
@@ -234,7 +195,7 @@ async def _listener_close(subject: _Subject) -> None:
         require(again.address == listener.address, "the freed address could not be bound again")
 
 
-async def _in_use(subject: _Subject) -> None:
+async def _in_use(subject: Subject) -> None:
     """Listening twice on one address raises OSError with EADDRINUSE."""
     async with subject.listening() as listener:
         try:
@@ -249,10 +210,10 @@ async def _in_use(subject: _Subject) -> None:
         await far.stream.aclose()
 
 
-async def _dial_cancelled(subject: _Subject) -> None:
+async def _dial_cancelled(subject: Subject) -> None:
     """A dial cancelled at any step leaves nothing open, and the listener works."""
     async with subject.listening() as listener, trio.open_nursery() as nursery:
-        server = _Server(listener)
+        server = Server(listener)
         nursery.start_soon(server.run)
 
         async def dial() -> None:
@@ -269,7 +230,7 @@ async def _dial_cancelled(subject: _Subject) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def _accept_cancelled(subject: _Subject) -> None:
+async def _accept_cancelled(subject: Subject) -> None:
     """An accept cancelled at any step loses no wire."""
     accepted: list[Wire] = []
     dialed = trio.Event()
@@ -287,7 +248,7 @@ async def _accept_cancelled(subject: _Subject) -> None:
             nonlocal dialed
             if not accepted:
                 await accept()
-            wire = await _ready(accepted.pop())
+            wire = await ready(accepted.pop())
             await dialed.wait()
             await wire.stream.aclose()
             dialed = trio.Event()
@@ -300,7 +261,7 @@ async def _accept_cancelled(subject: _Subject) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def _trio_suite(subject: _Subject) -> None:
+async def _trio_suite(subject: Subject) -> None:
     """Wires pass trio's own suite for half-closeable streams, or that for streams of both directions."""
     async with subject.listening() as listener:
 
@@ -323,7 +284,7 @@ async def _trio_suite(subject: _Subject) -> None:
             await _busy_eof(clogged)
 
 
-async def _pipe(subject: _Subject) -> None:
+async def _pipe(subject: Subject) -> None:
     """Wires that claim to be pipes move bytes without waiting, as pipes do."""
     async with subject.listening() as listener:
 
@@ -341,33 +302,6 @@ async def _pipe(subject: _Subject) -> None:
 
 class _NotPipes(Exception):
     """The transport makes plain streams, which is its right."""
-
-
-class _Server:
-    """Accepts wires and reads each to its end."""
-
-    def __init__(self, listener: StreamListener) -> None:
-        self._listener = listener
-        self._open = 0
-        self._ended = trio.lowlevel.ParkingLot()
-
-    async def run(self) -> None:
-        async with trio.open_nursery() as nursery:
-            while True:
-                wire = await self._listener.accept()
-                self._open += 1
-                nursery.start_soon(self._read, wire)
-
-    async def wait_idle(self) -> None:
-        while self._open:
-            await self._ended.park()
-
-    async def _read(self, wire: Wire) -> None:
-        async with wire.stream:
-            with suppress(trio.BrokenResourceError, StackError):
-                await receive_until_end((await _ready(wire)).stream)
-        self._open -= 1
-        self._ended.unpark_all()
 
 
 _Maker: TypeAlias = Callable[[], Awaitable[tuple[trio.abc.HalfCloseableStream, trio.abc.HalfCloseableStream]]]

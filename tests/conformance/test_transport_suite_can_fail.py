@@ -119,6 +119,28 @@ async def test_faulty_transports_fail(
         await check_stream_transport(lambda: transport(network), ANY)
 
 
+class EndsBothWays(MemoryPipe):
+    """Takes its own end for the end of everything."""
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        data = await super().receive_some(max_bytes)
+        return b"" if self._sent_eof else data
+
+
+class EndsBothWaysNetwork(MemoryNetwork):
+    def connect(self, address: Multiaddr) -> Wire:
+        wire = super().connect(address)
+        wire.stream.__class__ = EndsBothWays
+        return wire
+
+
+async def test_who_can_not_close_one_direction_only_has_to_say_so(autojump_clock: trio.testing.MockClock) -> None:
+    network = EndsBothWaysNetwork()
+    with pytest.raises(AssertionError, match="the direction that was open lost bytes"):
+        await check_stream_transport(lambda: MemoryTransport(network), ANY)
+    await check_stream_transport(lambda: MemoryTransport(network), ANY, half_close=False)
+
+
 async def test_a_wrong_error_leaves_as_itself_and_names_the_check(autojump_clock: trio.testing.MockClock) -> None:
     network = MemoryNetwork()
     with pytest.raises(OSError, match="something is wrong") as error:

@@ -13,7 +13,7 @@ from typing import Final, cast
 import trio
 
 from peerstack.stack.abc import Buffer, Pipe
-from peerstack.stack.errors import ConnectionLost, RemoteProtocolError
+from peerstack.stack.errors import ConnectionLost, InvalidAddress, RemoteProtocolError
 
 from .wrapping import WrappingPipe
 
@@ -130,7 +130,7 @@ class TlsPipe(WrappingPipe):
 async def connect_tls(below: Pipe, context: ssl.SSLContext, name: str) -> TlsPipe:
     """Begin TLS as the client with a server that must prove to be `name`, a host name or IP address.
 
-    Raises RemoteProtocolError with the check that failed, ConnectionLost.
+    Raises RemoteProtocolError with the check that failed, ConnectionLost, InvalidAddress for an impossible name.
     """
     return await _handshake(below, context, server_side=False, name=name)
 
@@ -142,7 +142,10 @@ async def accept_tls(below: Pipe, context: ssl.SSLContext) -> TlsPipe:
 
 async def _handshake(below: Pipe, context: ssl.SSLContext, *, server_side: bool, name: str | None = None) -> TlsPipe:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = context.wrap_bio(incoming, outgoing, server_side=server_side, server_hostname=name)
+    try:
+        tls = context.wrap_bio(incoming, outgoing, server_side=server_side, server_hostname=name)
+    except ValueError as error:
+        raise InvalidAddress(f"no certificate can be for the host name {name!r}: {error}") from None
     received = 0
     while True:
         try:

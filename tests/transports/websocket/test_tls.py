@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from peerstack.stack.errors import ConnectionLost, RemoteProtocolError
+from peerstack.stack.errors import ConnectionLost, InvalidAddress, RemoteProtocolError
 from peerstack.stack.memory import MemoryPipe, memory_pipe_pair
 from peerstack.stack.testing import check_pipe
 from peerstack.transports.websocket import client_context, server_context
@@ -232,6 +232,12 @@ async def test_buffers_of_any_size_are_filled(client: ssl.SSLContext, server: ss
         await far.wait_receive_might_not_block()
         got += buffer[: far.receive_nowait(memoryview(buffer))]
     assert got == data
+
+
+async def test_a_name_that_no_certificate_can_be_for_is_refused(client: ssl.SSLContext) -> None:
+    near, _ = memory_pipe_pair()
+    with pytest.raises(InvalidAddress, match="no certificate can be for the host name"):
+        await connect_tls(near, client, "ab..cd")
 
 
 def test_bad_files_are_told_at_the_start(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""What the conformance suite for transports runs on: two transports, the wires between them, and a server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+
+import trio
+from multiaddr import Multiaddr
+
+from ..abc import StreamListener, StreamTransport, Wire
+from ..errors import StackError
+from .checks import receive_until_end
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The transports under test."""
+
+    dialer: StreamTransport
+    listener: StreamTransport
+    address: Multiaddr
+    settle: float
+    half_close: bool
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[StreamListener]:
+        """Open a listener."""
+        async with await self.listener.listen(self.address) as listener:
+            yield listener
+
+    @asynccontextmanager
+    async def wires(self) -> AsyncIterator[tuple[Wire, Wire]]:
+        """Open a listener and one wire, and give the dialing and the accepting end."""
+        async with self.listening() as listener:
+            near, far = await self.pair(listener)
+            async with near.stream, far.stream:
+                yield near, far
+
+    async def pair(self, listener: StreamListener) -> tuple[Wire, Wire]:
+        """Open one more wire, and give the dialing and the accepting end."""
+        accepted: list[Wire] = []
+
+        async def accept() -> None:
+            accepted.append(await ready(await listener.accept()))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accept)
+            dialed = await self.dialer.dial(listener.address)
+        return dialed, accepted[0]
+
+
+async def ready(wire: Wire) -> Wire:
+    """Shake hands where the transport leaves that to whoever accepts."""
+    return wire if wire.handshake is None else replace(wire, stream=await wire.handshake(), handshake=None)
+
+
+class Server:
+    """Accepts wires and reads each to its end."""
+
+    def __init__(self, listener: StreamListener) -> None:
+        self._listener = listener
+        self._open = 0
+        self._ended = trio.lowlevel.ParkingLot()
+
+    async def run(self) -> None:
+        """Accept until cancelled."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                wire = await self._listener.accept()
+                self._open += 1
+                nursery.start_soon(self._read, wire)
+
+    async def wait_idle(self) -> None:
+        """Wait until no wire is open."""
+        while self._open:
+            await self._ended.park()
+
+    async def _read(self, wire: Wire) -> None:
+        async with wire.stream:
+            with suppress(trio.BrokenResourceError, StackError):
+                await receive_until_end((await ready(wire)).stream)
+        self._open -= 1
+        self._ended.unpark_all()
