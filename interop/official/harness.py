@@ -1,6 +1,8 @@
 """Plays the harness of the contracts: Redis, a listener and a dialer of each kind, and a look at what the dialer says.
 
-python interop/official/harness.py [--contracts transport,legacy,perf]
+python interop/official/harness.py [--contracts transport,legacy,perf] [--with go,rust,js,py]
+
+Foreign stacks take part in the transport contract by `adapter.py`, not by programs of their own.
 """
 
 from __future__ import annotations
@@ -10,24 +12,27 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from time import perf_counter
+from typing import TypeAlias
 
 import trio
 
 if __package__ in (None, ""):  # started as a script: make `interop` importable, behind everything installed
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from interop.build import ToolchainMissing
+from interop.build import RECIPES, ToolchainMissing, start_command
+from interop.official.adapter import IMPOSSIBLE
 from interop.official.redis_server import Server, redis_server, running_redis
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRACTS = ("transport", "legacy", "perf")
 LAYERS = (("tcp", "noise"), ("tcp", "tls"), ("ws", "noise"), ("ws", "tls"), ("quic-v1", ""))
 PATIENCE_SECONDS = 60.0
+SHOWN_CHARACTERS = 500
 AT_ONCE = 2
 REQUIRE_VARIABLE = "INTEROP_REQUIRE"
 REDIS = "redis"
@@ -53,6 +58,9 @@ EXPECTED = {
     "legacy": rf'{{"handshakePlusOneRTTMillis": {_NUMBER}, "pingRTTMilllis": {_NUMBER}}}\n',
     "perf": "\n".join((_perf("upload", "Gbps"), _perf("download", "Gbps"), _perf("latency", "ms"))),
 }
+
+
+Ended: TypeAlias = subprocess.CompletedProcess[bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +99,8 @@ class Result:
 
     case: Case
     seconds: float
-    reason: str = field(default="")
+    reason: str = ""
+    impossible: bool = False
 
 
 def cases(contracts: Sequence[str]) -> list[Case]:
@@ -103,6 +112,18 @@ def cases(contracts: Sequence[str]) -> list[Case]:
             case = Case(contract=contract, transport=transport, security=security, listener=argv, dialer=argv)
             found.append(case)
     return found
+
+
+def foreign_cases(name: str, argv: Sequence[str]) -> list[Case]:
+    """Return the tests of ours with a foreign peer, both ways."""
+    ours = (sys.executable, "-m", "interop.official")
+    theirs = (sys.executable, "-m", "interop.official.adapter", name, *argv)
+    pairs = (((ours, theirs), ("peerstack", name)), ((theirs, ours), (name, "peerstack")))
+    return [
+        Case(contract="transport", transport=t, security=s, listener=listener, dialer=dialer, names=names)
+        for t, s in LAYERS
+        for (listener, dialer), names in pairs
+    ]
 
 
 async def run_cases(wanted: Sequence[Case], server: Server) -> list[Result]:
@@ -122,42 +143,69 @@ async def run_cases(wanted: Sequence[Case], server: Server) -> list[Result]:
 
 async def _run(case: Case, redis: str, key: str) -> Result:
     begun = perf_counter()
+    done, listener = await _play(case, redis, key)
+    if done is not None:
+        reason, code = judge(case.contract, done), done.returncode
+    else:
+        code = listener.returncode
+        said = listener.stderr.decode(errors="replace").strip()[-SHOWN_CHARACTERS:]
+        reason = f"not done within {PATIENCE_SECONDS:g} s; the listener, of code {code}, said: {said}"
+    return Result(case, perf_counter() - begun, reason, impossible=code == IMPOSSIBLE)
+
+
+async def _play(case: Case, redis: str, key: str) -> tuple[Ended | None, Ended]:
+    """Run both roles until the dialer has ended, which is None if it did not, or the listener left."""
     contract = "transport" if case.contract == "legacy" else case.contract
-    with trio.move_on_after(PATIENCE_SECONDS):
-        listening = _process([*case.listener, contract], case.environment(redis, key, dialer=False))
-        async with listening:
-            done = await trio.run_process(
-                [*case.dialer, contract],
-                env=_inherited() | case.environment(redis, key, dialer=True),
-                cwd=ROOT,
-                capture_stdout=True,
-                capture_stderr=True,
-                check=False,
-            )
-        return Result(case, perf_counter() - begun, judge(case.contract, done))
-    return Result(case, perf_counter() - begun, f"not done after {PATIENCE_SECONDS:g} s")
+    done: Ended | None = None
+    with TemporaryFile() as errors:
+        listener = await trio.lowlevel.open_process(
+            [*case.listener, contract],
+            env=_inherited() | case.environment(redis, key, dialer=False),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
+        try:
+            with trio.move_on_after(PATIENCE_SECONDS) as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_cancel_after, listener, scope)
+                    done = await trio.run_process(
+                        [*case.dialer, contract],
+                        env=_inherited() | case.environment(redis, key, dialer=True),
+                        cwd=ROOT,
+                        capture_stdout=True,
+                        capture_stderr=True,
+                        check=False,
+                    )
+                    nursery.cancel_scope.cancel()
+        finally:
+            await _end(listener)
+        errors.seek(0)
+        return done, Ended(case.listener, listener.returncode or 0, b"", errors.read())
 
 
-def judge(contract: str, done: subprocess.CompletedProcess[bytes]) -> str:
+async def _cancel_after(process: trio.Process, scope: trio.CancelScope) -> None:
+    """Wait for nothing that a listener which has left could do."""
+    await process.wait()
+    scope.cancel()
+
+
+async def _end(process: trio.Process) -> None:
+    """Kill a listener, as the contract ends it; what an adapter has started ends with its input."""
+    if process.returncode is None:
+        process.kill()
+    with trio.CancelScope(shield=True):
+        await process.wait()
+
+
+def judge(contract: str, done: Ended) -> str:
     """Return what is wrong with how a dialer ended, nothing if it passed."""
     if done.returncode:
-        return f"the dialer left with code {done.returncode}: {done.stderr.decode(errors='replace').strip()[-500:]}"
+        log = done.stderr.decode(errors="replace").strip()[-SHOWN_CHARACTERS:]
+        return f"the dialer left with code {done.returncode}: {log}"
     said = done.stdout.decode(errors="replace")
     return "" if re.fullmatch(EXPECTED[contract], said) else f"the dialer said {said!r}"
-
-
-@asynccontextmanager
-async def _process(argv: Sequence[str], environment: dict[str, str]) -> AsyncIterator[None]:
-    """Run a listener until the block is left; the contract ends it by killing it."""
-    process = await trio.lowlevel.open_process(
-        argv, env=_inherited() | environment, cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        yield
-    finally:
-        process.kill()
-        with trio.CancelScope(shield=True):
-            await process.wait()
 
 
 def _inherited() -> dict[str, str]:
@@ -169,19 +217,29 @@ def _inherited() -> dict[str, str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; return 1 if a test failed or Redis is required and missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--contracts", type=lambda text: text.split(","), default=[*CONTRACTS])
+    parser.add_argument("--contracts", type=_names, default=[*CONTRACTS])
+    parser.add_argument("--with", dest="names", type=_names, default=[])
     options = parser.parse_args(arguments)
-    if unknown := set(options.contracts) - set(CONTRACTS):
-        parser.error(f"{', '.join(unknown)}: choose from {', '.join(CONTRACTS)}")
+    for chosen, known in ((options.contracts, CONTRACTS), (options.names, RECIPES)):
+        if unknown := set(chosen).difference(known):
+            parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(known)}")
     try:
         server = redis_server()
     except ToolchainMissing as missing:
         print(f"the official contracts are left out: {missing}", file=sys.stderr)
         return 1 if REDIS in os.environ.get(REQUIRE_VARIABLE, "").split(",") else 0
-    results = trio.run(run_cases, cases(options.contracts), server)
+    wanted = cases(options.contracts)
+    if "transport" in options.contracts:
+        wanted += [case for name in options.names for case in foreign_cases(name, start_command(name))]
+    results = trio.run(run_cases, wanted, server)
     for result in results:
-        print(f"{'FAILED' if result.reason else 'ok':6} {result.case}, {result.seconds:.1f} s {result.reason}".rstrip())
-    return 1 if any(result.reason for result in results) else 0
+        mark = "ok" if not result.reason else "impossible" if result.impossible else "FAILED"
+        print(f"{mark:10} {result.case}, {result.seconds:.1f} s {result.reason}".rstrip())
+    return 1 if any(result.reason and not result.impossible for result in results) else 0
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 if __name__ == "__main__":

@@ -9,12 +9,20 @@ import sys
 import pytest
 
 import interop.official.harness
-from interop.build import ToolchainMissing, cache_root
-from interop.official.harness import Case, cases, judge, main, run_cases
+from interop.build import INTEROP, ToolchainMissing, cache_root
+from interop.official.harness import Case, cases, foreign_cases, judge, main, run_cases
 from interop.official.redis_server import Server, redis_server
 from interop.official.settings import Settings
 
 PERF = "  min: 1.00\n  q1: 1.00\n  median: 1.00\n  q3: 1.00\n  max: 1.00\n  outliers: []\n  samples: [1.00, 1.00]\n"
+
+
+@pytest.fixture
+def server() -> Server:
+    """Redis, if it is at hand: a test may not fetch a package, and whoever ran the harness once has it."""
+    if shutil.which("redis-server") is None and not list(cache_root().glob("redis-*/usr/bin/redis-server")):
+        pytest.skip("no redis-server on PATH or in the cache")
+    return redis_server()
 
 
 def ended(stdout: str, code: int = 0, stderr: str = "") -> subprocess.CompletedProcess[bytes]:
@@ -74,13 +82,29 @@ def test_without_redis_the_run_says_so_and_fails_only_where_it_is_required(
 
 
 @pytest.mark.slow
-async def test_listener_and_dialer_find_each_other_through_redis() -> None:
-    # A test may not fetch a package; whoever ran the harness once has it.
-    if shutil.which("redis-server") is None and not list(cache_root().glob("redis-*/usr/bin/redis-server")):
-        pytest.skip("no redis-server on PATH or in the cache")
+async def test_listener_and_dialer_find_each_other_through_redis(server: Server) -> None:
     argv = (sys.executable, "-m", "interop.official")
     good = [Case(contract=name, transport="tcp", security="noise", listener=argv, dialer=argv) for name in PASSING]
     bad = Case(contract="transport", transport="webtransport", security="", listener=argv, dialer=argv)
-    results = {result.case: result.reason for result in await run_cases([*good, bad], redis_server())}
+    results = {result.case: result.reason for result in await run_cases([*good, bad], server)}
     assert [results[case] for case in good] == ["", "", ""]
     assert "unsupported: transport 'webtransport'" in results[bad]
+
+
+@pytest.mark.slow
+async def test_a_foreign_peer_takes_part_through_the_adapter(server: Server) -> None:
+    peer = [sys.executable, str(INTEROP / "peerstack" / "peer.py")]
+    wanted = [case for case in foreign_cases("other", peer) if (case.transport, case.security) == ("tcp", "noise")]
+    results = await run_cases(wanted, server)
+    assert [(str(result.case), result.reason) for result in results if result.reason] == []
+    assert {result.case.names for result in results} == {("other", "peerstack"), ("peerstack", "other")}
+
+
+@pytest.mark.slow
+async def test_a_listener_that_leaves_is_quoted_at_once(server: Server) -> None:
+    leaves = (sys.executable, "-c", "import sys; sys.stderr.write('not today'); sys.exit(3)")
+    waits = (sys.executable, "-m", "interop.official")
+    case = Case(contract="transport", transport="tcp", security="noise", listener=leaves, dialer=waits)
+    [result] = await run_cases([case], server)
+    assert "of code 3, said: not today" in result.reason
+    assert result.impossible
