@@ -84,6 +84,7 @@ def test_a_bare_import_stays_light() -> None:
         "dns",
         "asyncio",
         "nacl",
+        "Crypto",
         "cryptography.hazmat.primitives.asymmetric.rsa",
         "peerstack.stack.testing",
     }
