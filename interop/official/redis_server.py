@@ -49,6 +49,9 @@ def _unpacked() -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
             make_atomically(_unpack, place)
+        except OSError:
+            if not place.is_dir():  # another run was faster otherwise
+                raise
         except BuildFailed as error:
             raise ToolchainMissing(f"no redis-server, and Debian's can not be fetched: {error}") from error
     return place
