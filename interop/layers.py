@@ -56,13 +56,14 @@ PLAIN = Layers()
 
 
 def all_layers(muxers: Sequence[str] = MUXERS) -> list[Layers]:
-    """Return every combination but PLAIN."""
+    """Return every combination but PLAIN, with mplex over TCP only: it does not see what is below security."""
     layered = [
         Layers(transport=transport, security=security, muxer=muxer)
         for transport in LISTENS
         if transport != "quic-v1"
         for security in SECURITY
         for muxer in muxers
+        if muxer != "mplex" or transport == "tcp"
     ]
     quic = Layers(transport="quic-v1", security="", muxer="")
     return [layers for layers in (*layered, quic) if layers != PLAIN]

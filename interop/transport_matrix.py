@@ -100,6 +100,12 @@ TRANSPORT_LIMITS: Sequence[Limit] = (
 )
 
 
+def is_tried(peer: str, layers: Layers) -> bool:
+    """Say whether a peer is put through the rows over `layers`."""
+    # py-libp2p's mplex needs some 10 s for an echo of 2 MiB, at times a minute, and shows a reset as the end.
+    return not (peer == "py" and layers.muxer == "mplex")
+
+
 def rows_for(peer: str) -> list[str]:
     """Return the names of the rows that a peer is put through."""
     left_out = "echo 8 MiB" if peer in SLOW else "echo 2 MiB"
@@ -117,7 +123,13 @@ async def run_transports(
 
     Returns the cells in order, and "implementation version" by name.
     """
-    jobs = [(theirs, direction, layers) for theirs in programs for direction in Direction for layers in combinations]
+    jobs = [
+        (theirs, direction, layers)
+        for theirs in programs
+        for direction in Direction
+        for layers in combinations
+        if is_tried(theirs.name, layers)
+    ]
     found: dict[int, list[Cell]] = {}
     versions: dict[str, str] = {}
     seats = trio.CapacityLimiter(PAIRS_AT_ONCE)

@@ -11,7 +11,7 @@ from cryptography import x509
 
 from interop.layers import PLAIN, Certificates, Layers, all_layers
 from interop.matrix import KNOWN_LIMITS, Cell, Direction, Limit, Outcome, Place, Program, judge
-from interop.transport_matrix import COMBINATIONS, ROWS, TRANSPORT_LIMITS, rows_for, run_transports
+from interop.transport_matrix import COMBINATIONS, ROWS, TRANSPORT_LIMITS, is_tried, rows_for, run_transports
 
 FAKE = str(Path(__file__).with_name("fake_peer.py"))
 WS = Layers(transport="ws", security="tls", muxer="mplex")
@@ -39,7 +39,15 @@ def test_every_combination_is_there_but_what_the_other_suites_run_over() -> None
         "wss, tls, yamux",
         "quic-v1",
     ]
-    assert len(COMBINATIONS) == 3 * 2 * 2 - 1 + 1
+    assert {str(layers) for layers in COMBINATIONS} - {str(layers) for layers in all_layers(["yamux"])} == {
+        "tcp, noise, mplex",
+        "tcp, tls, mplex",
+    }
+
+
+def test_mplex_of_py_alone_is_not_tried() -> None:
+    mplex = Layers(muxer="mplex")
+    assert [is_tried("py", mplex), is_tried("js", mplex), is_tried("py", QUIC)] == [False, True, True]
 
 
 def test_peers_are_told_what_to_offer_and_files_for_secure_websocket_only(tmp_path: Path) -> None:
