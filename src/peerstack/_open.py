@@ -22,6 +22,7 @@ from peerstack.stack.abc import (
     StreamTransport,
     Transport,
 )
+from peerstack.stack.addressing import transport_name
 from peerstack.stack.addressing.resolve import Resolver
 from peerstack.stack.background import open_background
 from peerstack.stack.errors import ConnectionLost, InvalidInput
@@ -161,7 +162,8 @@ class _AsIdentifyHost:
 
     @property
     def announced_addresses(self) -> Sequence[Multiaddr]:
-        return self._host.announced_addresses
+        # A path in our file system is nobody else's business, and of no use to them.
+        return [address for address in self._host.announced_addresses if transport_name(address) != "unix"]
 
     @property
     def protocols(self) -> Sequence[str]:

@@ -184,3 +184,16 @@ async def test_the_peer_behind_a_path_can_be_named_beside_it(tmp_path: Path) -> 
         with pytest.raises(DialError, match="expected peer"):
             await bob.connect(Identity.generate().peer_id, *alice.addresses)
         assert await bob.connect(alice.peer_id, *alice.addresses) == alice.peer_id
+
+
+async def test_nobody_is_told_the_path_by_identify(tmp_path: Path) -> None:
+    transports: list[StreamTransport] = [TcpTransport(), UnixTransport()]
+    path = f"/unix{tmp_path}/app.sock"
+    async with (
+        open_host(listen=["/ip4/127.0.0.1/tcp/0", path], transports=transports) as alice,
+        open_host(transports=[TcpTransport()]) as bob,
+    ):
+        assert len(alice.addresses) == 2
+        peer = await bob.connect(alice.addresses[0])
+        assert bob.peerstore.addresses(peer)
+        assert all("unix" not in str(address) for address in bob.peerstore.addresses(peer))
