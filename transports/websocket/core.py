@@ -21,17 +21,20 @@ _MASKING: Final = {
 class FrameReader:
     """The receiving side of a WebSocket: binary messages as one run of bytes, whatever their boundaries."""
 
-    __slots__ = ("_key", "_left", "_masked", "_message", "close", "partial", "ping")
+    __slots__ = ("_filled", "_key", "_left", "_masked", "_message", "close", "failure", "partial", "ping")
 
     def __init__(self, *, masked: bool) -> None:
         self._masked = masked
         self._left = 0  # bytes of payload to come in the present frame
         self._key = b""
+        self._filled = 0  # bytes of payload moved to the front of the present buffer
         self._message: int | None = None  # bytes of the present message, if another fragment is to come
         self.partial = b""
         """What was left of a header or control frame; it goes in front of what comes next."""
         self.ping: bytes | None = None
         """The latest ping, to be taken and answered."""
+        self.failure: FrameError | None = None
+        """What the peer did wrong, if payload came before it that had to be returned first."""
         self.close: Close | None = None
         """The peer's last word."""
 
@@ -43,21 +46,31 @@ class FrameReader:
     def unframe(self, view: memoryview, end: int) -> int:
         """Move the payload in `view[:end]` to the front and return its size; what follows a Close is ignored.
 
-        Raises FrameError.
+        Raises FrameError; but what came before the fault is returned first, and the fault left in `failure`.
         """
-        position = filled = 0
+        self._filled = 0
+        try:
+            self._move(view, end)
+        except FrameError as error:
+            self.failure = error
+            if not self._filled:
+                raise
+        return self._filled
+
+    def _move(self, view: memoryview, end: int) -> None:
+        position = 0
         self.partial = b""
         while position < end and self.close is None:
             if not self._left:
                 start = self._begin(view, position, end)
                 if not start:
                     self.partial = bytes(view[position:end])
-                    break
+                    return
                 position = start
                 if not self._left:
                     continue
             size = min(self._left, end - position)
-            stop, moved = position + size, filled + size
+            filled, stop, moved = self._filled, position + size, self._filled + size
             if self._masked:
                 view[filled:moved] = apply_mask(view[position:stop], self._key)
                 turn = size & 3
@@ -65,8 +78,7 @@ class FrameReader:
             elif filled != position:
                 view[filled:moved] = view[position:stop]
             self._left -= size
-            position, filled = stop, moved
-        return filled
+            position, self._filled = stop, moved
 
     def _begin(self, view: memoryview, position: int, end: int) -> int:
         """Read a header, and the whole of a control frame; return where the next thing begins, or 0 if too little."""

@@ -51,13 +51,15 @@ class WebSocketPipe(WrappingPipe):
 
     @property
     def _at_hand(self) -> bool:
-        return self._failure is not None or self._reader.close is not None
+        return bool(self._failure or self._reader.failure or self._reader.close)
 
     def _receive(self, buffer: memoryview) -> int:
         if len(buffer) < SMALLEST_BUFFER:
             return self._receive_apart(buffer)
         if self._failure is not None:
             raise self._failure
+        if self._reader.failure is not None:
+            raise self._refuse(self._reader.failure)
         if self._reader.close is not None:
             return self._closed(self._reader.close)
         kept = len(self._reader.partial)
@@ -68,10 +70,7 @@ class WebSocketPipe(WrappingPipe):
         try:
             size = self._reader.unframe(buffer, kept + received)
         except FrameError as error:
-            self._failure = error
-            self._goodbye = error.close_code
-            self._end()
-            raise
+            raise self._refuse(error) from None
         if self._reader.ping is not None:
             # Of several, only the latest need be answered (section 5.5.3): a flood of them fills no queue.
             self._pong, self._reader.ping = self._reader.ping, None
@@ -90,6 +89,13 @@ class WebSocketPipe(WrappingPipe):
             buffer[:taken] = view[:taken]
             self.unread(bytes(view[taken:size]))
         return taken
+
+    def _refuse(self, error: FrameError) -> FrameError:
+        """Tell the peer what it did wrong, and remember it."""
+        self._failure = error
+        self._goodbye = error.close_code
+        self._end()
+        return error
 
     def _closed(self, close: Close) -> int:
         """Answer the peer's Close frame, and end; see `_receive`."""

@@ -243,6 +243,19 @@ async def test_text_is_refused_and_the_peer_is_told(client: bool) -> None:
 
 
 @SIDES
+@pytest.mark.parametrize("size", [1, 5000])
+async def test_what_came_before_a_fault_is_delivered_first(client: bool, size: int) -> None:
+    pipe, raw = half_websocket(client=client)
+    await raw.send_all(frame(TheirOpcode.BINARY, b"good", pipe) + frame(TheirOpcode.TEXT, b"bad", pipe))
+    got = b""
+    while len(got) < 4:
+        got += await pipe.receive_some(size)
+    assert got == b"good"
+    with pytest.raises(RemoteProtocolError, match="text where libp2p sends binary messages only"):
+        await pipe.receive_some(size)
+
+
+@SIDES
 async def test_the_end_is_said_once_behind_all_that_was_sent(client: bool) -> None:
     pipe, raw = half_websocket(client=client)
     await pipe.send_all(b"abc")
