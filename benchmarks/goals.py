@@ -72,8 +72,19 @@ def _throughput() -> Iterable[Goal]:
         yield Goal(f"Throughput, {measure}", measure, "go", ">", 1)
 
 
+def _by_transport() -> Iterable[Goal]:
+    for key, title, against, bound in (
+        ("tls", "TLS", "js", 1.5),
+        ("ws", "WebSocket", "js", 1.5),
+        ("quic", "QUIC", "py", 10),
+    ):
+        for direction in ("download", "upload"):
+            yield Goal(f"Throughput over {title}, {direction}", f"{key}_{direction}", against, "≥", bound)
+
+
 GOALS = (
     *_throughput(),
+    *_by_transport(),
     Goal("Ping, round trip", "ping", "js", "<", 1),
     Goal("Ping, round trip", "ping", "go", "≤", 2.5),
     Goal("Dials, one after another", "dials", "js", "≥", 3),

@@ -55,6 +55,20 @@ class Group:
     """In how many rounds at most it is taken, where that takes long or another could only find the same."""
 
 
+def _throughput(key: str, title: str, how: str) -> Group:
+    return Group(
+        key=key,
+        title=title,
+        how=how,
+        measures=(
+            Measure(key=f"{key}_download", title="download", unit="MiB/s", more_is_better=True),
+            Measure(key=f"{key}_upload", title="upload", unit="MiB/s", more_is_better=True),
+        ),
+        entrants=(OURS, *FOREIGN),
+        rounds=3,
+    )
+
+
 GROUPS = (
     Group(
         key="throughput",
@@ -68,6 +82,9 @@ GROUPS = (
         entrants=(OURS, *FOREIGN, *CEILINGS),
         turns=3,
     ),
+    _throughput("tls", "Throughput over TLS", "The same over TCP, TLS 1.3 and yamux."),
+    _throughput("ws", "Throughput over WebSocket", "The same over WebSocket, Noise and yamux."),
+    _throughput("quic", "Throughput over QUIC", "The same over QUIC version 1, with an eighth of the bytes."),
     Group(
         key="ping",
         title="Round trip",

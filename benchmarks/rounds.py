@@ -15,7 +15,8 @@ from benchmarks.measures import CEILINGS, LABELS, MEASURES, PACED, Group, Sizes
 from benchmarks.progress import Teller, open_teller
 from benchmarks.pubsub import TEAM_WORK, open_team
 from benchmarks.results import Results
-from benchmarks.work import WORK, Values, open_pair
+from benchmarks.work import LAYERS, WORK, Values, open_pair
+from interop.layers import PLAIN
 from interop.peer import PeerError
 
 
@@ -66,7 +67,8 @@ class Run:
         return await trio.to_thread.run_sync(import_time, python, turn.entrant, self.sizes.starts)
 
     async def _work_of_a_pair(self, turn: Turn) -> Values:
-        async with open_pair(self.entrants.programs[turn.entrant]) as pair:
+        layers = LAYERS.get(turn.group.key, PLAIN)
+        async with open_pair(self.entrants.programs[turn.entrant], layers) as pair:
             self._note_version(turn.entrant, pair.listener.version)
             return await WORK[turn.group.key](pair, self.sizes)
 

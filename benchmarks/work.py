@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import trio
 
 from benchmarks.measures import Sizes
 from benchmarks.memory import Memory, memory_of
+from interop.layers import PLAIN, Layers
 from interop.matrix import Program
 from interop.peer import Peer
 
@@ -57,12 +58,21 @@ class Pair:
 
 
 @asynccontextmanager
-async def open_pair(program: Program) -> AsyncIterator[Pair]:
-    """Start two fresh peers and connect them."""
-    async with (
-        Peer(f"{program.name} (listener)", program.argv, key_type=KEY_TYPE, patience=PATIENCE_SECONDS) as listener,
-        Peer(f"{program.name} (dialer)", program.argv, key_type=KEY_TYPE, patience=PATIENCE_SECONDS) as dialer,
-    ):
+async def open_pair(program: Program, layers: Layers = PLAIN) -> AsyncIterator[Pair]:
+    """Start two fresh peers and connect them over the given layers."""
+    options = [] if layers == PLAIN or not layers.security else ["--security", layers.security]
+
+    def peer(role: str) -> Peer:
+        return Peer(
+            f"{program.name} ({role})",
+            program.argv,
+            key_type=KEY_TYPE,
+            listen=layers.listen,
+            options=options,
+            patience=PATIENCE_SECONDS,
+        )
+
+    async with peer("listener") as listener, peer("dialer") as dialer:
         await dialer.call("connect", address=listener.address)
         yield Pair(listener, dialer)
 
@@ -75,6 +85,16 @@ async def throughput(pair: Pair, sizes: Sizes) -> Values:
         "download": sizes.megabytes / await pair.move(0, sizes.bytes, sizes.chunk),
         "upload": sizes.megabytes / await pair.move(sizes.bytes, 0, sizes.chunk),
     }
+
+
+def throughput_over(name: str, share: int = 1) -> Callable[[Pair, Sizes], Awaitable[Values]]:
+    """Return the work of a group that moves a share of the bytes over other layers."""
+
+    async def work(pair: Pair, sizes: Sizes) -> Values:
+        found = await throughput(pair, replace(sizes, bytes=sizes.bytes // share))
+        return {f"{name}_{direction}": value for direction, value in found.items()}
+
+    return work
 
 
 async def ping(pair: Pair, sizes: Sizes) -> Values:
@@ -115,8 +135,17 @@ async def _memory_of_both(pair: Pair, settle: float) -> tuple[Memory, Memory]:
     return memory_of(pair.listener.pid), memory_of(pair.dialer.pid)
 
 
+LAYERS: Mapping[str, Layers] = {
+    "tls": Layers(security="tls"),
+    "ws": Layers(transport="ws"),
+    "quic": Layers(transport="quic-v1", security="", muxer=""),
+}
+"""What the pairs of a group are connected over, where it is not TCP, Noise and yamux."""
 WORK: Mapping[str, Callable[[Pair, Sizes], Awaitable[Values]]] = {
     "throughput": throughput,
+    "tls": throughput_over("tls"),
+    "ws": throughput_over("ws"),
+    "quic": throughput_over("quic", share=8),
     "ping": ping,
     "dials": dials,
     "streams": streams,
