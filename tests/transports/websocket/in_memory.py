@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import StreamListener, Wire
+from peerstack.stack.abc import StreamListener, StreamTransport, Wire
 from peerstack.stack.addressing import components, parse_address, tcp_address, tcp_endpoint
 from peerstack.stack.memory import MemoryPipe, memory_pipe_pair
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
@@ -28,11 +28,11 @@ def _dressed(wire: Wire) -> Wire:
     return replace(wire, local_address=as_tcp(wire.local_address), remote_address=as_tcp(wire.remote_address))
 
 
-class MemoryTcp:
-    """A memory transport whose addresses look like TCP's."""
+class LikeTcp:
+    """A transport for `/memory/N` whose addresses look like TCP's."""
 
-    def __init__(self, network: MemoryNetwork) -> None:
-        self._inner = MemoryTransport(network)
+    def __init__(self, inner: StreamTransport) -> None:
+        self._inner = inner
 
     def can_dial(self, address: Multiaddr) -> bool:
         return tcp_endpoint(address) is not None
@@ -44,10 +44,10 @@ class MemoryTcp:
         return _dressed(await self._inner.dial(as_memory(address)))
 
     async def listen(self, address: Multiaddr) -> StreamListener:
-        return MemoryTcpListener(await self._inner.listen(as_memory(address)))
+        return LikeTcpListener(await self._inner.listen(as_memory(address)))
 
 
-class MemoryTcpListener(StreamListener):
+class LikeTcpListener(StreamListener):
     def __init__(self, inner: StreamListener) -> None:
         self._inner = inner
         self.address = as_tcp(inner.address)
@@ -57,6 +57,13 @@ class MemoryTcpListener(StreamListener):
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+class MemoryTcp(LikeTcp):
+    """The memory transport, with such addresses."""
+
+    def __init__(self, network: MemoryNetwork) -> None:
+        super().__init__(MemoryTransport(network))
 
 
 def websocket_pair(capacity: int = 64 * 1024) -> tuple[WebSocketPipe, WebSocketPipe]:
