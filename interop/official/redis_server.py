@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import trio
 
-from interop.build import BuildFailed, ToolchainMissing, cache_root, make_atomically, run_command
+from interop.debian import Server, debian_program, free_port
 from interop.official.resp import RedisError, open_redis
 
 # The program, and the libraries that a machine without it may lack.
@@ -23,45 +17,9 @@ START_SECONDS = 15.0
 POLL_SECONDS = 0.05
 
 
-class Server(NamedTuple):
-    """How a server is started."""
-
-    program: str
-    environment: dict[str, str]
-
-
 def redis_server() -> Server:
     """Find or fetch a server; raises ToolchainMissing where none can be had."""
-    if found := shutil.which("redis-server"):
-        return Server(found, dict(os.environ))
-    root = _unpacked()
-    libraries = sorted({str(path.parent) for path in root.rglob("*.so*")})
-    environment = {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
-    return Server(str(root / "usr" / "bin" / "redis-server"), environment)
-
-
-def _unpacked() -> Path:
-    if missing := [tool for tool in ("apt-get", "dpkg", "dpkg-deb") if shutil.which(tool) is None]:
-        raise ToolchainMissing(f"no redis-server, and no {' or '.join(missing)} to unpack Debian's with")
-    architecture = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True)
-    place = cache_root() / f"redis-{architecture.stdout.strip()}"
-    if not place.is_dir():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            make_atomically(_unpack, place)
-        except OSError:
-            if not place.is_dir():  # another run was faster otherwise
-                raise
-        except BuildFailed as error:
-            raise ToolchainMissing(f"no redis-server, and Debian's can not be fetched: {error}") from error
-    return place
-
-
-def _unpack(target: Path) -> None:
-    with TemporaryDirectory() as folder:
-        run_command(["apt-get", "download", *PACKAGES], Path(folder))
-        for package in sorted(Path(folder).glob("*.deb")):
-            run_command(["dpkg-deb", "-x", str(package), str(target)], target)
+    return debian_program("redis-server", PACKAGES, "usr/bin/redis-server")
 
 
 @asynccontextmanager
@@ -91,11 +49,3 @@ async def _answers(address: str) -> bool:
             return await redis.command("PING") == b"PONG"
     except (OSError, RedisError):
         return False
-
-
-def free_port() -> int:
-    """Return a TCP port of loopback that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
