@@ -17,8 +17,9 @@ from interop.build import INTEROP, RECIPES, BuildFailed, ToolchainMissing, start
 from interop.matrix import KEY_TYPES, Cell, Outcome, Program, run_pair
 from interop.pubsub_matrix import run_pubsub
 from interop.pubsub_mesh import run_meshes
+from interop.readme_table import NoPlace, write_table
 from interop.report import Report, reasons, to_json, to_markdown
-from interop.transport_matrix import run_transports
+from interop.transport_matrix import KEY_TYPE, run_transports
 
 OURS = "peerstack"
 CONNECTIONS, TRANSPORTS, PUBSUB = SUITES = ("connections", "transports", "pubsub")
@@ -35,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.json.write_text(to_json(report) + "\n")
     if options.markdown:
         options.markdown.write_text(to_markdown(report))
+    if options.readme:
+        write_table(options.readme, report)
     for reason in reasons(report.cells, Outcome.FAILED):
         print(f"FAILED {reason}")
     print(report.summary())
@@ -48,8 +51,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--suites", type=_names(SUITES), default=[*SUITES])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--readme", type=Path, help="page whose table of transports is to be written anew")
     parser.add_argument("--ours", choices=[*RECIPES, OURS], default=OURS, help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.readme and (lacking := {CONNECTIONS, TRANSPORTS} - {*options.suites}):
+        parser.error(f"--readme tells of suites that are not run: {', '.join(sorted(lacking))}")
+    if options.readme and KEY_TYPE not in options.key_types:
+        parser.error(f"--readme tells of keys that are not used: {KEY_TYPE}")
+    return options
 
 
 class _names:
@@ -129,5 +138,5 @@ def _say(what: str, cells: Sequence[Cell]) -> None:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except BuildFailed as failure:
+    except (BuildFailed, NoPlace) as failure:
         sys.exit(f"{failure}")
