@@ -70,8 +70,10 @@ def main() -> None:
     for other in ("--listen", "--security", "--muxer", "--cert", "--cert-key", "--ca"):
         parser.add_argument(other)
     options = parser.parse_args()
-    if unsupported := {options.key_type, options.muxer} & set(options.unsupported.split(",")):
-        say(json.dumps({"event": "unsupported", "what": " ".join(unsupported), "reason": "none here"}))
+    asked = {options.key_type: "key-type", options.muxer: "muxer"}
+    for unsupported in filter(asked.get, options.unsupported.split(",")):
+        what = f"{asked[unsupported]} {unsupported}"
+        say(json.dumps({"event": "unsupported", "what": what, "reason": "none here"}))
         sys.exit(3)
     peer_id = f"Qm{options.name}"
     address = f"/ip4/127.0.0.1/tcp/4001/p2p/{peer_id}"
