@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 CLOSE_LINGER = 0.25
 """Seconds given to what finished streams have sent to arrive: the goodbye of QUIC discards what is under way."""
+GOODBYES = 3  # copies of the last datagram: who misses it waits for the idle timeout
 SHORTEST_SLEEP = 0.0005
 """Seconds between two looks at the clock, whatever the engine says."""
 _MANY_CLOSED = 64
@@ -328,8 +329,8 @@ class QuicConnection(MuxedConnection):
                 # A later one is left alone: the tick at the old time costs less than a change each time.
                 self._alarm.deadline = deadline
 
-    def _send(self) -> None:
-        datagrams = self._engine.datagrams_to_send(trio.current_time())
+    def _send(self, *, copies: int = 1) -> None:
+        datagrams = self._engine.datagrams_to_send(trio.current_time()) * copies
         for address, group in groupby(datagrams, key=itemgetter(1)):
             self._endpoint.send([datagram for datagram, _ in group], address)
 
@@ -380,7 +381,7 @@ class QuicConnection(MuxedConnection):
             return
         self._failure = failure
         self._engine.close(0, "")
-        self._send()
+        self._send(copies=GOODBYES)
         self._endpoint.remove(self)
         self._engine.release()
         streams = list(self._streams.values())
