@@ -25,8 +25,9 @@ if __package__ in (None, ""):  # started as a script: make `interop` importable,
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from interop.build import RECIPES, ToolchainMissing, start_command
+from interop.debian import Server
 from interop.official.adapter import IMPOSSIBLE
-from interop.official.redis_server import Server, redis_server, running_redis
+from interop.official.redis_server import redis_server, running_redis
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRACTS = ("transport", "legacy", "perf")

@@ -10,8 +10,9 @@ import pytest
 
 import interop.official.harness
 from interop.build import INTEROP, ToolchainMissing, cache_root
+from interop.debian import Server
 from interop.official.harness import Case, cases, foreign_cases, judge, main, run_cases
-from interop.official.redis_server import Server, redis_server
+from interop.official.redis_server import redis_server
 from interop.official.settings import Settings
 
 PERF = "  min: 1.00\n  q1: 1.00\n  median: 1.00\n  q3: 1.00\n  max: 1.00\n  outliers: []\n  samples: [1.00, 1.00]\n"
