@@ -30,7 +30,7 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 demo: $(VENV)/.cli ## Show the main job in miniature, over real TCP
 	@$(BIN)/peerstack demo
 
-test: $(VENV)/.dev ## Run the tests (no network, under five minutes)
+test: $(VENV)/.dev ## Run the tests (no network, about six minutes)
 	@$(BIN)/pytest
 
 coverage: $(VENV)/.dev ## Run the tests and demand 95 % branch coverage of stack, protocols and transports
