@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(f"unsupported: {error}")
     except (RedisError, StackError, OSError, ValueError, trio.TooSlowError) as error:
         return _failed(f"{type(error).__name__}: {error}")
-    except BaseExceptionGroup as group:
+    except ExceptionGroup as group:
         return _failed("; ".join(f"{type(error).__name__}: {error}" for error in group.exceptions))
     return 0
 
