@@ -25,6 +25,7 @@ from .events import MalformedRpc
 from .ids import MessageIdFunction
 from .intake import Intake
 from .introductions import Introductions
+from .keeping import protecting
 from .link import BROKEN, Link
 from .receipt import Delivery, DeliveryState, Receipt
 from .room import Room
@@ -54,9 +55,10 @@ async def open_pubsub(
     peers that get every message whatever is thought of them. `seed` makes the choices of the router repeatable, for
     simulations.
     """
+    direct = tuple(direct)
     async with open_background() as nursery:
         pubsub = Pubsub(host, config or PubsubConfig(), nursery, direct=direct, random=random.Random(seed))
-        with pubsub.serving():
+        with pubsub.serving(), protecting(host, direct):
             nursery.start_soon(pubsub.run)
             try:
                 yield pubsub
@@ -75,7 +77,7 @@ class Pubsub:
         config: PubsubConfig,
         nursery: trio.Nursery,
         *,
-        direct: Iterable[PeerId],
+        direct: Sequence[PeerId],
         random: random.Random,
     ) -> None:
         self.host = host

@@ -21,6 +21,7 @@ from .core_events import CoreEvent, Misbehaved, Outgoing, PeersSuggested, Should
 from .entries import Entries
 from .events import ForwardDropped, PeerDropped, PubsubPeerAdded, PubsubPeerRemoved
 from .introductions import Introductions
+from .keeping import note_mesh
 from .link import BROKEN, Link
 from .send_queue import SendQueue
 from .settings import PubsubConfig
@@ -233,6 +234,7 @@ class Switchboard:
                 self.blame(peer, reason)
                 self._host.events.notify(event)
             case _:
+                note_mesh(self._host, event)
                 self._host.events.notify(event)
         self._on_event(event)
 

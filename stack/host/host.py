@@ -230,6 +230,10 @@ class Host:
         """Say what a peer is worth when connections must be trimmed; the tags of a peer add up."""
         self.swarm.trimmer.tag(peer, name, value)
 
+    def untag(self, peer: PeerId, name: str) -> None:
+        """Take a tag back; nothing happens if there is none."""
+        self.swarm.trimmer.untag(peer, name)
+
     def protect(self, peer: PeerId, name: str) -> None:
         """Never trim a peer until `unprotect` with the same name."""
         self.swarm.trimmer.protect(peer, name)

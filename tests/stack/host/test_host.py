@@ -209,6 +209,8 @@ async def test_worth_and_protection_reach_the_trimmer(pair: Pair, autojump_clock
         alice.protect(bob.peer_id, "friend")
         assert alice.swarm.trimmer.value(bob.peer_id) == 7
         assert alice.swarm.trimmer.is_protected(bob.peer_id)
+        alice.untag(bob.peer_id, "useful")
+        assert alice.swarm.trimmer.value(bob.peer_id) == 4
         alice.unprotect(bob.peer_id, "friend")
         assert not alice.swarm.trimmer.is_protected(bob.peer_id)
 
