@@ -83,6 +83,7 @@ async def kept_of_five(*, direct: bool, low: int) -> tuple[int, int]:
         for stranger in strangers:
             await stranger.connect(*host.addresses)
             await stranger.open_stream(host.peer_id, "/wait")
+        await trio.sleep(1)
         chosen = [node.peer_id for node in nodes] if direct else []
         pubsub = await stack.enter_async_context(open_pubsub(host, direct=chosen, seed=0))
         await stack.enter_async_context(pubsub.join("news"))
