@@ -82,7 +82,7 @@ async def kept_of_five(*, direct: bool, low: int) -> tuple[int, int]:
         strangers = [await stack.enter_async_context(open_host(transports=[MemoryTransport(network)])) for _ in "123"]
         for stranger in strangers:
             await stranger.connect(*host.addresses)
-            await stranger.open_stream(host.peer_id, "/wait")
+            await (await stranger.open_stream(host.peer_id, "/wait")).send_all(b"hello")
         await trio.sleep(1)
         chosen = [node.peer_id for node in nodes] if direct else []
         pubsub = await stack.enter_async_context(open_pubsub(host, direct=chosen, seed=0))
