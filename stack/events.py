@@ -90,6 +90,7 @@ class PeerIdentified:
 
     peer: PeerId
     agent: str
+    protocol_version: str
     protocols: tuple[str, ...]
     addresses: tuple[Multiaddr, ...]
     observed_address: Multiaddr | None

@@ -58,11 +58,11 @@ async def disconnect(program: Program, command: Command) -> Answer:
 
 
 async def identify(program: Program, command: Command) -> Answer:
-    """Say what a peer said of itself; a host keeps no protocol version."""
+    """Say what a peer said of itself."""
     said = await program.identified.wait(connection_to(program.host, command.peer_id))
     return {
         "agent": said.agent,
-        "protocol_version": None,
+        "protocol_version": said.protocol_version,
         "protocols": said.protocols,
         "listen_addresses": [str(address) for address in said.addresses],
         "observed_address": None if said.observed_address is None else str(said.observed_address),

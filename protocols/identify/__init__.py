@@ -1,7 +1,6 @@
 """Identify: peers tell each other who they are, what they speak, and where they are (`/ipfs/id/1.0.0` and push)."""
 
 from .identify import PROTOCOL, PUSH_PROTOCOL, identify, push, serve, serve_push
-from .learn import Learned
 from .service import IdentifyConfig, IdentifyHost, IdentifyService
 from .wire import Identify
 
@@ -12,7 +11,6 @@ __all__ = [
     "IdentifyConfig",
     "IdentifyHost",
     "IdentifyService",
-    "Learned",
     "identify",
     "push",
     "serve",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
 from multiaddr import Multiaddr
 
@@ -20,19 +19,6 @@ from .wire import MAX_ADDRESSES, Identify
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """What was believed of an identify message, and the event that tells of it."""
-
-    event: PeerIdentified
-    protocol_version: str
-
-    @property
-    def observed_address(self) -> Multiaddr | None:
-        """Where the peer sees us."""
-        return self.event.observed_address
-
-
 def check_key(info: ConnectionInfo, received: Identify) -> None:
     """Raise PeerIdMismatch if the message shows another key than the peer has proved; RemoteProtocolError if none."""
     encoded = received.public_key
@@ -46,8 +32,8 @@ def check_key(info: ConnectionInfo, received: Identify) -> None:
         raise PeerIdMismatch(info.remote_peer, actual)
 
 
-def learn(store: Peerstore, info: ConnectionInfo, received: Identify, *, pushed: bool) -> Learned:
-    """Remember what the peer says of itself; what a push leaves empty stays as it is.
+def learn(store: Peerstore, info: ConnectionInfo, received: Identify, *, pushed: bool) -> PeerIdentified:
+    """Remember what the peer says of itself, and return what was believed; what a push leaves empty stays as it is.
 
     The addresses of a valid signed record count instead of the plain list. A record that can not be verified is as
     good as none (go and rust), while with one of another peer neither counts (go).
@@ -66,10 +52,12 @@ def learn(store: Peerstore, info: ConnectionInfo, received: Identify, *, pushed:
         store.set_protocols(peer, received.protocols)
     if received.agent or not pushed:
         store.set_agent(peer, received.agent)
+    if received.protocol_version or not pushed:
+        store.set_protocol_version(peer, received.protocol_version)
     observed = _parse_observed(received.observed_address)
     if observed is not None:
         store.set_observed(peer, observed)
-    return Learned(_event(store, peer, observed, signed), received.protocol_version)
+    return _event(store, peer, observed, signed)
 
 
 def is_plausible(address: Multiaddr, seen_at: Multiaddr) -> bool:
@@ -107,6 +95,7 @@ def _event(store: Peerstore, peer: PeerId, observed: Multiaddr | None, signed: b
     return PeerIdentified(
         peer=peer,
         agent=store.agent(peer),
+        protocol_version=store.protocol_version(peer),
         protocols=store.protocols(peer),
         addresses=store.certified_addresses(peer) if signed else store.addresses(peer),
         observed_address=observed,

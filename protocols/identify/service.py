@@ -14,7 +14,7 @@ from multiaddr import Multiaddr
 
 from peerstack.stack.abc import MuxedConnection, Stream
 from peerstack.stack.errors import PeerIdMismatch, StackError
-from peerstack.stack.events import AddressesChanged, Event
+from peerstack.stack.events import AddressesChanged, Event, PeerIdentified
 from peerstack.stack.host.peerstore import Peerstore
 from peerstack.stack.identity import Identity, PeerId, PeerRecord
 from peerstack.stack.limits import RateLimiter
@@ -24,7 +24,7 @@ from .identify import PROTOCOL, PUSH_PROTOCOL
 from .identify import identify as receive_answer
 from .identify import serve as send_answer
 from .identify import serve_push as receive_push
-from .learn import Learned, check_key, learn
+from .learn import check_key, learn
 from .wire import PROTOCOL_VERSION, Identify
 
 _log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class IdentifyService:
         except _FAILURES as error:
             _log.debug("identify of %s failed: %s", connection.remote_peer, error)
 
-    async def identify(self, connection: MuxedConnection) -> Learned:
+    async def identify(self, connection: MuxedConnection) -> PeerIdentified:
         """Ask the peer of a connection who it is, and remember it.
 
         Raises StackError, trio.BrokenResourceError, or trio.TooSlowError; PeerIdMismatch after closing the
@@ -155,7 +155,7 @@ class IdentifyService:
             self.changed()
         return learned
 
-    async def _learn(self, connection: MuxedConnection, received: Identify, *, pushed: bool) -> Learned:
+    async def _learn(self, connection: MuxedConnection, received: Identify, *, pushed: bool) -> PeerIdentified:
         try:
             check_key(connection.info, received)
         except PeerIdMismatch as error:
@@ -165,7 +165,7 @@ class IdentifyService:
         learned = learn(self._host.peerstore, connection.info, received, pushed=pushed)
         if learned.observed_address is not None:
             self._note_observed(connection, learned.observed_address)
-        self._host.notify(learned.event)
+        self._host.notify(learned)
         return learned
 
     # --- our address as others see it

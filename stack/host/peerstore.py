@@ -55,8 +55,8 @@ class PeerstoreConfig:
     """Bytes of one signed record; one message of identify has no room for more."""
     protocols: int = 1024
     """Protocol ids of one peer (go-libp2p: 1024)."""
-    agent_length: int = 128
-    """Characters of an agent; control characters are taken out, it goes into terminals (CVE-2020-26283)."""
+    text_length: int = 128
+    """Characters of agent and of protocol version; control characters go, for terminals show both (CVE-2020-26283)."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -65,13 +65,24 @@ class PeerstoreConfig:
 
 
 class _Entry:
-    __slots__ = ("addresses", "agent", "certified", "connected", "counted", "observed", "protocols", "touched")
+    __slots__ = (
+        "addresses",
+        "agent",
+        "certified",
+        "connected",
+        "counted",
+        "observed",
+        "protocol_version",
+        "protocols",
+        "touched",
+    )
 
     def __init__(self, now: float) -> None:
         self.addresses: dict[Multiaddr, float] = {}  # to when it expires
         self.certified: tuple[Multiaddr, ...] = ()
         self.protocols: tuple[str, ...] = ()
         self.agent = ""
+        self.protocol_version = ""
         self.observed: Multiaddr | None = None
         self.connected = False
         self.counted = 0  # addresses in the total of unconnected peers
@@ -237,13 +248,24 @@ class Peerstore:
     def set_agent(self, peer: PeerId, agent: str) -> None:
         """Remember the peer's software; what can not be shown is taken out, and the rest cut."""
         entry = self._entry(peer)
-        entry.agent = self._shared(printable(agent, self._config.agent_length))
+        entry.agent = self._shared(printable(agent, self._config.text_length))
         self._settle(peer, entry)
 
     def agent(self, peer: PeerId) -> str:
         """Return the peer's software as it calls itself, empty when unknown; safe to print."""
         entry = self._peers.get(peer)
         return entry.agent if entry else ""
+
+    def set_protocol_version(self, peer: PeerId, version: str) -> None:
+        """Remember what family of protocols the peer says it speaks, made safe as the agent is."""
+        entry = self._entry(peer)
+        entry.protocol_version = self._shared(printable(version, self._config.text_length))
+        self._settle(peer, entry)
+
+    def protocol_version(self, peer: PeerId) -> str:
+        """Return that family, such as `ipfs/0.1.0`, empty when unknown; safe to print, and proof of nothing."""
+        entry = self._peers.get(peer)
+        return entry.protocol_version if entry else ""
 
     def set_observed(self, peer: PeerId, observed: Multiaddr) -> None:
         """Remember at which address the peer sees us."""

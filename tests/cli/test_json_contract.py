@@ -78,6 +78,7 @@ def test_identify_is_one_object_with_what_the_peer_says_of_itself(peer: Peer) ->
         "event": "identified",
         "peer_id": peer.peer_id,
         "agent": "tester",
+        "protocol_version": "ipfs/0.1.0",
         "protocols": ["/ipfs/ping/1.0.0", "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/perf/1.0.0"],
         "addresses": [peer.full_address],
         "signed": True,

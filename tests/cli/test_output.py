@@ -25,7 +25,7 @@ EVIL = "\x1b]0;title\x07\u202e[bold]\r\n\x9b31m\x7f"
 
 
 def identified(agent: str) -> events.Identified:
-    return events.Identified("12D3", agent, ("/a", EVIL), (), None, False)
+    return events.Identified("12D3", agent, "ipfs/0.1.0", ("/a", EVIL), (), None, False)
 
 
 # ---- what strangers say
@@ -210,7 +210,7 @@ async def test_a_stage_that_has_not_ended_has_no_time() -> None:
         (events.Refused("/ip4/1.2.3.4/tcp/1", "no"), "refused /ip4/1.2.3.4/tcp/1  no"),
         (events.Stopped("/ip4/1.2.3.4/tcp/1", "gone"), "stopped /ip4/1.2.3.4/tcp/1  gone"),
         (events.Dropped(3), "3 more events came too fast to be printed"),
-        (events.Introduced("12D3", "", (), (), None, False), "identified 12D3  an agent without a name"),
+        (events.Introduced("12D3", "", "", (), (), None, False), "identified 12D3  an agent without a name"),
         (events.Lost(3, "late"), "   3  lost  late"),
         (events.Progress("upload", 2**20, 2**21, 1.5), "upload    1.0 of 2.0 MiB  1.5 MiB/s"),
         (events.Converted("12D3", "hex", "00ff"), "00ff"),

@@ -83,6 +83,7 @@ class Identified(Told):
     event: ClassVar[str] = "identified"
     peer_id: str
     agent: str
+    protocol_version: str
     protocols: tuple[str, ...]
     addresses: tuple[str, ...]
     observed_address: str | None

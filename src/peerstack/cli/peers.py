@@ -89,6 +89,7 @@ def identified(event: PeerIdentified, *, asked: bool = True) -> events.Identifie
     return kind(
         peer_id=str(event.peer),
         agent=event.agent,
+        protocol_version=event.protocol_version,
         protocols=event.protocols,
         addresses=tuple(_with_peer(address, event.peer) for address in event.addresses),
         observed_address=None if event.observed_address is None else str(event.observed_address),

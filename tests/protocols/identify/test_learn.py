@@ -32,6 +32,9 @@ def record(*addresses: Multiaddr, seq: int = 1, identity: Identity = PEER) -> by
     return PeerRecord(identity.peer_id, seq, encoded).seal(identity).encode()
 
 
+FULL = Identify(listen_addresses=(PUBLIC.to_bytes(),), protocols=("/a",), agent="go", protocol_version="v1")
+
+
 @pytest.fixture
 def store() -> Peerstore:
     store = Peerstore(clock=lambda: 0.0)
@@ -80,10 +83,10 @@ def test_everything_plain_is_remembered_and_told(store: Peerstore) -> None:
         protocol_version="ipfs/0.1.0",
         observed_address=PRIVATE.to_bytes(),
     )
-    learned = learn(store, INFO, received, pushed=False)
-    event = learned.event
+    event = learn(store, INFO, received, pushed=False)
     assert (event.addresses, event.protocols, event.agent) == ((PUBLIC,), ("/a", "/b"), "go")
-    assert (event.observed_address, event.signed, learned.protocol_version) == (PRIVATE, False, "ipfs/0.1.0")
+    assert (event.observed_address, event.signed, event.protocol_version) == (PRIVATE, False, "ipfs/0.1.0")
+    assert (store.agent(PEER.peer_id), store.protocol_version(PEER.peer_id)) == ("go", "ipfs/0.1.0")
     assert store.observed(PEER.peer_id) == PRIVATE
     assert store.addresses(PEER.peer_id) == (PUBLIC,)
 
@@ -96,7 +99,7 @@ def test_a_malformed_observed_address_is_none(store: Peerstore, observed: bytes 
 def test_a_valid_record_counts_instead_of_the_plain_list(store: Peerstore) -> None:
     plain = Multiaddr("/ip4/1.1.1.1/tcp/1")
     received = Identify(listen_addresses=(plain.to_bytes(),), signed_record=record(PUBLIC, PRIVATE))
-    event = learn(store, INFO, received, pushed=False).event
+    event = learn(store, INFO, received, pushed=False)
     assert (event.addresses, event.signed) == ((PUBLIC,), True)
     assert store.addresses(PEER.peer_id) == (PUBLIC,)
 
@@ -110,7 +113,7 @@ def tampered() -> bytes:
 def test_a_worthless_record_is_as_good_as_none(store: Peerstore, worthless: bytes) -> None:
     # The peer itself says both; py-libp2p with an RSA key sends envelopes that nobody can read.
     received = Identify(listen_addresses=(PUBLIC.to_bytes(),), signed_record=worthless)
-    event = learn(store, INFO, received, pushed=False).event
+    event = learn(store, INFO, received, pushed=False)
     assert (event.addresses, event.signed) == ((PUBLIC,), False)
     assert store.statistics()["records"] == 0
 
@@ -118,7 +121,7 @@ def test_a_worthless_record_is_as_good_as_none(store: Peerstore, worthless: byte
 def test_who_sends_the_record_of_another_peer_is_believed_no_address(store: Peerstore) -> None:
     theirs = record(PUBLIC, identity=OTHER)
     received = Identify(listen_addresses=(PUBLIC.to_bytes(),), signed_record=theirs)
-    event = learn(store, INFO, received, pushed=False).event
+    event = learn(store, INFO, received, pushed=False)
     assert (event.addresses, event.signed) == ((), False)
     assert store.statistics()["records"] == 0
 
@@ -126,29 +129,28 @@ def test_who_sends_the_record_of_another_peer_is_believed_no_address(store: Peer
 def test_a_stale_record_changes_nothing(store: Peerstore) -> None:
     learn(store, INFO, Identify(signed_record=record(PUBLIC, seq=5)), pushed=False)
     stale = record(Multiaddr("/ip4/1.1.1.1/tcp/1"), seq=4)
-    event = learn(store, INFO, Identify(signed_record=stale), pushed=True).event
+    event = learn(store, INFO, Identify(signed_record=stale), pushed=True)
     assert event.addresses == (PUBLIC,)
 
 
 def test_what_a_push_leaves_empty_is_unchanged(store: Peerstore) -> None:
-    full = Identify(listen_addresses=(PUBLIC.to_bytes(),), protocols=("/a",), agent="go")
-    learn(store, INFO, full, pushed=False)
-    event = learn(store, INFO, Identify(), pushed=True).event
-    assert (event.addresses, event.protocols, event.agent) == ((PUBLIC,), ("/a",), "go")
+    learn(store, INFO, FULL, pushed=False)
+    event = learn(store, INFO, Identify(), pushed=True)
+    assert (event.addresses, event.protocols, event.agent, event.protocol_version) == ((PUBLIC,), ("/a",), "go", "v1")
 
 
 def test_what_a_push_says_replaces_what_was_said(store: Peerstore) -> None:
-    learn(store, INFO, Identify(listen_addresses=(PUBLIC.to_bytes(),), protocols=("/a",), agent="go"), pushed=False)
+    learn(store, INFO, FULL, pushed=False)
     newer = Multiaddr("/ip4/1.1.1.1/tcp/1")
-    received = Identify(listen_addresses=(newer.to_bytes(),), protocols=("/b",), agent="rust")
-    event = learn(store, INFO, received, pushed=True).event
-    assert (event.addresses, event.protocols, event.agent) == ((newer,), ("/b",), "rust")
+    received = Identify(listen_addresses=(newer.to_bytes(),), protocols=("/b",), agent="rust", protocol_version="v2")
+    event = learn(store, INFO, received, pushed=True)
+    assert (event.addresses, event.protocols, event.agent, event.protocol_version) == ((newer,), ("/b",), "rust", "v2")
 
 
 def test_an_answer_that_says_nothing_replaces_what_was_known(store: Peerstore) -> None:
-    learn(store, INFO, Identify(listen_addresses=(PUBLIC.to_bytes(),), protocols=("/a",), agent="go"), pushed=False)
-    event = learn(store, INFO, Identify(), pushed=False).event
-    assert (event.addresses, event.protocols, event.agent) == ((), (), "")
+    learn(store, INFO, FULL, pushed=False)
+    event = learn(store, INFO, Identify(), pushed=False)
+    assert (event.addresses, event.protocols, event.agent, event.protocol_version) == ((), (), "", "")
 
 
 def test_a_list_of_victims_is_cut(store: Peerstore) -> None:

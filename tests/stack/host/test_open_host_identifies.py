@@ -42,6 +42,7 @@ async def test_connect_returns_when_the_peer_is_known(
         listener.handle("/echo/1", echo)
         peer = await dialer.connect(listener.addresses[0])
         assert dialer.peerstore.agent(peer) == "listener/1"
+        assert dialer.peerstore.protocol_version(peer) == "ipfs/0.1.0"
         assert set(dialer.peerstore.protocols(peer)) == set(listener.protocols) >= {"/echo/1", "/ipfs/id/1.0.0"}
         assert dialer.peerstore.certified_addresses(peer) == tuple(listener.announced_addresses)
         assert dialer.peerstore.observed(peer) == dialer.connections(peer)[0].info.local_address

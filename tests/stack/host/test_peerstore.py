@@ -58,7 +58,8 @@ def test_a_bound_of_nothing_is_refused() -> None:
 
 def test_unknown_peers_are_empty_and_stay_unknown(store: Peerstore) -> None:
     assert (store.addresses(PEER), store.certified_addresses(PEER), store.protocols(PEER)) == ((), (), ())
-    assert (store.agent(PEER), store.observed(PEER), store.record(PEER)) == ("", None, None)
+    assert (store.agent(PEER), store.protocol_version(PEER)) == ("", "")
+    assert (store.observed(PEER), store.record(PEER)) == (None, None)
     store.clear_addresses(PEER)
     store.disconnected(PEER)
     store.forget(PEER)
@@ -252,9 +253,11 @@ def test_protocols_are_cut_and_replaced(store: Peerstore) -> None:
     assert store.supports(PEER, "/a", "/x", "/b") == ("/a", "/b")
 
 
-def test_an_agent_can_not_write_to_the_terminal(store: Peerstore) -> None:
+def test_what_a_peer_calls_itself_can_not_write_to_the_terminal(store: Peerstore) -> None:
     store.set_agent(PEER, "evil\x1b[2J\r\n\u202eagent" + "x" * 1000)
+    store.set_protocol_version(PEER, "evil\x1b[2J\r\n\u202eversion" + "x" * 1000)
     assert store.agent(PEER) == "evil[2Jagent" + "x" * 116
+    assert store.protocol_version(PEER) == "evil[2Jversion" + "x" * 114
 
 
 @pytest.mark.parametrize("text", ["", "go-libp2p/0.41", "日本", "\x00\x07"])
