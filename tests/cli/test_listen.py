@@ -79,8 +79,8 @@ def test_peers_that_come_and_go_are_told_and_an_interrupt_ends_it(tmp_path: Path
     assert list(identified) == [
         "event",
         "peer_id",
-            "agent",
-            "protocol_version",
+        "agent",
+        "protocol_version",
         "protocols",
         "addresses",
         "observed_address",
