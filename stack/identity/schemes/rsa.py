@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey, generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_der_private_key,
-    load_der_public_key,
-)
 
 from ...errors import InvalidKey
+from . import der
 from .key_pair import KeyPair, Verify
 
 MIN_BITS = 2048  # as in go-libp2p and rust-libp2p
@@ -29,16 +21,11 @@ _HASH = SHA256()
 
 
 def load_public(data: bytes) -> Verify:
-    """Return the verifier of a PKIX DER; only its one DER form counts, the bytes become a peer id."""
-    try:
-        key = load_der_public_key(data)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise InvalidKey("the RSA public key is not PKIX DER") from error
+    """Return the verifier of a PKIX DER."""
+    key = der.load_public(data, "RSA")
     if not isinstance(key, RSAPublicKey):
-        raise InvalidKey("the key is marked as RSA and is of another type")
+        raise der.other_type("RSA")
     _check(key)
-    if _public_der(key) != data:
-        raise InvalidKey("the RSA public key is not in canonical DER")
 
     def verify(signature: bytes, message: bytes) -> None:
         key.verify(signature, message, _PADDING, _HASH)
@@ -48,12 +35,9 @@ def load_public(data: bytes) -> Verify:
 
 def load_private(data: bytes) -> KeyPair:
     """Return the pair of a PKCS#1 DER; `load_public` judges its size."""
-    try:
-        key = load_der_private_key(data, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise InvalidKey("the RSA private key is not PKCS#1 DER, or its numbers do not fit one another") from error
+    key = der.load_private(data, "RSA", "PKCS#1")
     if not isinstance(key, RSAPrivateKey):
-        raise InvalidKey("the key is marked as RSA and is of another type")
+        raise der.other_type("RSA")
     return _pair(key)
 
 
@@ -75,13 +59,5 @@ def _check_size(bits: int) -> None:
         raise InvalidKey(f"RSA keys have {MIN_BITS} to {MAX_BITS} bits, not {bits}")
 
 
-def _public_der(key: RSAPublicKey) -> bytes:
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
 def _pair(key: RSAPrivateKey) -> KeyPair:
-    def sign(message: bytes) -> bytes:
-        return key.sign(message, _PADDING, _HASH)
-
-    private = key.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-    return KeyPair(_public_der(key.public_key()), private, sign)
+    return der.key_pair(key, lambda message: key.sign(message, _PADDING, _HASH))

@@ -69,7 +69,7 @@ def test_secp256k1_scalar_is_between_zero_and_the_order() -> None:
 
 def test_ecdsa_halves_belong_together() -> None:
     encoded, other = (Identity.generate("ecdsa").encode() for _ in range(2))
-    with pytest.raises(InvalidKey, match="halves do not fit"):
+    with pytest.raises(InvalidKey, match="parts do not fit"):
         Identity.decode(encoded[:-64] + other[-64:])
 
 
