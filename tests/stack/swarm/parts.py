@@ -6,13 +6,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import trio
+import trio.testing
 from multiaddr import Multiaddr
 
 from peerstack.stack.abc import ConnectionInfo, Direction, Incoming, Listener, MuxedConnection, Stream
-from peerstack.stack.errors import ConnectionLost
+from peerstack.stack.errors import ConnectionLost, DialError
 from peerstack.stack.identity import Identity, PeerId
-from peerstack.stack.report import Attempt, StageName
+from peerstack.stack.report import Attempt, DialReport, StageName
 from peerstack.stack.swarm import Swarm
 from peerstack.stack.testing import RecordingObserver
 
@@ -24,6 +26,10 @@ LOWEST, PEER, OTHER_PEER, HIGHEST = PEERS
 def tcp(number: int) -> Multiaddr:
     """Return the address of a peer on the internet; all of them are ranked alike but for their order."""
     return Multiaddr(f"/ip4/203.0.113.{number}/tcp/4001")
+
+
+ONE, TWO, THREE = tcp(1), tcp(2), tcp(3)
+LISTEN = Multiaddr("/ip4/0.0.0.0/tcp/4001")
 
 
 def info(
@@ -90,6 +96,10 @@ class FakeConnection(MuxedConnection):
     @property
     def stream_count(self) -> int:
         return len(self.streams)
+
+
+def inbound(peer: PeerId = PEER, remote_address: Multiaddr | None = None) -> FakeConnection:
+    return FakeConnection(info(peer, Direction.INBOUND, remote_address or tcp(7)))
 
 
 Script = Callable[[Attempt], Awaitable[MuxedConnection]]
@@ -262,6 +272,16 @@ async def connection_of(connection: MuxedConnection) -> MuxedConnection:
 def at(dialed: Sequence[tuple[float, Multiaddr]], address: Multiaddr) -> float:
     """Return when an address was dialed."""
     return next(when for when, which in dialed if which == address)
+
+
+async def failed_dial(swarm: Swarm, peer: PeerId | None, *addresses: Multiaddr) -> DialReport:
+    with pytest.raises(DialError) as caught:
+        await swarm.dial(peer, addresses)
+    return caught.value.report
+
+
+async def settle() -> None:
+    await trio.testing.wait_all_tasks_blocked()
 
 
 async def read_all(stream: trio.abc.ReceiveStream) -> None:

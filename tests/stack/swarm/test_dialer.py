@@ -7,39 +7,32 @@ import errno
 import pytest
 import trio
 import trio.testing
-from multiaddr import Multiaddr
 
 from peerstack.stack.abc import MuxedConnection
 from peerstack.stack.errors import DialError, LocalProtocolError, PeerIdMismatch, RemoteProtocolError
 from peerstack.stack.events import ConnectionClosed, ConnectionOpened, DialFailed
-from peerstack.stack.identity import PeerId
-from peerstack.stack.report import Attempt, DialReport, Outcome, StageName
-from peerstack.stack.swarm import Swarm
+from peerstack.stack.report import Attempt, Outcome, StageName
 from peerstack.stack.testing import seed_scheduler
 
 from .parts import (
+    ONE,
     OTHER_PEER,
     PEER,
+    THREE,
+    TWO,
     FakeConnection,
     ScriptedTransport,
     answers,
+    failed_dial,
     fails,
     in_use,
     info,
     refused,
     running,
     stays_silent,
-    tcp,
 )
 
 Clock = trio.testing.MockClock
-ONE, TWO, THREE = tcp(1), tcp(2), tcp(3)
-
-
-async def failed_dial(swarm: Swarm, peer: PeerId | None, *addresses: Multiaddr) -> DialReport:
-    with pytest.raises(DialError) as caught:
-        await swarm.dial(peer, addresses)
-    return caught.value.report
 
 
 # ---- one dial

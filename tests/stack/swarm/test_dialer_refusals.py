@@ -15,17 +15,20 @@ from peerstack.stack.errors import DialError, LocalProtocolError, ResolveError
 from peerstack.stack.events import ConnectionOpened
 from peerstack.stack.identity import PeerId
 from peerstack.stack.limits import Limits
-from peerstack.stack.report import DialReport, Outcome, StageName
-from peerstack.stack.swarm import Swarm, SwarmConfig
+from peerstack.stack.report import Outcome, StageName
+from peerstack.stack.swarm import SwarmConfig
 
 from .parts import (
     LOWEST,
+    ONE,
     OTHER_PEER,
     PEER,
+    TWO,
     FakeConnection,
     ScriptedTransport,
     answers,
     at,
+    failed_dial,
     in_use,
     info,
     refused,
@@ -35,13 +38,6 @@ from .parts import (
 )
 
 Clock = trio.testing.MockClock
-ONE, TWO, THREE = tcp(1), tcp(2), tcp(3)
-
-
-async def failed_dial(swarm: Swarm, peer: PeerId | None, *addresses: Multiaddr) -> DialReport:
-    with pytest.raises(DialError) as caught:
-        await swarm.dial(peer, addresses)
-    return caught.value.report
 
 
 class Gate:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import trio
 import trio.testing
-from multiaddr import Multiaddr
 
 from peerstack.stack.abc import Direction, Stream
 from peerstack.stack.events import ConnectionOpened
@@ -15,6 +14,7 @@ from peerstack.stack.testing import PlainChannel
 
 from .parts import (
     HIGHEST,
+    LISTEN,
     LOWEST,
     FakeConnection,
     FakeListener,
@@ -28,7 +28,6 @@ from .parts import (
 )
 
 Clock = trio.testing.MockClock
-LISTEN = Multiaddr("/ip4/0.0.0.0/tcp/4001")
 
 
 async def some_stream() -> Stream:

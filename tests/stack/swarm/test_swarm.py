@@ -10,7 +10,7 @@ import trio
 import trio.testing
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import ConnectionInfo, Direction, MuxedConnection
+from peerstack.stack.abc import ConnectionInfo, MuxedConnection
 from peerstack.stack.errors import ConnectionLost, InvalidAddress, LocalProtocolError, RemoteProtocolError
 from peerstack.stack.events import ConnectionClosed, ConnectionOpened, InboundRefused, ListenStarted, ListenStopped
 from peerstack.stack.identity import PeerId
@@ -19,6 +19,7 @@ from peerstack.stack.swarm import Connection, Swarm, SwarmConfig
 from peerstack.stack.testing import RecordingObserver, muxed_pair, seed_scheduler
 
 from .parts import (
+    LISTEN,
     LOWEST,
     OTHER_PEER,
     PEER,
@@ -29,32 +30,15 @@ from .parts import (
     answers,
     connection_of,
     in_use,
+    inbound,
     info,
     running,
+    settle,
     stays_silent,
     tcp,
 )
 
 Clock = trio.testing.MockClock
-LISTEN = Multiaddr("/ip4/0.0.0.0/tcp/4001")
-
-
-@pytest.fixture
-async def listener() -> FakeListener:
-    return FakeListener(LISTEN)
-
-
-@pytest.fixture
-def transport(listener: FakeListener) -> ListeningTransport:
-    return ListeningTransport(listener)
-
-
-def inbound(peer: PeerId = PEER, remote_address: Multiaddr | None = None) -> FakeConnection:
-    return FakeConnection(info(peer, Direction.INBOUND, remote_address or tcp(7)))
-
-
-async def settle() -> None:
-    await trio.testing.wait_all_tasks_blocked()
 
 
 # ---- listening

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-import pytest
 import trio
 import trio.testing
-from multiaddr import Multiaddr
 
-from peerstack.stack.abc import Direction, MuxedConnection
+from peerstack.stack.abc import MuxedConnection
 from peerstack.stack.errors import ConnectionLost
 from peerstack.stack.events import ConnectionClosed, ConnectionOpened, InboundRefused
 from peerstack.stack.identity import Identity, PeerId
@@ -17,6 +15,7 @@ from peerstack.stack.limits import Limits
 from peerstack.stack.swarm import TrimConfig, Trimmer
 
 from .parts import (
+    LISTEN,
     OTHER_PEER,
     PEER,
     FakeConnection,
@@ -26,31 +25,14 @@ from .parts import (
     answers,
     connection_of,
     in_use,
+    inbound,
     info,
     running,
+    settle,
     tcp,
 )
 
 Clock = trio.testing.MockClock
-LISTEN = Multiaddr("/ip4/0.0.0.0/tcp/4001")
-
-
-@pytest.fixture
-async def listener() -> FakeListener:
-    return FakeListener(LISTEN)
-
-
-@pytest.fixture
-def transport(listener: FakeListener) -> ListeningTransport:
-    return ListeningTransport(listener)
-
-
-def inbound(peer: PeerId = PEER, remote_address: Multiaddr | None = None) -> FakeConnection:
-    return FakeConnection(info(peer, Direction.INBOUND, remote_address or tcp(7)))
-
-
-async def settle() -> None:
-    await trio.testing.wait_all_tasks_blocked()
 
 
 # ---- limits of arriving connections
