@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from .colocation import parse_ip, subnet_of
 from .decay import DecayClock, decay_factor, faded
+from .retained import Retained
 
 if TYPE_CHECKING:
     from random import Random
@@ -87,12 +88,11 @@ def _check(name: str, value: float, *, above: float) -> None:
 
 
 class _Source:
-    __slots__ = ("connected", "deliver", "duplicate", "expires", "ignore", "key", "reject")
+    __slots__ = ("connected", "deliver", "duplicate", "ignore", "key", "reject")
 
     def __init__(self, key: str | PeerId) -> None:
         self.key = key
         self.connected = 0
-        self.expires = 0.0
         self.deliver = self.duplicate = self.ignore = self.reject = 0.0
 
     def decay(self, factor: float, steps: int, to_zero: float) -> None:
@@ -118,7 +118,7 @@ class PeerGater:
         self._last_throttle = now
         self._peers: dict[PeerId, _Source] = {}
         self._connected: dict[str | PeerId, _Source] = {}
-        self._retained: dict[str | PeerId, _Source] = {}  # by expiry, since they are kept equally long
+        self._retained: Retained[str | PeerId, _Source] = Retained(config.retain, config.max_retained)
 
     @property
     def sources(self) -> int:
@@ -135,10 +135,7 @@ class PeerGater:
         key = _key_of(peer, ips)
         source = self._connected.get(key)
         if source is None:
-            source = self._retained.pop(key, None)
-            if source is None or source.expires <= now:
-                source = _Source(key)
-            self._connected[key] = source
+            source = self._connected[key] = self._retained.take(key, now) or _Source(key)
         source.connected += 1
         self._peers[peer] = source
 
@@ -151,12 +148,7 @@ class PeerGater:
         if source.connected:
             return
         del self._connected[source.key]
-        if not self._config.max_retained:
-            return
-        if len(self._retained) >= self._config.max_retained:
-            del self._retained[next(iter(self._retained))]
-        source.expires = now + self._config.retain
-        self._retained[source.key] = source
+        self._retained.keep(source.key, source, now)
 
     def accepts(self, peer: PeerId, now: float) -> bool:
         """Return whether to take messages of this RPC of `peer`, or only its control part.
@@ -227,13 +219,7 @@ class PeerGater:
         self._throttled = faded(self._throttled, config.global_decay, steps, config.decay_to_zero)
         for source in self._connected.values():
             source.decay(config.source_decay, steps, config.decay_to_zero)
-        expired = []
-        for key, source in self._retained.items():
-            if source.expires > now:
-                break
-            expired.append(key)
-        for key in expired:
-            del self._retained[key]
+        self._retained.expire(now)
 
     def _acts(self, now: float) -> bool:
         if now - self._last_throttle > self._config.quiet:

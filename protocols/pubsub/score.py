@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .colocation import Colocation
 from .decay import DecayClock, faded
 from .deliveries import Deliveries, Status
+from .retained import Retained
 from .score_config import ScoreConfig, TopicScoreConfig
 from .score_topics import TopicCounters
 
@@ -46,7 +47,7 @@ class ScoreSnapshot:
 class _Record:
     """What is known of one peer."""
 
-    __slots__ = ("behaviour", "expires", "keys", "points", "stale", "topics")
+    __slots__ = ("behaviour", "keys", "points", "stale", "topics")
 
     def __init__(self) -> None:
         self.topics: dict[str, TopicCounters] = {}
@@ -56,8 +57,6 @@ class _Record:
         self.points = 0.0
         """Of topics and behaviour, unless `stale`."""
         self.stale = False
-        self.expires = 0.0
-        """Retained records only."""
 
 
 class PeerScore:
@@ -70,7 +69,7 @@ class PeerScore:
         self._deliveries = Deliveries(config.delivery_ttl, config.max_deliveries)
         self._clock = DecayClock(config.decay_interval, now)
         self._connected: dict[PeerId, _Record] = {}
-        self._retained: dict[PeerId, _Record] = {}  # by expiry, since they are kept equally long
+        self._retained: Retained[PeerId, _Record] = Retained(config.retain, config.max_retained)
 
     @property
     def config(self) -> ScoreConfig:
@@ -91,8 +90,7 @@ class PeerScore:
     def add_peer(self, peer: PeerId, ips: Iterable[str], now: float) -> None:
         """Begin to score `peer`, or go on with the score retained of it; `ips` as for `set_ips`."""
         if peer not in self._connected:
-            retained = self._retained.pop(peer, None)
-            self._connected[peer] = retained if retained is not None and now < retained.expires else _Record()
+            self._connected[peer] = self._retained.take(peer, now) or _Record()
         self.set_ips(peer, ips)
 
     def remove_peer(self, peer: PeerId, now: float) -> None:
@@ -107,17 +105,14 @@ class PeerScore:
         to_its_credit = self.score(peer) > 0
         del self._connected[peer]
         self._colocation.remove(record.keys)
-        if to_its_credit or not self._config.max_retained:
+        if to_its_credit:
             return
         record.keys = ()
         for counters in record.topics.values():
             counters.first = 0.0
             counters.leave_mesh()
         record.stale = True
-        record.expires = now + self._config.retain
-        if len(self._retained) >= self._config.max_retained:
-            del self._retained[next(iter(self._retained))]
-        self._retained[peer] = record
+        self._retained.keep(peer, record, now)
 
     def set_ips(self, peer: PeerId, ips: Iterable[str]) -> None:
         """Say from which IP addresses `peer` is connected: none for a relayed connection, whose IP is the relay's."""
@@ -262,13 +257,7 @@ class PeerScore:
             return
         for record in self._connected.values():
             self._decay(record, steps, now)
-        expired = []
-        for peer, record in self._retained.items():
-            if record.expires > now:
-                break
-            expired.append(peer)
-        for peer in expired:
-            del self._retained[peer]
+        self._retained.expire(now)
         self._deliveries.expire(now)
 
     @property
@@ -285,7 +274,7 @@ class PeerScore:
 
     def _records(self) -> Iterator[_Record]:
         yield from self._connected.values()
-        yield from self._retained.values()
+        yield from self._retained
 
     def _record(self, peer: PeerId) -> _Record | None:
         return self._connected.get(peer) or self._retained.get(peer)
