@@ -12,7 +12,7 @@ from typing import Generic, TypeVar, assert_never
 
 import trio
 
-from ..abc import Channel, ConnectionInfo, MuxedConnection
+from ..abc import Channel, ConnectionInfo
 from ..background import Waiter
 from ..codes import StreamCode, describe_code
 from ..errors import ConnectionLost, LocalProtocolError, ProtocolError, RemoteProtocolError, StackError, StreamReset
@@ -28,7 +28,7 @@ from .events import (
     StreamWasReset,
     WindowOpened,
 )
-from .stream import DrivenStream
+from .stream import DrivenStream, StreamCarrier
 
 StreamT = TypeVar("StreamT", bound=DrivenStream)
 
@@ -53,7 +53,7 @@ class Statistics:
     rtt: float | None
 
 
-class DrivenConnection(MuxedConnection, Generic[StreamT]):
+class DrivenConnection(StreamCarrier, Generic[StreamT]):
     """Many streams over one channel."""
 
     def __init__(
@@ -182,16 +182,19 @@ class DrivenConnection(MuxedConnection, Generic[StreamT]):
         """Whether so much waits for the wire that senders should wait too."""
         return self._channel.queued >= HIGH_WATER
 
-    def wake_when_there_is_room(self, stream_id: int, sender: Waiter) -> None:
-        """Wake the sender once the wire has taken what was queued."""
-        self._stalled[stream_id] = sender
-
-    def send_credit(self, stream_id: int) -> int:
-        """Return how many bytes the stream may send now."""
-        return self._core.send_credit(stream_id)
+    def can_send(self, stream_id: int, sender: Waiter) -> bool:
+        """Say whether window and queue have room; a new window wakes the stream, an emptied queue the sender."""
+        if not self._core.send_credit(stream_id):
+            return False
+        if self.congested:
+            self._stalled[stream_id] = sender
+            return False
+        return True
 
     def send_data(self, stream_id: int, data: memoryview) -> int:
         """Send as much of `data` as window and queue allow and return its size: one write for all its frames."""
+        if self.congested or not self._core.send_credit(stream_id):
+            return 0
         core, now = self._core, trio.current_time()
         sent = core.send_data(stream_id, data, now)
         size = min(len(data), BATCH)

@@ -1,53 +1,82 @@
-"""A stream of a muxer as a trio stream, whatever the muxer."""
+"""Streams of connections as trio streams, whatever carries them: a muxer of ours, or a transport with its own."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import deque
 from operator import index
-from typing import TYPE_CHECKING, Any
 
 import trio
 
-from ..abc import Buffer, Stream
+from ..abc import Buffer, MuxedConnection, Stream
 from ..background import Guard, Waiter
 from ..errors import StreamReset
-
-if TYPE_CHECKING:
-    from .connection import DrivenConnection
 
 _JOIN_BELOW = 16 * 1024
 """Received pieces smaller than this are joined for the caller, up to _JOINED; larger ones are handed on as they are."""
 _JOINED = 64 * 1024
+_NOBODY = -1
+"""The id of no stream."""
 
 
-class DrivenStream(Stream):
-    """One stream of a connection whose muxer is a core and a driver.
+class StreamCarrier(MuxedConnection):
+    """What a `MuxedStream` asks of its connection. Nothing of it waits; it is done at once, or not at all."""
 
-    Calls change the core's state at once or not at all; only the connection's tasks touch the wire, so a caller
-    that is cancelled never leaves half a frame behind.
+    @abstractmethod
+    def send_data(self, stream_id: int, data: memoryview) -> int:
+        """Take the first part of `data` and return its size; 0 when there is no room."""
+
+    @abstractmethod
+    def can_send(self, stream_id: int, sender: Waiter) -> bool:
+        """Say whether `send_data` would take something; if not, wake `sender` when it is worth another look."""
+
+    @abstractmethod
+    def send_eof(self, stream_id: int) -> None:
+        """End our direction."""
+
+    @abstractmethod
+    def close_stream(self, stream_id: int) -> None:
+        """End our direction, if that was not done, and stop listening."""
+
+    @abstractmethod
+    def reset_stream(self, stream_id: int, code: int) -> None:
+        """Abort both directions."""
+
+    @abstractmethod
+    def consumed(self, stream_id: int, size: int) -> None:
+        """Note that the application took bytes, or gave some back."""
+
+
+class MuxedStream(Stream):
+    """One stream of a connection: its two directions, what was received and not read, and who waits.
+
+    Calls change the connection's state at once or not at all; only the connection's tasks touch the wire, so a caller
+    that is cancelled never leaves half a frame behind. Each direction can fail by itself.
     """
 
     __slots__ = (
         "_chunks",
         "_connection",
-        "_failure",
         "_finished",
         "_id",
         "_readable",
+        "_receive_failure",
         "_receive_guard",
         "_send_closed",
+        "_send_failure",
         "_send_guard",
         "_writable",
         "protocol",
     )
 
-    def __init__(self, connection: DrivenConnection[Any], stream_id: int) -> None:
+    def __init__(self, connection: StreamCarrier, stream_id: int) -> None:
         self.protocol = ""
         self._connection = connection
         self._id = stream_id
         self._chunks: deque[bytes] = deque()
         self._finished = False
-        self._failure: Exception | None = None
+        self._send_failure: Exception | None = None
+        self._receive_failure: Exception | None = None
         self._send_closed = False
         self._readable = Waiter()
         self._writable = Waiter()
@@ -55,12 +84,12 @@ class DrivenStream(Stream):
         self._receive_guard = Guard("another task is receiving on this stream")
 
     @property
-    def connection(self) -> DrivenConnection[Any]:
+    def connection(self) -> StreamCarrier:
         """The connection that carries this stream."""
         return self._connection
 
     def __repr__(self) -> str:
-        number, protocol = self._id or "closed", self.protocol or "not negotiated"
+        number, protocol = "closed" if self._id == _NOBODY else self._id, self.protocol or "not negotiated"
         return f"<{type(self).__name__} {number} {protocol} with {self._connection.remote_peer}>"
 
     # ---- sending
@@ -74,15 +103,16 @@ class DrivenStream(Stream):
             with memoryview(data) as whole, whole.cast("B") as view:
                 position, size = 0, len(view)
                 while position < size:
-                    if self._connection.congested or not self._connection.send_credit(self._id):
+                    sent = self._connection.send_data(self._id, view[position:])
+                    if not sent:
                         waited = True
                         await self._wait_sendable()
-                    position += self._connection.send_data(self._id, view[position:])
+                    position += sent
             if not waited:
                 await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait until the window and the connection have room."""
+        """Wait until the connection has room for something of this stream."""
         with self._send_guard:
             self._check_sending()
             await trio.lowlevel.checkpoint()
@@ -91,30 +121,27 @@ class DrivenStream(Stream):
     async def _wait_sendable(self) -> None:
         while True:
             self._check_sending()
-            if not self._connection.send_credit(self._id):
-                await self._writable.wait()
-            elif self._connection.congested:
-                self._connection.wake_when_there_is_room(self._id, self._writable)
-                await self._writable.wait()
-            else:
+            if self._connection.can_send(self._id, self._writable):
                 return
+            await self._writable.wait()
 
     async def send_eof(self) -> None:
         """End our direction; the peer may go on sending."""
         with self._send_guard:
-            if self._failure is not None:
-                raise self._failure
+            if self._send_failure is not None:
+                raise self._send_failure
             await trio.lowlevel.checkpoint_if_cancelled()
             if not self._send_closed:
                 self._send_closed = True
                 self._connection.send_eof(self._id)
+                self._direction_done()
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _check_sending(self) -> None:
         if self._send_closed:
             raise trio.ClosedResourceError("this stream was closed for sending")
-        if self._failure is not None:
-            raise self._failure
+        if self._send_failure is not None:
+            raise self._send_failure
 
     # ---- receiving
 
@@ -128,9 +155,10 @@ class DrivenStream(Stream):
                 await trio.lowlevel.cancel_shielded_checkpoint()
             while not self._chunks:
                 if self._finished:
+                    self._direction_done()
                     return b""
-                if self._failure is not None:
-                    raise self._failure
+                if self._receive_failure is not None:
+                    raise self._receive_failure
                 await self._readable.wait()
             return self._take(max_bytes)
 
@@ -161,25 +189,28 @@ class DrivenStream(Stream):
     # ---- ending
 
     async def aclose(self) -> None:
-        """End our half and stop reading; never waits for the peer."""
-        if not isinstance(self._failure, trio.ClosedResourceError):
+        """End our direction and stop listening; never waits for the peer."""
+        if not isinstance(self._receive_failure, trio.ClosedResourceError):
             self._send_closed = True
-            self._failure = None
-            self._end(trio.ClosedResourceError("this stream was closed"))
+            self._send_failure = self._receive_failure = None
+            self._drop_unread()
+            self.break_off(trio.ClosedResourceError("this stream was closed"))
             self._connection.close_stream(self._id)
         await trio.lowlevel.checkpoint()
 
     def reset(self, code: int = 0) -> None:
         """Abort the stream in both directions."""
-        if self._failure is None:
-            self._end(StreamReset("this stream was reset by this side", remote=False, code=code))
+        self._drop_unread()
+        self.break_off(StreamReset("this stream was reset by this side", remote=False, code=code))
         self._connection.reset_stream(self._id, code)
 
-    def _end(self, failure: Exception) -> None:
-        """Drop what is buffered and let nothing more happen."""
+    def _drop_unread(self) -> None:
+        """Forget what was received and not read, and the end if it came."""
         self._chunks.clear()
         self._finished = False
-        self.break_off(failure)
+
+    def _direction_done(self) -> None:
+        """Called when our end was sent and when the peer's was read, for connections that do not keep count."""
 
     # ---- called by the connection
 
@@ -191,7 +222,21 @@ class DrivenStream(Stream):
     def finish(self) -> None:
         """The peer will send no more."""
         self._finished = True
+        self._direction_done()
         self._readable.wake()
+
+    def break_off(self, failure: Exception) -> None:
+        """Nothing more happens; what was received before, and the end if it came, may still be read."""
+        self._send_failure = self._send_failure or failure
+        self._receive_failure = self._receive_failure or failure
+        self._readable.wake()
+        self._writable.wake()
+
+
+class DrivenStream(MuxedStream):
+    """One stream of a connection whose muxer is a core and a driver; there both directions fail at once."""
+
+    __slots__ = ()
 
     def window_opened(self) -> None:
         """The peer granted credit to a stream that had none."""
@@ -199,15 +244,9 @@ class DrivenStream(Stream):
 
     def was_reset(self, failure: StreamReset) -> None:
         """The stream was aborted: what was received before is dropped."""
-        self._end(failure)
+        self._drop_unread()
+        self.break_off(failure)
 
     def forgotten(self) -> None:
-        """The session knows the stream no more, and the peer may use its id again: 0 is nobody's."""
-        self._id = 0
-
-    def break_off(self, failure: Exception) -> None:
-        """The connection is gone; what was received before, and the end if it came, may still be read."""
-        if self._failure is None:
-            self._failure = failure
-        self._readable.wake()
-        self._writable.wake()
+        """The session knows the stream no more, and the peer may use its id again."""
+        self._id = _NOBODY

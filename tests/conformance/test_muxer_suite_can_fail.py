@@ -137,7 +137,7 @@ class ResetsTwice(YamuxStream):
     __slots__ = ()
 
     def reset(self, code: int = 0) -> None:
-        if self._failure is not None:
+        if self._send_failure is not None:
             raise RuntimeError("reset already")
         super().reset(code)
 
@@ -155,7 +155,9 @@ class WrongConnection(YamuxStream):
 
     @property
     def connection(self) -> YamuxConnection:
-        return Yamux().mux(self._connection._channel, self._connection.info)
+        ours = self._connection
+        assert isinstance(ours, YamuxConnection)
+        return Yamux().mux(ours._channel, ours.info)
 
 
 class DropsAfterEnd(YamuxStream):

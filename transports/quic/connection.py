@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, assert_never
 
 import trio
 
-from peerstack.stack.abc import ConnectionInfo, Direction, MuxedConnection
+from peerstack.stack.abc import ConnectionInfo, Direction
 from peerstack.stack.background import Waiter, open_background
 from peerstack.stack.codes import StreamCode
 from peerstack.stack.errors import ConnectionLost, StackError
+from peerstack.stack.muxing.connection import Goodbye
+from peerstack.stack.muxing.stream import StreamCarrier
 
 from .address import quic_address
 from .config import QuicConfig
@@ -47,7 +49,7 @@ _MANY_CLOSED = 64
 _UNREACHABLE = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 
-class QuicConnection(MuxedConnection):
+class QuicConnection(StreamCarrier):
     """Many streams in one QUIC connection."""
 
     def __init__(self, endpoint: Endpoint, engine: Engine, config: QuicConfig) -> None:
@@ -128,7 +130,7 @@ class QuicConnection(MuxedConnection):
             await self._drive()
         finally:
             self._end(ConnectionLost("the connection was closed"))
-        if not isinstance(self._failure, _Goodbye):
+        if not isinstance(self._failure, Goodbye):
             self._check_alive()
 
     async def open_stream(self) -> QuicStream:
@@ -161,7 +163,7 @@ class QuicConnection(MuxedConnection):
                     while self._failure is None and self._under_way():
                         await self._changed.park()
         finally:
-            self._end(_Goodbye("this side closed the connection"))
+            self._end(Goodbye("this side closed the connection"))
         await trio.lowlevel.checkpoint()
 
     def _under_way(self) -> bool:
@@ -185,34 +187,34 @@ class QuicConnection(MuxedConnection):
 
     # ---- called by streams
 
-    def send_room(self, stream_id: int) -> int:
-        """Return how many bytes the stream may queue now."""
-        return self._room.of(stream_id, self._streams)
+    def can_send(self, stream_id: int, sender: Waiter) -> bool:
+        """Say whether the stream may queue something; if not, wake the sender once the peer has acknowledged enough."""
+        return self._room.is_there(stream_id, self._streams, sender)
 
-    def wake_when_there_is_room(self, stream_id: int, sender: Waiter) -> None:
-        """Wake the sender once the peer has acknowledged enough."""
-        self._room.wake_when_there_is_some(stream_id, sender)
-
-    def send_data(self, stream_id: int, data: memoryview) -> None:
-        """Queue bytes, and send what the network takes."""
-        self._engine.write(stream_id, data)
-        self._pump()
+    def send_data(self, stream_id: int, data: memoryview) -> int:
+        """Queue what there is room for, send what the network takes, and return how many bytes were queued."""
+        room = max(0, self._room.of(stream_id, self._streams))
+        if room:
+            self._engine.write(stream_id, data[:room])
+            self._pump()
+        return min(room, len(data))
 
     def send_eof(self, stream_id: int) -> None:
         """End our direction of a stream."""
-        self._engine.write(stream_id, b"", end=True)
-        self._closing.add(stream_id)
+        self._finish(stream_id)
         self._pump()
 
-    def close_stream(self, stream_id: int, *, finish: bool) -> None:
-        """End our direction of a stream if that is to be done, and stop listening."""
+    def close_stream(self, stream_id: int) -> None:
+        """End our direction of a stream, if that was not done, and stop listening."""
         if self._failure is None:
-            if finish:
-                self._engine.write(stream_id, b"", end=True)
-                self._closing.add(stream_id)
+            self._finish(stream_id)
             self._engine.stop(stream_id, StreamCode.NONE)
             self._pump()
         self.stream_done(stream_id)
+
+    def _finish(self, stream_id: int) -> None:
+        if self._engine.write(stream_id, b"", end=True):
+            self._closing.add(stream_id)
 
     def reset_stream(self, stream_id: int, code: int) -> None:
         """Abort a stream."""
@@ -357,7 +359,7 @@ class QuicConnection(MuxedConnection):
                     self._connected = True
                     self._endpoint.expect_reset(self)
                 case Ended(failure):
-                    self._end(failure or _Goodbye("the peer closed the connection"))
+                    self._end(failure or Goodbye("the peer closed the connection"))
                 case _:
                     assert_never(event)
 
@@ -394,7 +396,3 @@ class QuicConnection(MuxedConnection):
             waiting.unpark_all()
         if self._alarm is not None:
             self._alarm.cancel()
-
-
-class _Goodbye(ConnectionLost):
-    """An orderly end."""

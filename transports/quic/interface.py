@@ -139,8 +139,8 @@ class Engine(Protocol):
         """Return how many bytes `write` should be given at most now."""
         ...
 
-    def write(self, stream_id: int, data: bytes | memoryview, *, end: bool = False) -> None:
-        """Queue bytes, and the end of our direction."""
+    def write(self, stream_id: int, data: bytes | memoryview, *, end: bool = False) -> bool:
+        """Queue bytes, and the end of our direction; say whether it was still open, else nothing happens."""
         ...
 
     def unacknowledged(self, stream_id: int) -> bool:

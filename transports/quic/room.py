@@ -35,9 +35,12 @@ class SendRoom:
             return room
         return config.least_send_buffer - (config.send_buffer - room)
 
-    def wake_when_there_is_some(self, stream_id: int, sender: Waiter) -> None:
-        """Wake the sender once the peer has acknowledged enough."""
+    def is_there(self, stream_id: int, streams: Collection[int], sender: Waiter) -> bool:
+        """Say whether a stream may queue something now; if not, the sender is woken once there is room."""
+        if self.of(stream_id, streams) > 0:
+            return True
         self._waiting[stream_id] = sender
+        return False
 
     def wake(self, streams: Collection[int]) -> None:
         """Wake the senders that have room for more than a few packets."""

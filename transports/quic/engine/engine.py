@@ -52,7 +52,7 @@ ENGINE_NAMES: Final = (
     "_streams",
 )
 """The private names of `QuicConnection` that this module reads or sets."""
-SENDER_NAMES: Final = ("_buffer_start", "_buffer_stop", "_reset_error_code")
+SENDER_NAMES: Final = ("_buffer_fin", "_buffer_start", "_buffer_stop", "_reset_error_code")
 RECOVERY_NAMES: Final = ("_rtt_initialized", "_rtt_smoothed")
 
 _PARSER_FAILURES: Final = (
@@ -314,12 +314,14 @@ class AioquicEngine:
         sender = stream.sender
         return config.send_buffer - (sender._buffer_stop - sender._buffer_start)
 
-    def write(self, stream_id: int, data: bytes | memoryview, *, end: bool = False) -> None:
+    def write(self, stream_id: int, data: bytes | memoryview, *, end: bool = False) -> bool:
         """Queue bytes, and the end."""
         stream = self._connection._streams.get(stream_id)
-        # After a STOP_SENDING, which may be an event not yet seen, nothing can be sent.
-        if stream is not None and stream.sender._reset_error_code is None:
-            stream.sender.write(data, end)  # type: ignore[arg-type]  # it appends to a bytearray: any buffer will do
+        # After the end nothing can be sent, nor after a STOP_SENDING, which may be an event not yet seen.
+        if stream is None or stream.sender._buffer_fin is not None or stream.sender._reset_error_code is not None:
+            return False
+        stream.sender.write(data, end)  # type: ignore[arg-type]  # it appends to a bytearray: any buffer will do
+        return True
 
     def unacknowledged(self, stream_id: int) -> bool:
         """Whether something the stream sent may not have arrived."""

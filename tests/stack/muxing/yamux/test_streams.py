@@ -23,7 +23,7 @@ async def test_it_is_a_proper_half_closeable_stream_when_the_window_is_empty() -
         async def make_clogged() -> tuple[YamuxStream, YamuxStream]:
             pair = await make()
             for stream in pair:
-                await stream.send_all(bytes(near.send_credit(stream._id) or far.send_credit(stream._id)))
+                await stream.send_all(bytes(near._core.send_credit(stream._id) or far._core.send_credit(stream._id)))
                 await trio.testing.wait_all_tasks_blocked()
             return pair
 
