@@ -18,6 +18,11 @@ class Guard:
         self._message = message
         self._held = False
 
+    @property
+    def held(self) -> bool:
+        """Whether a task is inside."""
+        return self._held
+
     def __enter__(self) -> None:
         if self._held:
             raise trio.BusyResourceError(self._message)

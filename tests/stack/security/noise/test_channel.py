@@ -9,7 +9,8 @@ import trio.testing
 from peerstack.stack.abc import Buffer
 from peerstack.stack.errors import ConnectionLost
 from peerstack.stack.memory import MemoryPipe, memory_pipe_pair
-from peerstack.stack.security.noise import NoiseChannel, channel
+from peerstack.stack.security import sealed
+from peerstack.stack.security.noise import NoiseChannel
 from peerstack.stack.security.noise.wire import LENGTH, MAX_NONCE, MAX_PLAINTEXT, NONCE, TAG_SIZE
 
 from .parties import channel_pair, sessions
@@ -37,8 +38,8 @@ def pools(monkeypatch: pytest.MonkeyPatch) -> tuple[list[object], list[object]]:
     """Empty pools of buffers, of segments and for receiving, for this test alone."""
     segments: list[object] = []
     buffers: list[object] = []
-    monkeypatch.setattr(channel, "_free_segments", segments)
-    monkeypatch.setattr(channel, "_free_receive_buffers", buffers)
+    monkeypatch.setattr(sealed, "_free_segments", segments)
+    monkeypatch.setattr(sealed, "_free_buffers", buffers)
     return segments, buffers
 
 
@@ -324,7 +325,7 @@ async def test_buffers_go_back_to_the_pool(pools: tuple[list[object], list[objec
         sender.write([bytes(1000)])
     for sender, _ in pairs:
         sender.flush_nowait()
-    assert len(segments) == channel._KEPT_BUFFERS
+    assert len(segments) == sealed._KEPT_BUFFERS
 
 
 async def test_an_idle_reader_owns_no_buffer(pools: tuple[list[object], list[object]]) -> None:

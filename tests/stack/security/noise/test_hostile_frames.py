@@ -59,9 +59,13 @@ async def test_frames_out_of_order() -> None:
     await wire.refused(wire.frames[1] + wire.frames[0])
 
 
-async def test_good_frames_before_the_bad_one_are_not_handed_out_with_it() -> None:
+async def test_good_frames_before_the_bad_one_count_however_they_arrive() -> None:
     wire = Wire(b"abc", b"def")
-    await wire.refused(wire.frames[0] + wire.frames[1][:-1] + b"?")
+    wire.near.send_nowait(wire.frames[0] + wire.frames[1][:-1] + b"?")
+    assert await wire.channel.read() == [b"abc"]
+    for _ in range(2):
+        with pytest.raises(RemoteProtocolError, match="frame 1 of 19 bytes does not decrypt"):
+            await wire.channel.read()
 
 
 async def test_after_a_bad_frame_even_a_good_one_is_refused() -> None:
@@ -85,8 +89,10 @@ async def test_frames_of_our_own_direction() -> None:
 async def test_a_counter_that_would_wrap(count: int) -> None:
     wire = Wire(b"abc", first=MAX_NONCE)
     wire.channel._receive_nonce = MAX_NONCE
-    garbage = (LENGTH.pack(16) + bytes(16)) * (count - 1)
-    await wire.refused(wire.frames[0] + garbage)
+    wire.near.send_nowait(wire.frames[0] + (LENGTH.pack(16) + bytes(16)) * (count - 1))
+    assert await wire.channel.read() == [b"abc"]
+    with pytest.raises(RemoteProtocolError, match="counter is used up"):
+        await wire.channel.read()
 
 
 async def test_a_pipe_that_breaks() -> None:

@@ -16,8 +16,8 @@ from peerstack.stack.errors import ConnectionLost, PeerIdMismatch, RemoteProtoco
 from peerstack.stack.identity import Identity
 from peerstack.stack.memory import MemoryPipe, memory_pipe_pair
 from peerstack.stack.security.tls import CertificateError, Tls, make_certificate
-from peerstack.stack.security.tls.channel import TlsChannel, take_output
-from peerstack.stack.security.tls.tls import MAX_HANDSHAKE
+from peerstack.stack.security.tls.channel import TlsChannel
+from peerstack.stack.security.tls.tls import MAX_HANDSHAKE, take_output
 
 ALICE, BOB, MALLORY = (Identity.generate() for _ in range(3))
 Change = Callable[[SSL.Context], None]
@@ -55,7 +55,7 @@ async def talk(connection: SSL.Connection, pipe: MemoryPipe, said: list[str]) ->
         except SSL.Error as error:
             said.append(str(error))
         with suppress(trio.BrokenResourceError):
-            await pipe.send_all(b"".join(take_output(connection)))
+            await pipe.send_all(take_output(connection))
         if said:
             await pipe.aclose()
             return
@@ -238,7 +238,7 @@ async def test_a_wire_that_ends_inside_a_record_is_lost(autojump_clock: trio.tes
     channel = dialed.channel
     assert isinstance(channel, TlsChannel)
     channel.write([b"x" * 1000])
-    await near.send_all(bytes(channel._output[0][:500]))
+    await near.send_all(bytes(channel._segments[0].view[:500]))
     await near.send_eof()
     with pytest.raises(ConnectionLost, match="inside a TLS record"):
         await outcome[0].channel.read()
@@ -253,7 +253,7 @@ async def test_however_records_are_cut_the_bytes_are_the_same(
     assert isinstance(channel, TlsChannel)
     sent = [bytes([index]) * size for index, size in enumerate((1, 20_000, 5, 70_000, 9000))]
     channel.write(sent)
-    wire = b"".join(channel._output)
+    wire = b"".join(segment.view[: segment.end] for segment in channel._segments)
     got = b""
     async with trio.open_nursery() as nursery:
 
