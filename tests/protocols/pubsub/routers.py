@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
@@ -25,13 +24,15 @@ from peerstack.protocols.pubsub.wire import (
 )
 from peerstack.stack.identity import PeerId
 
+from .names import named
+
 BEGIN = 1000.0
 AUTHOR = 999
 
 
 def peer_id(index: int) -> PeerId:
     """Return the peer id that always goes with a number."""
-    return PeerId(b"\x12\x20" + hashlib.sha256(str(index).encode()).digest())
+    return named(str(index))
 
 
 def message(number: int, *, topic: str = "t", size: int = 10, author: int = AUTHOR, forged: bool = False) -> Message:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from random import Random
 
@@ -11,12 +10,8 @@ import pytest
 from peerstack.protocols.pubsub.gater import GaterConfig, PeerGater
 from peerstack.stack.identity import PeerId
 
+from .names import A, B, C
 
-def named(name: str) -> PeerId:
-    return PeerId(b"\x12\x20" + hashlib.sha256(name.encode()).digest())
-
-
-A, B, C = named("A"), named("B"), named("C")
 CONFIG = GaterConfig(threshold=0.1, global_decay=0.9, source_decay=0.999)
 
 

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
 
 from peerstack.protocols.pubsub.colocation import Colocation
 from peerstack.protocols.pubsub.score import PeerScore
 from peerstack.protocols.pubsub.score_config import ScoreConfig
-from peerstack.stack.identity import PeerId
 
+from .names import A, B, C, D, named
 
-def named(name: str) -> PeerId:
-    return PeerId(b"\x12\x20" + hashlib.sha256(name.encode()).digest())
-
-
-PEERS = A, B, C, D = [named(name) for name in "ABCD"]
+PEERS = [A, B, C, D]
 
 
 def scoring(*allowed: str) -> PeerScore:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
 
 from peerstack.protocols.pubsub.score import PeerScore
 from peerstack.protocols.pubsub.score_config import ScoreConfig, TopicScoreConfig
 from peerstack.stack.identity import PeerId
 
+from .names import A, B, C, named
+
 TOPIC = "topic"
 ID = b"id"
-
-
-def named(name: str) -> PeerId:
-    return PeerId(b"\x12\x20" + hashlib.sha256(name.encode()).digest())
-
-
-A, B, C = named("A"), named("B"), named("C")
 
 COUNTED = TopicScoreConfig(
     weight=1.0,

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
 
 from peerstack.protocols.pubsub.score import PeerScore
 from peerstack.protocols.pubsub.score_config import ScoreConfig, TopicScoreConfig
 from peerstack.stack.identity import PeerId
 
+from .names import A, B, C
+
 TOPIC = "topic"
-
-
-def named(name: str) -> PeerId:
-    return PeerId(b"\x12\x20" + hashlib.sha256(name.encode()).digest())
-
-
-A, B, C = named("A"), named("B"), named("C")
 
 ONLY_TIME = TopicScoreConfig(
     weight=0.5,
