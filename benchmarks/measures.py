@@ -73,8 +73,8 @@ GROUPS = (
     Group(
         key="throughput",
         title="Throughput of one stream",
-        how="One stream, {megabytes} MiB in writes of 256 KiB over the perf protocol, after an eighth of that each way "
-        "as a warm-up. The clock of the dialer.",
+        how="One stream, {megabytes} MiB in writes of 256 KiB over the perf protocol, each way after an eighth of that "
+        "as a warm-up; who would take more than {patience:g} seconds moves less. The clock of the dialer.",
         measures=(
             Measure(key="download", title="download", unit="MiB/s", more_is_better=True),
             Measure(key="upload", title="upload", unit="MiB/s", more_is_better=True),
@@ -84,6 +84,7 @@ GROUPS = (
     ),
     _throughput("tls", "Throughput over TLS", "The same over TCP, TLS 1.3 and yamux."),
     _throughput("ws", "Throughput over WebSocket", "The same over WebSocket, Noise and yamux."),
+    _throughput("wss", "Throughput over secure WebSocket", "The same over TLS, WebSocket, Noise and yamux."),
     _throughput("quic", "Throughput over QUIC", "The same over QUIC version 1, with an eighth of the bytes."),
     Group(
         key="ping",
@@ -239,7 +240,7 @@ class Sizes:
     settle: float = 2.0
     """Seconds between the last idle connection and the look at the memory."""
     patience: float = 5.0
-    """Seconds of dials one after another; who would need more does fewer of them."""
+    """Seconds of one transfer, or of dials one after another; who would need more does less."""
     messages: int = 20_000
     """Messages published for one sample, at most."""
     fewest_messages: int = 20

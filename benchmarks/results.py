@@ -55,6 +55,10 @@ class Results:
     """Why one did not take part."""
     failures: list[str] = field(default_factory=list)
     """Samples that failed, and why, a line each."""
+    planned: list[str] = field(default_factory=list)
+    """The measures that were to be taken."""
+    missing: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By measure and by who took part: why the last sample that failed did."""
 
     def add(self, entrant: str, turn: int, values: Mapping[str, float]) -> None:
         """Note what one found in a turn, counted from 0; turns before it that failed are filled with None."""
@@ -63,6 +67,11 @@ class Results:
             turns += [None] * (turn - len(turns))
             turns.append(value)
 
+    def miss(self, entrant: str, measures: Iterable[str], reason: str) -> None:
+        """Note why one could not take a sample of some measures."""
+        for measure in measures:
+            self.missing.setdefault(measure, {})[entrant] = reason
+
     def of(self, measure: str, entrant: str) -> Sequence[float | None]:
         """Return the samples by turn, possibly none."""
         return self.samples.get(measure, {}).get(entrant, [])
@@ -70,6 +79,12 @@ class Results:
     def spread(self, measure: str, entrant: str) -> Spread | None:
         """Return median, least and greatest, or None without samples."""
         return Spread.of(self.of(measure, entrant))
+
+    def why(self, measure: str, entrant: str) -> str:
+        """Return why there is no sample at all, empty if there is one or nobody asked for it."""
+        if self.spread(measure, entrant) is not None:
+            return ""
+        return self.left_out.get(entrant) or self.missing.get(measure, {}).get(entrant, "")
 
     @property
     def ours_failed(self) -> bool:

@@ -1,9 +1,10 @@
 """Runs the rounds: in each group everyone takes a turn before anyone takes the next."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from time import perf_counter
+from typing import Self
 
 import trio
 
@@ -15,9 +16,12 @@ from benchmarks.measures import CEILINGS, LABELS, MEASURES, PACED, Group, Sizes
 from benchmarks.progress import Teller, open_teller
 from benchmarks.pubsub import TEAM_WORK, open_team
 from benchmarks.results import Results
-from benchmarks.work import LAYERS, WORK, Values, open_pair
+from benchmarks.work import LAYERS, WORK, Part, Values, open_pair
 from interop.layers import PLAIN
 from interop.peer import PeerError
+
+FAULTS = (PeerError, CanNotInstall, OSError, ValueError)
+"""What a turn may fail of without the run failing."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,31 @@ class Turn:
         return f"turn {self.number + 1}, {self.group.title.lower()}, {LABELS[self.entrant]}"
 
 
+@dataclass(frozen=True)
+class Fault:
+    """Why some measures of a turn are missing."""
+
+    reason: str
+    measures: Sequence[str]
+    part: str
+
+    @classmethod
+    def of(cls, error: Exception, measures: Sequence[str], part: str = "") -> Self:
+        """Return what an error says in its first line."""
+        return cls((str(error) or repr(error)).splitlines()[0], measures, part)
+
+    def __str__(self) -> str:
+        return f"{self.part}, {self.reason}" if self.part else self.reason
+
+
+@dataclass
+class Found:
+    """What came of a turn."""
+
+    values: Values = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+
 @dataclass
 class Run:
     """What the turns share."""
@@ -46,31 +75,49 @@ class Run:
         """Take one sample; a failure is noted, and the others go on."""
         self.teller.begins(str(turn))
         begun = perf_counter()
-        try:
-            values = await self._values(turn)
-        except (PeerError, CanNotInstall, OSError, ValueError) as error:
-            reason = (str(error) or repr(error)).splitlines()[0]
-            self.results.failures.append(f"{turn}: {reason}")
-            self.teller.ends(f"{turn}: FAILED, {reason}")
-            return
-        self.results.add(turn.entrant, turn.number, values)
-        self.teller.ends(f"{turn}: {_words(values)} ({perf_counter() - begun:.1f} s)")
+        found = await self._work(turn)
+        self.results.add(turn.entrant, turn.number, found.values)
+        for fault in found.faults:
+            self.results.failures.append(f"{turn}: {fault}")
+            self.results.miss(turn.entrant, fault.measures, fault.reason)
+        said = [_words(found.values)] * bool(found.values) + [f"FAILED, {fault}" for fault in found.faults]
+        self.teller.ends(f"{turn}: {'; '.join(said)} ({perf_counter() - begun:.1f} s)")
 
-    async def _values(self, turn: Turn) -> Values:
+    async def _work(self, turn: Turn) -> Found:
+        found = Found()
         if turn.group.key in WORK:
-            return await self._work_of_a_pair(turn)
+            left = WORK[turn.group.key]
+            while left:
+                left = await self._work_of_a_pair(turn, left, found)
+            return found
+        try:
+            found.values |= await self._work_of_another_kind(turn)
+        except FAULTS as error:
+            found.faults.append(Fault.of(error, [measure.key for measure in turn.group.measures]))
+        return found
+
+    async def _work_of_a_pair(self, turn: Turn, parts: Sequence[Part], found: Found) -> Sequence[Part]:
+        """Let a fresh pair do parts up to the first that fails; return those that are left for another."""
+        begun = 0
+        try:
+            async with open_pair(self.entrants.programs[turn.entrant], LAYERS.get(turn.group.key, PLAIN)) as pair:
+                self._note_version(turn.entrant, pair.listener.version)
+                for part in parts:
+                    begun += 1
+                    found.values |= await part.work(pair, self.sizes)
+        except FAULTS as error:
+            failed, left = (parts[begun - 1 : begun], parts[begun:]) if begun else (parts, ())
+            found.faults += [Fault.of(error, part.measures, part.name) for part in failed]
+            return left
+        return ()
+
+    async def _work_of_another_kind(self, turn: Turn) -> Values:
         if turn.group.key in TEAM_WORK:
             return await self._work_of_a_team(turn)
         if turn.group.key == "size":
             return await trio.to_thread.run_sync(installed, self.entrants.pythons, turn.entrant)
         python = self.entrants.pythons[Entrants.lender(turn.entrant)]
         return await trio.to_thread.run_sync(import_time, python, turn.entrant, self.sizes.starts)
-
-    async def _work_of_a_pair(self, turn: Turn) -> Values:
-        layers = LAYERS.get(turn.group.key, PLAIN)
-        async with open_pair(self.entrants.programs[turn.entrant], layers) as pair:
-            self._note_version(turn.entrant, pair.listener.version)
-            return await WORK[turn.group.key](pair, self.sizes)
 
     async def _work_of_a_team(self, turn: Turn) -> Values:
         count, work = TEAM_WORK[turn.group.key]
@@ -96,6 +143,7 @@ async def measure(entrants: Entrants, groups: Sequence[Group], runs: int, sizes:
         sizes=asdict(sizes),
         began=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         left_out=dict(entrants.left_out),
+        planned=[measure.key for group in groups for measure in group.measures],
     )
     with open_teller(len(turns)) as teller:
         run = Run(entrants, sizes, results, teller)

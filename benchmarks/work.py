@@ -1,21 +1,26 @@
 """The work of each group that two peers do, through the peer contract."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import trio
 
 from benchmarks.measures import Sizes
 from benchmarks.memory import Memory, memory_of
-from interop.layers import PLAIN, Layers
+from interop.layers import PLAIN, Certificates, Layers
 from interop.matrix import Program
 from interop.peer import Peer
 
 KEY_TYPE = "ed25519"
 PATIENCE_SECONDS = 120.0
 FEWEST_DIALS = 5
+MIB = 1 << 20
+WARM_UP = 8
+"""What share of the bytes of a transfer is moved before it."""
 
 Values = dict[str, float]
 
@@ -60,41 +65,44 @@ class Pair:
 @asynccontextmanager
 async def open_pair(program: Program, layers: Layers = PLAIN) -> AsyncIterator[Pair]:
     """Start two fresh peers and connect them over the given layers."""
-    options = [] if layers == PLAIN or not layers.security else ["--security", layers.security]
+    with TemporaryDirectory(prefix="peerstack-bench-") as folder:
+        # The ceilings, which run over the plain layers only, know no options.
+        options = [] if layers == PLAIN else layers.options(Certificates.make(Path(folder)))
 
-    def peer(role: str) -> Peer:
-        return Peer(
-            f"{program.name} ({role})",
-            program.argv,
-            key_type=KEY_TYPE,
-            listen=layers.listen,
-            options=options,
-            patience=PATIENCE_SECONDS,
-        )
+        def peer(role: str) -> Peer:
+            return Peer(
+                f"{program.name} ({role})",
+                program.argv,
+                key_type=KEY_TYPE,
+                listen=layers.listen,
+                options=options,
+                patience=PATIENCE_SECONDS,
+            )
 
-    async with peer("listener") as listener, peer("dialer") as dialer:
-        await dialer.call("connect", address=listener.address)
-        yield Pair(listener, dialer)
-
-
-async def throughput(pair: Pair, sizes: Sizes) -> Values:
-    """Download, then upload."""
-    for upload, download in ((0, sizes.bytes // 8), (sizes.bytes // 8, 0)):
-        await pair.move(upload, download, sizes.chunk)
-    return {
-        "download": sizes.megabytes / await pair.move(0, sizes.bytes, sizes.chunk),
-        "upload": sizes.megabytes / await pair.move(sizes.bytes, 0, sizes.chunk),
-    }
+        async with peer("listener") as listener, peer("dialer") as dialer:
+            await dialer.call("connect", address=listener.address)
+            yield Pair(listener, dialer)
 
 
-def throughput_over(name: str, share: int = 1) -> Callable[[Pair, Sizes], Awaitable[Values]]:
-    """Return the work of a group that moves a share of the bytes over other layers."""
+async def download(pair: Pair, sizes: Sizes) -> float:
+    """Return the MiB/s of one stream from the listener."""
+    return await _throughput(lambda total: pair.move(0, total, sizes.chunk), sizes)
 
-    async def work(pair: Pair, sizes: Sizes) -> Values:
-        found = await throughput(pair, replace(sizes, bytes=sizes.bytes // share))
-        return {f"{name}_{direction}": value for direction, value in found.items()}
 
-    return work
+async def upload(pair: Pair, sizes: Sizes) -> float:
+    """Return the MiB/s of one stream to the listener."""
+    return await _throughput(lambda total: pair.move(total, 0, sizes.chunk), sizes)
+
+
+async def _throughput(move: Callable[[int], Awaitable[float]], sizes: Sizes) -> float:
+    total = bytes_to_move(sizes, await move(sizes.bytes // WARM_UP))
+    return total / await move(total) / MIB
+
+
+def bytes_to_move(sizes: Sizes, seconds: float) -> int:
+    """Return how many bytes to move after a warm-up of so many seconds: fewer where they would take too long."""
+    affordable = int(sizes.bytes // WARM_UP / seconds * sizes.patience)
+    return max(sizes.bytes // WARM_UP, min(sizes.bytes, affordable - affordable % sizes.chunk))
 
 
 async def ping(pair: Pair, sizes: Sizes) -> Values:
@@ -135,19 +143,46 @@ async def _memory_of_both(pair: Pair, settle: float) -> tuple[Memory, Memory]:
     return memory_of(pair.listener.pid), memory_of(pair.dialer.pid)
 
 
+@dataclass(frozen=True)
+class Part:
+    """What is measured by itself, so that its failure costs no other number of its group."""
+
+    name: str
+    """What it is called beside the group it belongs to; empty where it is all of it."""
+    measures: Sequence[str]
+    work: Callable[[Pair, Sizes], Awaitable[Values]]
+
+
+def _moving(prefix: str, share: int = 1) -> Sequence[Part]:
+    """Return the parts of a group of throughput, which moves a share of the bytes."""
+
+    def part(direction: Callable[[Pair, Sizes], Awaitable[float]]) -> Part:
+        name = direction.__name__
+        key = prefix + name
+
+        async def work(pair: Pair, sizes: Sizes) -> Values:
+            return {key: await direction(pair, replace(sizes, bytes=sizes.bytes // share))}
+
+        return Part(name, (key,), work)
+
+    return part(download), part(upload)
+
+
 LAYERS: Mapping[str, Layers] = {
     "tls": Layers(security="tls"),
     "ws": Layers(transport="ws"),
+    "wss": Layers(transport="wss"),
     "quic": Layers(transport="quic-v1", security="", muxer=""),
 }
 """What the pairs of a group are connected over, where it is not TCP, Noise and yamux."""
-WORK: Mapping[str, Callable[[Pair, Sizes], Awaitable[Values]]] = {
-    "throughput": throughput,
-    "tls": throughput_over("tls"),
-    "ws": throughput_over("ws"),
-    "quic": throughput_over("quic", share=8),
-    "ping": ping,
-    "dials": dials,
-    "streams": streams,
-    "memory": memory,
+WORK: Mapping[str, Sequence[Part]] = {
+    "throughput": _moving(""),
+    "tls": _moving("tls_"),
+    "ws": _moving("ws_"),
+    "wss": _moving("wss_"),
+    "quic": _moving("quic_", share=8),
+    "ping": (Part("", ("ping",), ping),),
+    "dials": (Part("", ("dials", "dials50"), dials),),
+    "streams": (Part("", ("streams", "streams100"), streams),),
+    "memory": (Part("", ("listener_rss", "listener_pss", "dialer_rss"), memory),),
 }

@@ -1,6 +1,7 @@
 """A peer of the contract that measures nothing and answers fixed numbers; its argument names an op that fails.
 
-As `lossy` it receives three messages fewer than it should, and as `alone` it hears of nobody.
+As `download` it leaves when asked for a download, as `lossy` it receives three messages fewer than it should, and as
+`alone` it hears of nobody.
 """
 
 import json
@@ -14,6 +15,8 @@ def main() -> None:
     published = 0
     for line in sys.stdin:
         command = json.loads(line)
+        if sys.argv[1] == "download" and command.get("download"):
+            sys.exit(1)
         if command["op"] == sys.argv[1] or command.get("start", published) != published:
             say(id=command["id"], ok=False, error="not today")
         else:

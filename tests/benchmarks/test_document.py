@@ -78,3 +78,31 @@ def test_what_is_missing_is_said(results: Results) -> None:
     results.failures.append("round 1, ping, js-libp2p: gone")
     text = to_markdown(results, "plot.svg")
     assert "- left out: go-libp2p, no go\n- failed: round 1, ping, js-libp2p: gone\n" in text
+
+
+def test_goal_that_was_planned_and_not_measured_is_said_to_be_so(results: Results) -> None:
+    results.planned += ["tls_upload", "quic_download", "quic_upload"]
+    results.samples |= {"quic_download": {OURS: [100]}, "quic_upload": {OURS: [100], "py": [5]}}
+    results.miss("py", ["quic_download"], "8 of 9 bytes arrived | or none")
+    results.left_out["js"] = "no node"
+    text = to_markdown(results, "plot.svg")
+    why = "not measured, py-libp2p: 8 of 9 bytes arrived \\| or none"
+    assert f"| Throughput over QUIC, download | - | ≥ 10 x py-libp2p | {why} | - |" in text
+    assert "| Throughput over QUIC, upload | 20 | ≥ 10 x py-libp2p | reached | - |" in text
+    assert "| Throughput over TLS, upload | - | ≥ 1.5 x js-libp2p | not measured, js-libp2p: no node | - |" in text
+    assert "Throughput over WebSocket" not in text
+
+
+def test_groups_say_why_numbers_are_missing(results: Results) -> None:
+    results.samples["quic_upload"] = {OURS: [100], "py": [5], "go": [50]}
+    results.miss("py", ["quic_download"], "it broke")
+    results.miss("js", ["quic_download", "quic_upload"], "no QUIC")
+    results.miss("go", ["quic_upload"], "once in three turns")
+    results.left_out["rust"] = "no cargo"
+    group = to_markdown(results, "plot.svg").partition("## Throughput over QUIC")[2].partition("## ")[0]
+    assert group.endswith("\n\n- rust-libp2p: no cargo\n- js-libp2p: no QUIC\n- py-libp2p, download: it broke\n\n")
+
+
+def test_group_that_all_failed_is_not_passed_over(results: Results) -> None:
+    results.miss(OURS, ["wss_download", "wss_upload"], "no certificates")
+    assert "## Throughput over secure WebSocket" in to_markdown(results, "plot.svg")

@@ -3,15 +3,17 @@
 import json
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.entrants import Entrants
 from benchmarks.footprint import four_requirements
-from benchmarks.measures import BARE, FOUR, GROUPS, OURS, QUICK, TRIO, Group
+from benchmarks.measures import BARE, FOREIGN, FOUR, GROUPS, OURS, QUICK, TRIO, Group, Sizes
 from benchmarks.rounds import measure, plan
 from benchmarks.run import main
+from benchmarks.work import WORK, bytes_to_move
 from interop.matrix import Program
 
 FAKE = str(Path(__file__).with_name("fake_bench_peer.py"))
@@ -53,8 +55,9 @@ def test_who_can_not_do_a_group_is_not_asked() -> None:
 
 async def test_every_work_turns_answers_into_numbers() -> None:
     entrants = fakes(["go"])
-    results = await measure(entrants, groups("throughput", "ping", "dials", "streams"), 1, QUICK, "bench")
-    assert results.failures == []
+    sizes = replace(QUICK, patience=1000)
+    results = await measure(entrants, groups("throughput", "ping", "dials", "streams"), 1, sizes, "bench")
+    assert (results.failures, results.missing) == ([], {})
     assert results.samples == {
         "download": {"go": [8.0] * 3},  # 32 MiB in the 4 s that the fake says
         "upload": {"go": [16.0] * 3},  # and in 2 s
@@ -71,6 +74,52 @@ async def test_failure_costs_one_sample_and_is_noted() -> None:
     results = await measure(fakes([OURS, "go"], go="bench_streams"), groups("streams"), 1, QUICK, "bench")
     assert results.samples == {"streams": {OURS: [20.0]}, "streams100": {OURS: [20.0]}}
     assert results.failures == ["turn 1, streams, go-libp2p: go (dialer), bench_streams: not today"]
+
+
+async def test_direction_that_fails_costs_the_other_nothing() -> None:
+    results = await measure(fakes(["py"], py="download"), groups("quic"), 1, QUICK, "bench")
+    assert results.samples == {"quic_upload": {"py": [0.25]}}  # half a MiB in 2 s
+    (reason,) = results.missing["quic_download"].values()
+    assert reason == "py (dialer), perf: left with code 1"
+    assert results.failures == [f"turn 1, throughput over quic, py-libp2p: download, {reason}"]
+
+
+async def test_pair_that_does_not_connect_is_tried_once_and_lacks_both_directions() -> None:
+    results = await measure(fakes(["js"], js="connect"), groups("wss"), 1, QUICK, "bench")
+    assert results.samples == {}
+    assert {measure: list(why) for measure, why in results.missing.items()} == {
+        "wss_download": ["js"],
+        "wss_upload": ["js"],
+    }
+
+
+async def test_planned_measures_are_kept_even_where_nobody_takes_part() -> None:
+    results = await measure(Entrants(), groups("quic"), 1, QUICK, "bench")
+    assert results.planned == ["quic_download", "quic_upload"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "total"),
+    [
+        (0.1, 64 << 20),  # 8 MiB in 0.1 s: everything
+        (4.0, 10 << 20),  # 2 MiB/s for 5 s
+        (3.9, (8 << 20) * 5 / 3.9 // (256 << 10) * (256 << 10)),  # whole writes only
+        (100, 8 << 20),  # as many as in the warm-up at least
+    ],
+)
+def test_slow_transfers_are_of_fewer_bytes(seconds: float, total: float) -> None:
+    assert bytes_to_move(Sizes(bytes=64 << 20, chunk=256 << 10, patience=5), seconds) == total
+
+
+def test_parts_take_all_measures_of_their_groups() -> None:
+    taken = {group.key: [measure.key for measure in group.measures] for group in GROUPS if group.key in WORK}
+    assert {key: [measure for part in parts for measure in part.measures] for key, parts in WORK.items()} == taken
+
+
+@pytest.mark.parametrize("key", ["throughput", "tls", "ws", "wss", "quic"])
+def test_every_transport_is_measured_beside_all_others(key: str) -> None:
+    (group,) = groups(key)
+    assert {OURS, *FOREIGN} <= set(group.entrants)
 
 
 def test_four_dependencies_are_told_from_the_others() -> None:
