@@ -20,8 +20,9 @@ READING = """\
 yamux where nothing else is said, with the settings an application would have; only limits on connections and streams \
 are raised. The programs lie in [`interop/`](../interop/CONTRACT.md). Go is compiled plainly, Rust with `--release`.
 - Turns are interleaved: every pair takes its turn before any takes its next, so that drift of the machine hits all \
-alike. A round has three turns of throughput and of pings, and one of everything else. Ratios are made within a turn; \
-their median is what counts, not the ratio of the medians.
+alike. A round has two turns of throughput over TCP and three of pings, and one of everything else; what takes long or \
+hardly varies is taken in fewer rounds. Ratios are made within a turn; their median is what counts, not the ratio of \
+the medians.
 - The ceilings are what two processes reach through trio without a protocol: plain TCP, and TCP with \
 ChaCha20-Poly1305 frames of 64 KiB, four a send, encrypted and decrypted in place (`benchmarks/ceiling.py`).
 - go-libp2p and rust-libp2p use several cores in each process; peerstack, js-libp2p, py-libp2p and the ceilings one.

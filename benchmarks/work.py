@@ -101,7 +101,7 @@ async def _throughput(move: Callable[[int], Awaitable[float]], sizes: Sizes) -> 
 
 def bytes_to_move(sizes: Sizes, seconds: float) -> int:
     """Return how many bytes to move after a warm-up of so many seconds: fewer where they would take too long."""
-    affordable = int(sizes.bytes // WARM_UP / seconds * sizes.patience)
+    affordable = int(sizes.bytes // WARM_UP / seconds * sizes.transfer_patience)
     return max(sizes.bytes // WARM_UP, min(sizes.bytes, affordable - affordable % sizes.chunk))
 
 
@@ -153,7 +153,7 @@ class Part:
     work: Callable[[Pair, Sizes], Awaitable[Values]]
 
 
-def _moving(prefix: str, share: int = 1) -> Sequence[Part]:
+def _moving(prefix: str, *, share: int) -> Sequence[Part]:
     """Return the parts of a group of throughput, which moves a share of the bytes."""
 
     def part(direction: Callable[[Pair, Sizes], Awaitable[float]]) -> Part:
@@ -176,10 +176,10 @@ LAYERS: Mapping[str, Layers] = {
 }
 """What the pairs of a group are connected over, where it is not TCP, Noise and yamux."""
 WORK: Mapping[str, Sequence[Part]] = {
-    "throughput": _moving(""),
-    "tls": _moving("tls_"),
-    "ws": _moving("ws_"),
-    "wss": _moving("wss_"),
+    "throughput": _moving("", share=1),
+    "tls": _moving("tls_", share=2),
+    "ws": _moving("ws_", share=2),
+    "wss": _moving("wss_", share=2),
     "quic": _moving("quic_", share=8),
     "ping": (Part("", ("ping",), ping),),
     "dials": (Part("", ("dials", "dials50"), dials),),
