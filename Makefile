@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INTEROP_WITH ?= go,rust,js,py
+BENCH_OPTIONS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test coverage lint format interop bench protobuf clean
@@ -51,8 +52,8 @@ format: $(VENV)/.dev ## Format the code
 interop: $(VENV)/.dev ## Run the matrix against other implementations (INTEROP_REQUIRE=go,rust,js,py demands them)
 	@$(BIN)/python interop/run.py --with $(INTEROP_WITH)
 
-bench: $(VENV)/.dev ## Measure, side by side with the other implementations, and write docs/benchmarks.md
-	@$(BIN)/python benchmarks/run.py
+bench: $(VENV)/.dev ## Measure beside the other implementations and write docs/benchmarks.md (BENCH_OPTIONS=--quick: only look)
+	@$(BIN)/python benchmarks/run.py $(BENCH_OPTIONS)
 
 protobuf: $(VENV)/.dev ## Generate the protobuf code anew
 	@$(BIN)/python tools/generate_protobuf.py
