@@ -234,7 +234,7 @@ class Incoming(ABC):
 
     @abstractmethod
     async def refuse(self) -> None:
-        """Close the wire without a word."""
+        """Close the wire unheard, and say no more than that: nothing, or QUIC's CONNECTION_REFUSED."""
 
 
 class StreamListener(trio.abc.AsyncResource):

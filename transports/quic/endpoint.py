@@ -287,7 +287,7 @@ class Arrival(Incoming):
         return connection
 
     async def refuse(self) -> None:
-        """Answer that the connection is refused: silence would make the peer try again and again."""
+        """Answer CONNECTION_REFUSED, as RFC 9000 5.2.2 has it and quic-go does: after silence the peer tries again."""
         self._endpoint.send([encode_refusal(self._header)], self._address)
         self._endpoint.remove(self)
         await trio.lowlevel.checkpoint()

@@ -205,3 +205,33 @@ async def test_a_peer_of_another_version_is_told_as_that(autojump_clock: trio.te
         address = ANYWHERE.__class__("/ip4/127.0.0.1/udp/4001/quic-v1")
         with pytest.raises(NegotiationError, match="does not speak QUIC version 1"):
             await dialer.dial(address, None, attempt())
+
+
+async def test_a_refused_peer_is_told_in_one_datagram_and_nothing_is_kept(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    network = MemoryNetwork()
+    server = QuicTransport(Identity.generate(), network=network)
+    passed: list[tuple[int, object]] = []
+
+    def watch(datagram: bytes, source: object, destination: object) -> bytes:
+        passed.append((len(datagram), source))
+        return datagram
+
+    network.tap = watch
+    async with await server.listen(ANYWHERE) as listener, trio.open_nursery() as nursery:
+
+        async def refuse() -> None:
+            await (await listener.accept()).refuse()
+
+        nursery.start_soon(refuse)
+        dialer, began = QuicTransport(Identity.generate(), network=network), trio.current_time()
+        with pytest.raises(ConnectionLost, match="refused the handshake with connection refused"):
+            await dialer.dial(listener.address, None, attempt())
+        assert trio.current_time() - began < 0.1, "it was not told, but gave up"
+        (target,) = network.sockets
+        asked = sum(size for size, source in passed if source != target)
+        (answered,) = [size for size, source in passed if source == target]
+        assert answered < asked
+        assert not listener._endpoint._ids
+        assert not listener._endpoint._routes
