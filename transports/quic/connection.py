@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 CLOSE_LINGER = 0.25
 """Seconds given to what finished streams have sent to arrive: the goodbye of QUIC discards what is under way."""
-GOODBYES = 3  # copies of the last datagram: who misses it waits for the idle timeout
+GOODBYES = 3  # copies of the last datagram to whom we know: who misses it waits for the idle timeout
 SHORTEST_SLEEP = 0.0005
 """Seconds between two looks at the clock, whatever the engine says."""
 _MANY_CLOSED = 64
@@ -383,7 +383,7 @@ class QuicConnection(StreamCarrier):
             return
         self._failure = failure
         self._engine.close(0, "")
-        self._send(copies=GOODBYES)
+        self._send(copies=GOODBYES if self._connected else 1)
         self._endpoint.remove(self)
         self._engine.release()
         streams = list(self._streams.values())

@@ -35,16 +35,17 @@ class Judge:
         try:
             key = verify_certificate(certificate)
         except CertificateError as error:
-            return self.refuse(error)
+            self.refuse(str(error))
+            return False
         if self._expect is not None and key.peer_id != self._expect:
-            return self.refuse(PeerIdMismatch(self._expect, key.peer_id))
+            self.failure = PeerIdMismatch(self._expect, key.peer_id)
+            return False
         self.key = key
         return True
 
-    def refuse(self, failure: StackError) -> bool:
-        """Keep the failure, and return False."""
-        self.failure = failure
-        return False
+    def refuse(self, reason: str) -> None:
+        """Keep what is wrong with the certificate."""
+        self.failure = CertificateError(f"QUIC handshake: {reason}")
 
 
 class CertificateRequired(tls.Alert):
@@ -72,7 +73,7 @@ class CertificateContext(tls.Context):
     def _set_peer_certificate(self, certificate: tls.Certificate) -> None:
         shown = certificate.certificates
         if len(shown) != 1:
-            self.judge.refuse(CertificateError("the peer sent a chain of certificates instead of one"))
+            self.judge.refuse("the peer sent a chain of certificates instead of one")
             raise tls.AlertBadCertificate("one certificate is wanted, not a chain")
         self.shown = shown[0][0]
         if len(self.shown) > MAX_CERTIFICATE:
@@ -88,6 +89,6 @@ class CertificateContext(tls.Context):
 
     def _server_expect_finished(self) -> None:
         if self._peer_certificate is None:
-            self.judge.refuse(CertificateError("the peer showed no certificate"))
+            self.judge.refuse("the peer showed no certificate")
             raise CertificateRequired("a certificate is required")
         super()._server_expect_finished()

@@ -199,6 +199,9 @@ class AioquicEngine:
         datagrams: list[tuple[bytes, SocketAddress]] = []
         with self._guarded():
             datagrams += self._connection.datagrams_to_send(now)
+        path = self._connection._network_paths[0]
+        if not path.is_validated and path.bytes_sent > 3 * path.bytes_received:
+            return []  # a goodbye, for which aioquic does not look at the limit (RFC 9000, 8.1)
         return datagrams
 
     def next_deadline(self) -> float | None:
@@ -261,7 +264,7 @@ class AioquicEngine:
             return self._failure
         if self._connection._state is QuicConnectionState.DRAINING:
             return closed_by_peer(event, connected=self._connected)
-        return closed_here(event)
+        return closed_here(event, connected=self._connected)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

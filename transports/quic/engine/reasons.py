@@ -34,7 +34,7 @@ def closed_by_peer(event: ConnectionTerminated, *, connected: bool) -> StackErro
     return ConnectionLost(f"the peer {what} with {describe_code(event.error_code)}{reason}")
 
 
-def closed_here(event: ConnectionTerminated) -> StackError:
+def closed_here(event: ConnectionTerminated, *, connected: bool) -> StackError:
     """Return why the engine itself gave up."""
     if event.reason_phrase == "Idle timeout":
         return ConnectionLost("nothing was heard from the peer for too long")
@@ -44,4 +44,5 @@ def closed_here(event: ConnectionTerminated) -> StackError:
         return ConnectionLost("the peer's new address does not answer")
     code = int(event.error_code)
     what = describe_code(code)
-    return RemoteProtocolError(f"the peer broke QUIC: {event.reason_phrase or what} ({what})", code=code)
+    where = "the peer broke QUIC" if connected else "QUIC handshake"
+    return RemoteProtocolError(f"{where}: {event.reason_phrase or what} ({what})", code=code)
