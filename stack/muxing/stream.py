@@ -73,7 +73,7 @@ class MuxedStream(Stream):
         self.protocol = ""
         self._connection = connection
         self._id = stream_id
-        self._chunks: deque[bytes] = deque()
+        self._chunks: deque[bytes | memoryview] = deque()
         self._finished = False
         self._send_failure: Exception | None = None
         self._receive_failure: Exception | None = None
@@ -168,12 +168,13 @@ class MuxedStream(Stream):
         if chunks and len(data) < _JOIN_BELOW:
             data = self._join(data)
         if max_bytes is not None and len(data) > max_bytes:
-            chunks.appendleft(data[max_bytes:])
+            # A view: small bites off a large piece must not copy the rest of it each time.
+            chunks.appendleft(memoryview(data)[max_bytes:])
             data = data[:max_bytes]
         self._connection.consumed(self._id, len(data))
-        return data
+        return bytes(data)
 
-    def _join(self, first: bytes) -> bytes:
+    def _join(self, first: bytes | memoryview) -> bytes:
         pieces, size = [first], len(first)
         while self._chunks and size + len(self._chunks[0]) <= _JOINED:
             pieces.append(self._chunks.popleft())

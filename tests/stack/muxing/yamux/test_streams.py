@@ -123,6 +123,24 @@ async def test_one_task_at_a_time_in_each_direction() -> None:
             nursery.cancel_scope.cancel()
 
 
+async def test_small_bites_of_a_large_piece_do_not_copy_the_rest_of_it() -> None:
+    async with connections(capacity=1024 * 1024) as (near, far):
+        stream, accepted = await stream_pair(near, far)
+        large = bytes(range(250)) * 250
+        await stream.send_all(large)
+        await trio.testing.wait_all_tasks_blocked()
+        piece = accepted._chunks[0]
+        got = b"".join([await accepted.receive_some(100) for _ in range(3)])
+        assert isinstance(rest := accepted._chunks[0], memoryview)
+        assert rest.obj is piece
+        accepted.unread(b"again")
+        got += (await accepted.receive_some())[5:]
+        assert type(got) is bytes
+        while len(got) < len(large):
+            got += await accepted.receive_some(7000)
+        assert got == large
+
+
 async def test_a_large_piece_is_handed_on_as_it_is_and_small_ones_are_joined() -> None:
     async with connections(capacity=1024 * 1024) as (near, far):
         stream, accepted = await stream_pair(near, far)
