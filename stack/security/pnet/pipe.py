@@ -7,6 +7,7 @@ XSalsa20(key, nonce). There is no handshake and no integrity: that is for the se
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from operator import index
 from typing import Final
 
@@ -51,7 +52,10 @@ class _Keystream:
 
 
 class PrivatePipe(Pipe):
-    """A byte stream inside a private network, over any stream; the nonces travel with the first bytes of each side."""
+    """A byte stream inside a private network, over any stream.
+
+    A nonce travels with the first bytes of its side, or alone before that side first receives.
+    """
 
     __slots__ = ("_cipher", "_key", "_keystream", "_nonce", "_pipe", "_receiving", "_replay", "_sending", "_theirs")
 
@@ -125,6 +129,13 @@ class PrivatePipe(Pipe):
         with self._sending:
             await self._pipe.send_eof()
 
+    def _introduce(self) -> None:
+        """Send our nonce now, if no data took it along: some peers await it before they say anything themselves."""
+        if self._nonce and self._cipher is None and not self._sending.held:
+            # Where the other direction has ended already, there may still be something to receive.
+            with self._sending, suppress(trio.BrokenResourceError):
+                self._nonce = self._nonce[self._pipe.send_nowait(self._nonce) :]
+
     # ---- receiving
 
     def receive_nowait(self, buffer: memoryview) -> int:
@@ -133,6 +144,7 @@ class PrivatePipe(Pipe):
             size = min(len(buffer), len(self._replay))
             buffer[:size], self._replay = self._replay[:size], self._replay[size:]
             return size
+        self._introduce()
         while self._cipher is None:
             piece = bytearray(NONCE_SIZE - len(self._theirs))
             with memoryview(piece) as view:
@@ -163,6 +175,7 @@ class PrivatePipe(Pipe):
                 size = len(self._replay) if max_bytes is None else max_bytes
                 data, self._replay = self._replay[:size], self._replay[size:]
                 return data
+            self._introduce()
             while self._cipher is None:
                 piece = await self._pipe.receive_some(NONCE_SIZE - len(self._theirs))
                 if not piece:

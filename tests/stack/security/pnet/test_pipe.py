@@ -36,6 +36,26 @@ async def test_the_bytes_on_the_wire() -> None:
     assert xsalsa20(KEY, wire[:24]).encrypt(wire[24:]) == b"hello, world"
 
 
+async def test_who_only_listens_sends_its_nonce_alone_and_once(autojump_clock: Clock) -> None:
+    near, raw = memory_pipe_pair()
+    pipe = PSK.protect(near)
+    with trio.move_on_after(1):  # a peer that says nothing before it has our nonce, such as js-libp2p and rust-libp2p
+        await pipe.receive_some()
+    with pytest.raises(trio.WouldBlock):
+        pipe.receive_nowait(memoryview(bytearray(1)))
+    nonce = await drain(raw)
+    assert len(nonce) == 24
+    await pipe.send_all(b"hello")
+    assert xsalsa20(KEY, nonce).encrypt(await drain(raw)) == b"hello"
+
+
+async def test_what_came_before_the_end_of_the_connection_is_received_without_a_nonce_of_ours() -> None:
+    near, raw = memory_pipe_pair()
+    await PSK.protect(raw).send_all(b"last words")
+    await raw.aclose()
+    assert await PSK.protect(near).receive_some() == b"last words"
+
+
 async def test_every_pipe_has_nonces_of_its_own() -> None:
     wires: set[bytes] = set()
     for _ in range(20):
