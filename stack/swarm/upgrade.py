@@ -194,6 +194,8 @@ def _stage(
                 raise
             raise RemoteProtocolError(f"{error}{hint}", code=error.code) from error
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            if isinstance(error, ConnectionLost):
+            if not isinstance(error, ConnectionLost):
+                raise ConnectionLost(f"the peer closed the connection: {error}{hint}") from error
+            if not hint:
                 raise
-            raise ConnectionLost(f"the peer closed the connection: {error}{hint}") from error
+            raise ConnectionLost(f"{error}{hint}") from error

@@ -11,10 +11,11 @@ import trio.testing
 
 from peerstack import DialError, Host, Identity, InvalidInput, open_host, ping
 from peerstack.stack.abc import Protector
+from peerstack.stack.errors import ConnectionLost
 from peerstack.stack.events import Event, InboundRefused
 from peerstack.stack.muxing.yamux import Yamux
 from peerstack.stack.security.noise import Noise
-from peerstack.stack.security.pnet import PreSharedKey
+from peerstack.stack.security.pnet import PreSharedKey, PrivatePipe
 from peerstack.stack.swarm import UpgradedTransport
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 
@@ -31,6 +32,24 @@ class Refusals:
     def notify(self, event: Event) -> None:
         if isinstance(event, InboundRefused):
             self.reasons.append(event.reason)
+
+
+class EndsWithoutGoodbye:
+    """A protector of which every pipe is lost at once, as a WebSocket is that ends without a Close frame."""
+
+    def __str__(self) -> str:
+        return "mine"
+
+    def protect(self, stream: trio.abc.Stream) -> PrivatePipe:
+        return LostPipe(stream, bytes(32))
+
+
+class LostPipe(PrivatePipe):
+    def receive_nowait(self, buffer: memoryview) -> int:
+        raise ConnectionLost("no goodbye")
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        raise ConnectionLost("no goodbye")
 
 
 @asynccontextmanager
@@ -68,6 +87,12 @@ async def test_without_the_key_the_first_words_fail_and_both_are_told_why(
             assert f"does it have our network key, {dialer}?" in str(caught.value)
         if listener is not None:
             assert f"does it have our network key, {listener}?" in refusals.reasons[0]
+
+
+async def test_a_dial_that_ends_without_a_goodbye_is_told_of_the_key_as_well(autojump_clock: Clock) -> None:
+    async with hosts(None, EndsWithoutGoodbye()) as (alice, bob, _):
+        with pytest.raises(DialError, match=r"security negotiation: no goodbye \(does it have our network key, mine"):
+            await bob.connect(alice.addresses[0])
 
 
 async def test_a_listener_serves_others_after_a_stranger(autojump_clock: Clock) -> None:
