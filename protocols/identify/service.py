@@ -13,6 +13,7 @@ import trio
 from multiaddr import Multiaddr
 
 from peerstack.stack.abc import MuxedConnection, Stream
+from peerstack.stack.addressing import transport_name
 from peerstack.stack.errors import PeerIdMismatch, StackError
 from peerstack.stack.events import AddressesChanged, Event, PeerIdentified
 from peerstack.stack.host.peerstore import Peerstore
@@ -199,7 +200,7 @@ class IdentifyService:
 
     async def _send(self, stream: Stream, ours: Identify) -> None:
         """Send what we are; resets the stream when the peer is too slow to take it."""
-        seen_at = stream.connection.info.remote_address.to_bytes()
+        seen_at = _seen_at(stream.connection.info.remote_address)
         with trio.move_on_after(self._config.timeout):
             await send_answer(stream, replace(ours, observed_address=seen_at))
             return
@@ -288,3 +289,8 @@ class IdentifyService:
                 await self._send(stream, ours)
             except _FAILURES as error:
                 _log.debug("push to %s failed: %s", connection.remote_peer, error)
+
+
+def _seen_at(address: Multiaddr) -> bytes | None:
+    """Encode where we see a peer; None over a unix socket, whose client has no address but the listener's own path."""
+    return None if transport_name(address) == "unix" else address.to_bytes()

@@ -197,3 +197,16 @@ async def test_nobody_is_told_the_path_by_identify(tmp_path: Path) -> None:
         peer = await bob.connect(alice.addresses[0])
         assert bob.peerstore.addresses(peer)
         assert all("unix" not in str(address) for address in bob.peerstore.addresses(peer))
+
+
+async def test_nobody_is_seen_at_the_path(tmp_path: Path) -> None:
+    async with (
+        open_host(listen=[f"/unix{tmp_path}/app.sock"], transports=[UnixTransport()]) as alice,
+        open_host(transports=[UnixTransport()]) as bob,
+    ):
+        await bob.connect(*alice.addresses)
+        (connection,) = alice.swarm.connections(bob.peer_id)
+        await connection.identified.wait()
+        assert alice.peerstore.agent(bob.peer_id)
+        assert bob.peerstore.observed(alice.peer_id) is None
+        assert alice.peerstore.observed(bob.peer_id) is None
