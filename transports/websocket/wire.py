@@ -25,8 +25,9 @@ except ImportError:  # pragma: no cover - where the library was installed withou
 
 MAX_PAYLOAD: Final = 65535
 """Bytes in a frame of ours: the most that a length of two bytes says; other implementations hold a whole frame."""
-MAX_MESSAGE: Final = 1024 * 1024
-"""Bytes in a frame or message of the peer, which would be held by others that it talks to; we hold none."""
+MAX_MESSAGE: Final = 256 * 1024 * 1024
+"""Bytes in a frame or message of the peer. We hold none of it, so this is as rust-libp2p has it: js-libp2p in a private
+network sends all that it has queued as one message, megabytes of it."""
 MAX_CONTROL: Final = 125
 """Bytes in a control frame (section 5.5)."""
 

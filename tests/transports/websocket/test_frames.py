@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from websockets.frames import Frame
 from websockets.frames import Opcode as TheirOpcode
 
+from peerstack.transports.websocket import core
 from peerstack.transports.websocket.core import FrameReader
 from peerstack.transports.websocket.wire import MAX_MESSAGE, MAX_PAYLOAD, CloseCode, FrameError, Opcode, encode_frame
 
@@ -109,7 +110,7 @@ def test_large_frames_are_not_waited_for(masked: bool, step: int) -> None:
         (0x09, 3, "PING frame is fragmented or larger", CloseCode.PROTOCOL_ERROR),
         (0x08, 2, "CLOSE frame is fragmented or larger", CloseCode.PROTOCOL_ERROR),
         (0x82, MAX_MESSAGE + 1, f"a message of {MAX_MESSAGE + 1} bytes", CloseCode.TOO_BIG),
-        (0x82, (1 << 64) - 1, "the limit is 1048576", CloseCode.TOO_BIG),
+        (0x82, (1 << 64) - 1, f"the limit is {MAX_MESSAGE}", CloseCode.TOO_BIG),
     ],
 )
 def test_what_breaks_the_rules_is_refused_by_its_header(
@@ -122,13 +123,17 @@ def test_what_breaks_the_rules_is_refused_by_its_header(
 
 
 @SIDES
-def test_a_message_of_the_largest_size_is_taken_and_one_byte_more_is_not(masked: bool) -> None:
-    half = bytes(MAX_MESSAGE // 2)
+def test_a_message_of_the_largest_size_is_taken_and_one_byte_more_is_not(
+    masked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    largest = 1024 * 1024  # what can be held here
+    monkeypatch.setattr(core, "MAX_MESSAGE", largest)
+    half = bytes(largest // 2)
     wire = theirs(Opcode.BINARY, half, mask=masked, fin=False)
     reader = FrameReader(masked=masked)
-    assert len(read(reader, wire, theirs(Opcode.CONTINUATION, half, mask=masked))) == MAX_MESSAGE
+    assert len(read(reader, wire, theirs(Opcode.CONTINUATION, half, mask=masked))) == largest
     read(reader, wire, theirs(Opcode.CONTINUATION, half, mask=masked, fin=False))
-    with pytest.raises(FrameError, match=f"a message of {MAX_MESSAGE + 1} bytes or more"):
+    with pytest.raises(FrameError, match=f"a message of {largest + 1} bytes or more"):
         read(reader, theirs(Opcode.CONTINUATION, b"x", mask=masked))
 
 
