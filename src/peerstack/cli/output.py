@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -43,6 +44,9 @@ class Output:
         self._stderr: TextIO | None = stderr or sys.stderr
         self._terminal = not json and _is_terminal(self._stdout)
         self._live = not json and _is_terminal(self._stderr)
+        self._in_pieces = trio.Lock()
+        self._behind: deque[Told] = deque()
+        """What was told while a task was in the middle of a line."""
 
     # ---- what commands use
 
@@ -57,7 +61,13 @@ class Output:
         return self._json
 
     def emit(self, told: Told) -> None:
-        """Print something that happened. Raises OutputClosed."""
+        """Print something that happened, behind the line that another task is printing. Raises OutputClosed."""
+        if self._in_pieces.locked():
+            self._behind.append(told)
+        else:
+            self._emit(told)
+
+    def _emit(self, told: Told) -> None:
         if self._json:
             self._print(to_line(told))
             return
@@ -66,9 +76,15 @@ class Output:
 
     async def emit_when_ready(self, told: Told) -> None:
         """Print something as whoever reads it takes it, while other tasks go on. Raises OutputClosed."""
+        async with self._in_pieces:
+            await self._emit_in_pieces(told)
+            while self._behind:
+                self._emit(self._behind.popleft())
+
+    async def _emit_in_pieces(self, told: Told) -> None:
         if self._terminal:
             await self._wait_ready()
-            self.emit(told)
+            self._emit(told)
             return
         lines = [to_line(told)] if self._json else [text for s in people.describe(told) for text in plain.render(s)]
         for text in lines:
