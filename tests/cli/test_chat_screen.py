@@ -21,6 +21,7 @@ from peerstack.cli import events
 from peerstack.cli.chat_model import ChatModel
 from peerstack.cli.chat_presence import Presence, encode
 from peerstack.cli.chat_screen import MAX_LINES, ChatScreen
+from peerstack.cli.network_events import PeerBack, PeerLost
 from peerstack.protocols.pubsub import Receipt
 from peerstack.stack.identity import Identity
 
@@ -69,6 +70,13 @@ def said(text: str) -> events.Said:
 
 def sent_to(receipt: Receipt, *peers: str) -> events.Receipt:
     return events.Receipt("lobby", receipt.id.hex(), 1, receipt.size, peers, (), ())
+
+
+def test_a_peer_that_is_lost_and_comes_back_is_a_line_each(chat: Chat) -> None:
+    chat.tell(PeerLost(BEN, "/ip4/192.0.2.8/tcp/4001", "it fell"), PeerBack(CARL, "/ip4/192.0.2.8/tcp/4001", 12.34))
+    drawn = chat.draw((160, 16))
+    assert any(f"! lost …{BEN[-8:]} at /ip4/192.0.2.8/tcp/4001; it is dialed until it is back" in row for row in drawn)
+    assert any(f"* …{CARL[-8:]} at /ip4/192.0.2.8/tcp/4001 is back after 12.3 s" in row for row in drawn)
 
 
 def test_the_first_screen_says_where_others_come_and_what_to_type(chat: Chat) -> None:

@@ -10,18 +10,21 @@ import pytest
 
 from .drive import cli
 
+SECURITY = ("--cert", "--cert-key", "--ca", "--swarm-key", "--json")
 COMMANDS = {
     ("demo",): ["--size", "--json"],
-    ("listen",): ["--listen", "--identity", "--perf", "--json"],
-    ("ping",): ["ADDRESS", "--count", "--interval", "--timeout", "--json"],
-    ("perf",): ["ADDRESS", "--upload", "--download", "--json"],
-    ("identify",): ["ADDRESS", "--json"],
-    ("explain",): ["ADDRESS", "--json"],
+    ("listen",): ["--listen", "--identity", "--perf", "--cert", "--cert-key", "--swarm-key", "--json"],
+    ("ping",): ["ADDRESS", "--count", "--interval", "--timeout", "--ca", "--swarm-key", "--json"],
+    ("perf",): ["ADDRESS", "--upload", "--download", "--ca", "--swarm-key", "--json"],
+    ("identify",): ["ADDRESS", "--ca", "--swarm-key", "--json"],
+    ("explain",): ["ADDRESS", "--ca", "--swarm-key", "--json"],
     ("demo", "pubsub"): ["--messages", "--json"],
-    ("pubsub", "subscribe"): ["TOPIC", "--listen", "--peer", "--no-sign", "--count", "--when-full", "--json"],
-    ("pubsub", "publish"): ["TOPIC", "DATA", "--file", "--lines", "--peer", "--listen", "--count", "--wait", "--json"],
-    ("chat",): ["ROOM", "--peer", "--listen", "--name", "--json"],
+    ("pubsub", "subscribe"): ["TOPIC", "--listen", "--peer", "--no-sign", "--count", "--when-full", *SECURITY],
+    ("pubsub", "publish"): ["TOPIC", "DATA", "--file", "--lines", "--peer", "--listen", "--count", "--wait", *SECURITY],
+    ("chat",): ["ROOM", "--peer", "--listen", "--name", *SECURITY, "--json"],
     ("simulate", "gossip"): ["--nodes", "--seed", "--version", "--attack", "--no-score", "--plot", "--json"],
+    ("swarm-key", "new"): ["--out", "--json"],
+    ("swarm-key", "show"): ["FILE", "--json"],
     ("id", "new"): ["--type", "--bits", "--out", "--json"],
     ("id", "show"): ["WHAT", "--json"],
     ("id", "convert"): ["PEER_ID", "--to", "--json"],

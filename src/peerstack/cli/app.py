@@ -26,6 +26,7 @@ _COMMANDS = {
     "pubsub": ("peerstack.cli.pubsub:app", "Publish messages to topics, and print those of others."),
     "chat": ("peerstack.cli.chat:app", "Talk in a room that has no server."),
     "simulate": ("peerstack.cli.simulate:app", "Simulate whole networks in one process."),
+    "swarm-key": ("peerstack.cli.swarm_key:app", "Make and show keys of private networks."),
     "id": ("peerstack.cli.identity:app", "Make, show and convert keys and peer ids."),
 }
 """Where each subcommand is; the module is imported when it is wanted."""

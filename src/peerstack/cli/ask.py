@@ -9,12 +9,13 @@ from cyclopts import App
 from peerstack.stack.errors import DialError
 
 from . import events
-from .failure import CommandError
+from .failure import CommandError, add_advice
 from .hosting import open_any_host
-from .options import Address, Json
+from .options import DIAL, Address, DialOptions, Json
 from .output import Output
 from .peers import IdentifiedPeers, identified, parse_dialable
 from .runner import run
+from .wiring import load_wiring
 
 NOT_REACHED = 1
 """Exit code of `explain` when the dial failed, which it was asked to explain."""
@@ -41,15 +42,15 @@ Examples:
 
 
 @identify_app.default
-def identify(address: Address, /, *, json: Json = False) -> int:
+def identify(address: Address, /, *, options: DialOptions = DIAL, json: Json = False) -> int:
     """Ask a peer who it is and what it serves."""
-    return run(partial(_identify, address), json=json)
+    return run(partial(_identify, address, options), json=json)
 
 
-async def _identify(text: str, output: Output) -> int:
+async def _identify(text: str, options: DialOptions, output: Output) -> int:
     address = parse_dialable(text)
     peers = IdentifiedPeers()
-    async with open_any_host(observers=[peers]) as host:
+    async with open_any_host(wiring=load_wiring(options, dial=[address]), observers=[peers]) as host:
         with output.working(f"asking {address}"):
             peer = await host.connect(address)
         if peer not in peers.last:
@@ -61,18 +62,19 @@ async def _identify(text: str, output: Output) -> int:
 
 
 @explain_app.default
-def explain(address: Address, /, *, json: Json = False) -> int:
+def explain(address: Address, /, *, options: DialOptions = DIAL, json: Json = False) -> int:
     """Dial a peer and show every stage, and why it fails if it does."""
-    return run(partial(_explain, address), json=json)
+    return run(partial(_explain, address, options), json=json)
 
 
-async def _explain(text: str, output: Output) -> int:
+async def _explain(text: str, options: DialOptions, output: Output) -> int:
     address = parse_dialable(text)
-    async with open_any_host() as host:
+    async with open_any_host(wiring=load_wiring(options, dial=[address])) as host:
         try:
             with output.working(f"dialing {address}"):
                 peer, report = await host.connect_with_report(address)
         except DialError as error:
+            add_advice(error.report)
             output.emit(events.Report(error.report, reached=None))
             return NOT_REACHED
         output.emit(events.Report(report, reached=str(peer)))

@@ -16,7 +16,7 @@ from .chat_presence import clean_name, topic_of
 from .chat_session import ChatSession, open_session
 from .failure import CommandError
 from .listen import EVERYWHERE
-from .options import Json, seconds_option
+from .options import NODE, Json, NodeOptions, seconds_option
 from .output import Output
 from .pubsub_node import KeyFile, Listen, Node, Peers, check_topics, listening, open_node
 from .runner import run
@@ -32,11 +32,13 @@ server. The topic is the name of the room and carries plain text, so that other
 libp2p programs can join in. Names and who sees whom go over ROOM/presence.
 /who, /name NAME, /help and /quit are commands. Where it does not run on a
 terminal, it says the lines of standard input, and prints what others say; the
-exit code is 1 if a line reached nobody.
+exit code is 1 if a line reached nobody. A --peer that is lost is dialed again
+until it is back.
 
 Examples:
   peerstack chat lobby --listen /ip4/0.0.0.0/tcp/4001
   peerstack chat lobby --peer /ip4/127.0.0.1/tcp/4001 --name anna
+  peerstack chat friends --swarm-key swarm.key
   echo "it is done" | peerstack chat lobby --peer /ip4/127.0.0.1/tcp/4001""",
 )
 
@@ -59,10 +61,11 @@ def chat(
     ] = None,
     identity: KeyFile = None,
     wait: Annotated[float, seconds_option("Without a terminal: how long to wait for somebody with --peer.")] = 10.0,
+    options: NodeOptions = NODE,
     json: Json = False,
 ) -> int:
     """Talk in a room that has no server."""
-    node = Node(listen=listen, peers=peer, identity=identity)
+    node = Node(listen=listen, peers=peer, identity=identity, options=options)
     drawn = not json and _is_terminal()
     return run(partial(_chat, room, node, name or own_name(), wait, drawn), json=json)
 
@@ -84,8 +87,8 @@ async def _chat(room: str, node: Node, name: str, wait: float, drawn: bool, outp
     if not room:
         raise CommandError("the name of a room has at least one character")
     check_topics([topic_of(room)])
-    async with open_node(node, output) as pubsub, open_session(pubsub, room, name) as session:
-        where = listening(pubsub.host)
+    async with open_node(node, output) as opened, open_session(opened, room, name) as session:
+        where = listening(opened.pubsub.host)
         if drawn:
             from .chat_screen import show
 

@@ -15,6 +15,7 @@ from peerstack.stack.background import open_background
 from . import events as told
 from .chat_model import ChatModel
 from .chat_session import ChatSession
+from .network_events import PeerBack, PeerLost
 from .people_pubsub import short, who
 from .shapes import printable
 
@@ -67,6 +68,10 @@ class ChatScreen:
                 self._add([("dim", f"+ {printable(who(peer, name))} is here")])
             case told.Left(peer_id=peer, name=name):
                 self._add([("dim", f"- {printable(who(peer, name))} has left")])
+            case PeerLost(peer_id=peer, address=address):
+                self._add([("warning", f"! lost {short(peer)} at {address}; it is dialed until it is back")])
+            case PeerBack(peer_id=peer, address=address, seconds=seconds):
+                self._add([("dim", f"* {short(peer)} at {address} is back after {seconds:.1f} s")])
             case told.Renamed(peer_id=peer, name=name):
                 self._add([("dim", f"* {short(peer)} is now {printable(name)}")])
             case told.Noted(level="warning", text=text):

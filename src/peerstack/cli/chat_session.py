@@ -8,7 +8,7 @@ from math import inf
 
 import trio
 
-from peerstack.protocols.pubsub import PeerJoined, Pubsub, Receipt, Room, WhenFull
+from peerstack.protocols.pubsub import PeerJoined, Receipt, Room, WhenFull
 from peerstack.stack.background import open_background
 from peerstack.stack.errors import InvalidInput
 from peerstack.stack.identity import PeerId
@@ -17,7 +17,7 @@ from .chat_model import PRESENCE_INTERVAL, ChatModel
 from .chat_presence import topic_of
 from .events import Noted, Told
 from .people_pubsub import short
-from .pubsub_node import confirm, receipt_told
+from .pubsub_node import OpenNode, confirm, receipt_told
 
 TICK = 0.5  # seconds
 BACKLOG = 1000
@@ -36,13 +36,13 @@ HELP = (
 class ChatSession:
     """A chat room that was entered. Get it from `open_session`, read `told`, and end it with `leave`."""
 
-    def __init__(self, pubsub: Pubsub, model: ChatModel, room: Room[bytes], presence: Room[bytes]) -> None:
+    def __init__(self, node: OpenNode, model: ChatModel, room: Room[bytes], presence: Room[bytes]) -> None:
         self.model = model
         self.unheard = 0
         """How many of our lines reached nobody."""
         self.on_said: Callable[[str, Receipt], None] = lambda text, receipt: None
         """Called with each line of ours that was said; its receipt is told when it is complete."""
-        self._pubsub = pubsub
+        self._node = node
         self._room = room
         self._presence = presence
         self._present_at = -inf
@@ -103,7 +103,7 @@ class ChatSession:
             self._sent_to.update(dict.fromkeys(goodbye.sent))
         self._scope.cancel()
         await self._tell(self.model.flush())
-        await confirm(self._pubsub.host, self._sent_to)
+        await confirm(self._node.pubsub.host, self._sent_to)
         await self._send.aclose()
 
     # ---- what goes on meanwhile
@@ -114,6 +114,7 @@ class ChatSession:
             async with trio.open_nursery() as nursery:
                 for task in (self._hear, self._hear_presence, self._watch_peers, self._follow, self._keep_time):
                     nursery.start_soon(task)
+                nursery.start_soon(self._node.redialer.run, self._send.send)
 
     async def _hear(self) -> None:
         async for message in self._room:
@@ -168,8 +169,9 @@ class ChatSession:
 
 
 @asynccontextmanager
-async def open_session(pubsub: Pubsub, room: str, name: str) -> AsyncIterator[ChatSession]:
+async def open_session(node: OpenNode, room: str, name: str) -> AsyncIterator[ChatSession]:
     """Enter a room for the time of the block."""
+    pubsub = node.pubsub
     model = ChatModel(room, str(pubsub.host.peer_id), name)
     # A screen that stands still must not hold up the network. The room comes last: who sees us there can tell a name.
     async with (
@@ -177,6 +179,6 @@ async def open_session(pubsub: Pubsub, room: str, name: str) -> AsyncIterator[Ch
         pubsub.join(room, when_full=WhenFull.DROP_OLDEST) as joined,
         open_background() as nursery,
     ):
-        session = ChatSession(pubsub, model, joined, presence)
+        session = ChatSession(node, model, joined, presence)
         nursery.start_soon(session.run)
         yield session

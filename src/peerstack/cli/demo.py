@@ -27,6 +27,7 @@ from .peers import IdentifiedPeers, Reached, connected, identified
 from .runner import run
 from .units import MIB
 from .units import size as written_size
+from .wiring import NO_PRIVATE_DEMO, refuse_if_forced
 
 SHOUT = "/example/shout/1.0.0"
 COMMANDS = (
@@ -68,6 +69,7 @@ def demo(
 
 
 async def _demo(size: int, output: Output) -> int:
+    refuse_if_forced(NO_PRIVATE_DEMO)
     peers = IdentifiedPeers()
     async with (
         open_host(listen=["/ip4/127.0.0.1/tcp/0"], agent="alice") as alice,

@@ -17,6 +17,7 @@ from .demo_crew import Crew, ask_all, open_crew
 from .options import Json
 from .output import Output
 from .runner import run
+from .wiring import NO_PRIVATE_DEMO, refuse_if_forced
 
 INCOMPLETE = 1
 """Exit code when a process that lives has missed a message, or got one twice."""
@@ -106,6 +107,7 @@ def demo(
 
 
 async def _demo(count: int, output: Output) -> int:
+    refuse_if_forced(NO_PRIVATE_DEMO)
     tally = Tally(count)
     async with open_crew() as crew:
         output.emit(events.Step(1, f"Start {len(NAMES)} processes, each connected to two or three others"))

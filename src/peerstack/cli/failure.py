@@ -14,6 +14,7 @@ from .units import without_number
 
 FAILURES = (StackError, OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
 """What can go wrong without a bug of ours."""
+_UNTRUSTED = "the certificate is not trusted: "
 
 
 class CommandError(Exception):
@@ -32,6 +33,7 @@ def failure_of(error: Exception) -> Failure:
     """Return what to tell of an error."""
     match error:
         case DialError(report=report):
+            add_advice(report)
             return Failure(_one_line(_join(str(error), advice(report))), report.to_json())
         case NegotiationError():
             return Failure(_one_line(_join(str(error), "`peerstack identify ADDR` lists what the peer serves")))
@@ -50,6 +52,17 @@ def advice(report: DialReport) -> str:
         return "give an address over TCP, WebSocket or QUIC, such as /ip4/127.0.0.1/tcp/4001"
     _, stage = max(told, key=lambda item: (item[1].outcome == Outcome.FAILED, item[0]))
     return stage.advice or "`peerstack explain ADDR` shows every stage"
+
+
+def add_advice(report: DialReport) -> None:
+    """Advise options of the command in a report, where they help with the certificates of secure WebSocket."""
+    for attempt in report.attempts:
+        for stage in attempt.stages:
+            _, found, problem = (stage.error or "").partition(_UNTRUSTED)
+            if found and ("signed" in problem or "issuer" in problem):
+                stage.advice = "if it is the right one, trust it, or whoever signed it, with --ca FILE"
+            elif found and "mismatch" in problem:
+                stage.advice = "say in the address which name it is for: /tls/sni/NAME/ws"
 
 
 def _join(what: str, next_step: str) -> str:

@@ -20,6 +20,8 @@ from peerstack.stack.report import Attempt
 from peerstack.stack.security.noise import Noise
 from peerstack.transports.tcp import TcpTransport
 
+from .wiring import PLAIN, Wiring
+
 if TYPE_CHECKING:
     from peerstack.stack.security.tls import Tls
     from peerstack.transports.quic import QuicTransport
@@ -38,24 +40,33 @@ TransportT = TypeVar("TransportT", bound=_Knows)
 
 
 def open_any_host(
-    *, identity: Identity | None = None, agent: str | None = None, observers: Iterable[Observer] = ()
+    *,
+    wiring: Wiring = PLAIN,
+    identity: Identity | None = None,
+    agent: str | None = None,
+    observers: Iterable[Observer] = (),
 ) -> AbstractAsyncContextManager[Host]:
-    """Open a host with TCP, WebSocket and QUIC, Noise and TLS; libraries are loaded when an address needs them."""
+    """Open a host with TCP, WebSocket and QUIC, Noise and TLS; libraries are loaded when an address needs them.
+
+    In a private network it has no QUIC.
+    """
     identity = identity or Identity.generate()
+    quic = _OnDemandQuic({"quic-v1"}, lambda: _make_quic(identity))
     return open_host(
         identity=identity,
-        transports=[TcpTransport(), _OnDemandWebSocket({"ws", "wss"}, _make_websocket)],
-        native_transports=[_OnDemandQuic({"quic-v1"}, lambda: _make_quic(identity))],
+        transports=[TcpTransport(), _OnDemandWebSocket({"ws", "wss"}, lambda: _make_websocket(wiring))],
+        native_transports=[quic] if wiring.private_network is None else [],
         security=[Noise(identity), _OnDemandTls(identity)],
+        private_network=wiring.private_network,
         agent=agent,
         observers=observers,
     )
 
 
-def _make_websocket() -> WebSocketTransport:
+def _make_websocket(wiring: Wiring) -> WebSocketTransport:
     from peerstack.transports.websocket import WebSocketTransport
 
-    return WebSocketTransport(TcpTransport())
+    return WebSocketTransport(TcpTransport(), server_tls=wiring.server_tls, client_tls=wiring.client_tls)
 
 
 def _make_quic(identity: Identity) -> QuicTransport:

@@ -29,10 +29,11 @@ from . import events
 from .failure import CommandError
 from .hosting import open_any_host
 from .identity import load_identity
-from .options import Json
+from .options import LISTEN, Json, ListenOptions
 from .output import Output
 from .peers import connected, identified
 from .runner import run
+from .wiring import load_wiring
 
 EVERYWHERE = "/ip4/0.0.0.0/tcp/0"
 """Any free port on all interfaces."""
@@ -44,11 +45,15 @@ app = App(
     help_epilogue="""The host answers ping and identify, and perf if asked to; it runs until Ctrl-C.
 Peers anywhere on the network may come; listen on 127.0.0.1 to stay among
 yourselves. Its peer id is a new one each time, unless it has a key file.
+Secure WebSocket takes a certificate, of the web's kind. With --swarm-key only
+those come who have the same key.
 
 Examples:
   peerstack listen --listen /ip4/127.0.0.1/tcp/4001
   peerstack listen --listen /ip4/0.0.0.0/tcp/4001 --listen /ip6/::/tcp/4001
-  peerstack id new --out my.key && peerstack listen --identity my.key --perf""",
+  peerstack id new --out my.key && peerstack listen --identity my.key --perf
+  peerstack listen --listen /ip4/0.0.0.0/tcp/443/tls/ws --cert cert-and-key.pem
+  peerstack listen --swarm-key swarm.key""",
 )
 
 _LISTEN = Parameter(
@@ -65,17 +70,20 @@ def listen(
     listen: Annotated[tuple[str, ...], _LISTEN] = (EVERYWHERE,),
     identity: Annotated[Path | None, Parameter(help="Be the peer with this key file; see `peerstack id new`.")] = None,
     perf: Annotated[bool, _PERF] = False,
+    options: ListenOptions = LISTEN,
     json: Json = False,
 ) -> int:
     """Wait for peers and show who comes."""
-    return run(partial(_listen, listen, identity, perf), json=json)
+    return run(partial(_listen, listen, identity, perf, options), json=json)
 
 
-async def _listen(addresses: tuple[str, ...], key_file: Path | None, perf: bool, output: Output) -> int:
+async def _listen(
+    addresses: tuple[str, ...], key_file: Path | None, perf: bool, options: ListenOptions, output: Output
+) -> int:
     wanted = [parse_address(text) for text in addresses]
     identity = None if key_file is None else load_identity(key_file)
     feed = Feed()
-    async with open_any_host(identity=identity) as host:
+    async with open_any_host(wiring=load_wiring(options, listen=wanted), identity=identity) as host:
         if perf:
             host.handle(perf_protocol.PROTOCOL, partial(perf_protocol.serve, config=perf_protocol.PerfConfig()))
         host.observe(feed)

@@ -18,7 +18,7 @@ from peerstack.stack.wire.framing import EndOfMessages
 
 from . import events
 from .failure import CommandError
-from .options import Address, Json, seconds_option, size_option
+from .options import DIAL, Address, DialOptions, Json, seconds_option, size_option
 from .output import Output
 from .peers import Reached, open_connection
 from .runner import run
@@ -38,6 +38,8 @@ not be reached at all.
 Examples:
   peerstack ping /ip4/127.0.0.1/tcp/4001
   peerstack ping /dns4/example.org/tcp/4001/p2p/12D3KooW… --interval 0.2
+  peerstack ping /dns4/example.org/tcp/443/tls/ws --ca authority.pem
+  peerstack ping /ip4/127.0.0.1/tcp/4001 --swarm-key swarm.key
   peerstack ping /ip4/127.0.0.1/tcp/4001 --json | tail -1""",
 )
 perf_app = App(
@@ -63,14 +65,15 @@ def ping(
     count: Annotated[int, Parameter(help="How many to send.", metavar="N", validator=Number(gte=1))] = 4,
     interval: Annotated[float, seconds_option("From one ping to the next.")] = 1.0,
     timeout: Annotated[float, seconds_option("After which a ping counts as lost.")] = 5.0,
+    options: DialOptions = DIAL,
     json: Json = False,
 ) -> int:
     """Measure the round-trip time to a peer."""
-    return run(partial(_ping, address, count, interval, timeout), json=json)
+    return run(partial(_ping, address, options, count, interval, timeout), json=json)
 
 
-async def _ping(address: str, count: int, interval: float, timeout: float, output: Output) -> int:
-    async with open_connection(address, output) as reached:
+async def _ping(address: str, options: DialOptions, count: int, interval: float, timeout: float, output: Output) -> int:
+    async with open_connection(address, options, output) as reached:
         summary = await send_pings(reached, output, count=count, interval=interval, timeout=timeout)
         return 0 if summary.received else NO_ANSWER
 
@@ -123,14 +126,15 @@ def perf(
     *,
     upload: Annotated[int, size_option("How much to send: bytes, or a size such as 64MiB or 1GB.")] = 64 * MIB,
     download: Annotated[int, size_option("How much to have sent back.")] = 64 * MIB,
+    options: DialOptions = DIAL,
     json: Json = False,
 ) -> int:
     """Measure how fast bytes move to and from a peer."""
-    return run(partial(_perf, address, upload, download), json=json)
+    return run(partial(_perf, address, options, upload, download), json=json)
 
 
-async def _perf(address: str, upload: int, download: int, output: Output) -> int:
-    async with open_connection(address, output) as reached:
+async def _perf(address: str, options: DialOptions, upload: int, download: int, output: Output) -> int:
+    async with open_connection(address, options, output) as reached:
         output.emit(await transfer(reached, output, upload=upload, download=download))
     return 0
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 from cyclopts import Parameter, Token
@@ -36,3 +38,69 @@ def size_option(text: str) -> Parameter:
 def seconds_option(text: str) -> Parameter:
     """Return the settings of an option that takes seconds."""
     return Parameter(help=text, validator=_check_seconds, metavar="SECONDS")
+
+
+# ---- what the wires of a host are made of
+
+Ca: TypeAlias = Annotated[
+    Path | None,
+    Parameter(
+        name=["--ca", "--cacert"],
+        help="Trust the certificates of this PEM file for /tls/ws and /wss, instead of the system's.",
+        metavar="FILE",
+        show_default=False,
+    ),
+]
+Cert: TypeAlias = Annotated[
+    Path | None,
+    Parameter(
+        help="Show this certificate, with its chain, at /tls/ws and /wss; PEM.", metavar="FILE", show_default=False
+    ),
+]
+CertKey: TypeAlias = Annotated[
+    Path | None,
+    Parameter(help="The private key of --cert, if it is not in the same file.", metavar="FILE", show_default=False),
+]
+SwarmKey: TypeAlias = Annotated[
+    Path | None,
+    Parameter(
+        help="Be in the private network of this key; see `peerstack swarm-key`.", metavar="FILE", show_default=False
+    ),
+]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class HostOptions:
+    """Options of every command that opens a host; the classes below add those for who dials, and who listens."""
+
+    swarm_key: SwarmKey = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class DialOptions(HostOptions):
+    """Options of commands that dial."""
+
+    ca: Ca = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ListenOptions(HostOptions):
+    """Options of commands that listen."""
+
+    cert: Cert = None
+    cert_key: CertKey = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class NodeOptions(DialOptions, ListenOptions):
+    """Options of commands that listen and dial."""
+
+
+DIAL = DialOptions()
+LISTEN = ListenOptions()
+NODE = NodeOptions()
+"""What commands take when none of these options is given."""

@@ -18,7 +18,9 @@ from peerstack.stack.identity import PeerId
 from . import events
 from .failure import CommandError
 from .hosting import open_any_host
+from .options import DialOptions
 from .output import Output
+from .wiring import load_wiring
 
 EXAMPLE = "/ip4/127.0.0.1/tcp/4001"
 
@@ -60,10 +62,10 @@ def is_peer_id(text: str) -> bool:
 
 
 @asynccontextmanager
-async def open_connection(text: str, output: Output) -> AsyncIterator[Reached]:
+async def open_connection(text: str, options: DialOptions, output: Output) -> AsyncIterator[Reached]:
     """Open a host that is connected to the peer at an address. Raises CommandError, DialError."""
     address = parse_dialable(text)
-    async with open_any_host() as host:
+    async with open_any_host(wiring=load_wiring(options, dial=[address])) as host:
         with output.working(f"dialing {address}"):
             peer = await host.connect(address)
         # For commands that must dial again when the connection is lost.

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from . import events as told
 from . import people_pubsub, simulate_people
+from .network_events import PeerBack, PeerLost, SwarmKeyShown
+from .people_pubsub import short
 from .shapes import Line, Shape, Span, Style, Table, Tree, line
 from .simulate_events import Simulated
 from .units import MIB, size, without_number
@@ -25,6 +27,8 @@ def describe(event: told.Told) -> list[Shape]:
             return list(_report(event))
         case told.KeyShown():
             return [_key(event)]
+        case SwarmKeyShown():
+            return [Table((("fingerprint", line(event.fingerprint)), ("key file", line(event.file))))]
         case told.Converted():
             return [line(event.text)]
         case told.Step():
@@ -42,6 +46,11 @@ def describe(event: told.Told) -> list[Shape]:
 
 def _of_peers(event: told.Told) -> list[Shape]:
     match event:
+        case PeerLost(peer_id=peer, address=address, reason=reason):
+            why = f": {reason}" if reason else ""
+            return [line(Span(f"! lost {short(peer)} at {address}{why}; it is dialed until it is back", Style.HINT))]
+        case PeerBack(peer_id=peer, address=address, seconds=seconds):
+            return [line(Span(f"* {short(peer)} at {address} is back after {seconds:.1f} s", Style.DIM))]
         case told.Listening():
             addresses = [line("   ", _name(address)) for address in event.addresses]
             return [line("listening as ", Span(event.peer_id, Style.BOLD)), *addresses]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,8 @@ from peerstack.stack.identity import PeerId
 
 from . import events, standard_input
 from .failure import CommandError, Failure
-from .options import Json, seconds_option
-from .output import Output
+from .options import NODE, Json, NodeOptions, seconds_option
+from .output import Output, OutputClosed
 from .pubsub_node import (
     KeyFile,
     Listen,
@@ -96,10 +96,11 @@ def publish(
     subscribers: Annotated[
         int, Parameter(help="How many subscribers to wait for.", metavar="N", validator=Number(gte=1))
     ] = 1,
+    options: NodeOptions = NODE,
     json: Json = False,
 ) -> int:
     """Publish messages, and tell for each who it was sent to."""
-    node = Node(listen=listen, peers=peer, identity=identity, signed=not no_sign)
+    node = Node(listen=listen, peers=peer, identity=identity, signed=not no_sign, options=options)
     source = Source(data=data, file=file, lines=lines, count=count)
     return run(partial(_publish, topic, source, node, Waiting(seconds=wait, subscribers=subscribers)), json=json)
 
@@ -108,7 +109,9 @@ async def _publish(topic: str, source: Source, node: Node, waiting: Waiting, out
     check_topics([topic])
     _check(source, node)
     payloads = None if source.lines else _payloads(source)
-    async with open_node(node, output) as pubsub:
+    async with open_node(node, output) as opened, open_background() as nursery:
+        pubsub = opened.pubsub
+        nursery.start_soon(opened.redialer.run, partial(_tell, output))
         if node.listen:
             output.emit(listening(pubsub.host))
         with output.working(f"waiting for somebody who subscribes to {topic}"):
@@ -126,6 +129,12 @@ async def _publish(topic: str, source: Source, node: Node, waiting: Waiting, out
             confirmed = await confirm(pubsub.host, ledger.peers)
     output.emit(ledger.summary(confirmed))
     return NOBODY if ledger.reached_nobody else 0
+
+
+async def _tell(output: Output, told: events.Told) -> None:
+    # Whoever prints what is published notices that nobody reads any more.
+    with suppress(OutputClosed):
+        await output.emit_when_ready(told)
 
 
 def _nobody(topic: str, node: Node, waiting: Waiting, found: int) -> str:

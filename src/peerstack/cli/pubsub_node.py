@@ -25,8 +25,11 @@ from .failure import CommandError
 from .hosting import open_any_host
 from .identity import load_identity
 from .listen import bind
+from .options import NODE, NodeOptions
 from .output import Output
 from .peers import parse_dialable
+from .redial import Redialer
+from .wiring import load_wiring
 
 PATIENCE = 10.0
 """Seconds that peers have to answer a ping after the last message."""
@@ -67,21 +70,36 @@ class Node:
     peers: tuple[str, ...] = ()
     identity: Path | None = None
     signed: bool = True
+    options: NodeOptions = NODE
+
+
+@dataclass(frozen=True, slots=True)
+class OpenNode:
+    """A host with pubsub that is connected to its peers."""
+
+    pubsub: Pubsub
+    redialer: Redialer
+    """Run it to have peers dialed again that are lost."""
 
 
 @asynccontextmanager
-async def open_node(node: Node, output: Output) -> AsyncIterator[Pubsub]:
+async def open_node(node: Node, output: Output) -> AsyncIterator[OpenNode]:
     """Open a host that listens and is connected to its peers, with pubsub. Raises CommandError and StackError."""
     listen = [parse_address(text) for text in node.listen]
     peers = [parse_dialable(text) for text in node.peers]
     identity = None if node.identity is None else load_identity(node.identity)
-    async with open_any_host(identity=identity) as host, open_pubsub(host, _config(signed=node.signed)) as pubsub:
+    wiring = load_wiring(node.options, listen=listen, dial=peers)
+    async with (
+        open_any_host(wiring=wiring, identity=identity) as host,
+        open_pubsub(host, _config(signed=node.signed)) as pubsub,
+    ):
+        redialer = Redialer(host)
         for address in listen:
             await bind(host, address)
         for address in peers:
             with output.working(f"dialing {address}"):
-                await host.connect(address)
-        yield pubsub
+                await redialer.connect(address)
+        yield OpenNode(pubsub, redialer)
 
 
 def _config(*, signed: bool) -> PubsubConfig:

@@ -18,21 +18,23 @@ from peerstack.stack.background import open_background
 
 from . import events
 from .listen import EVERYWHERE
-from .options import Json
+from .options import NODE, Json, NodeOptions
 from .output import Output
 from .pubsub_node import KeyFile, Listen, Node, NoSign, Peers, check_topics, listening, open_node
+from .redial import Redialer
 from .runner import run
 
 app = App(
     name="subscribe",
     help_epilogue="""Runs until --count messages have come, or until Ctrl-C. Each message is valid:
 signed by its author, unless --no-sign. Others can come to the addresses that
-are printed first; with --peer it goes to them. In the JSON form the data is
-base64.
+are printed first; with --peer it goes to them, and dials them again when they
+are lost. In the JSON form the data is base64.
 
 Examples:
   peerstack pubsub subscribe news --listen /ip4/127.0.0.1/tcp/4001
   peerstack pubsub subscribe news weather --peer /ip4/127.0.0.1/tcp/4001
+  peerstack pubsub subscribe news --swarm-key swarm.key
   peerstack pubsub subscribe news --count 1 --json""",
 )
 
@@ -42,7 +44,7 @@ _WHEN_FULL: dict[Choice, WhenFull] = {
     "drop-oldest": WhenFull.DROP_OLDEST,
     "fail": WhenFull.RAISE,
 }
-Arrival = PubsubMessage[bytes] | SubscriptionOverflow
+Arrival = PubsubMessage[bytes] | SubscriptionOverflow | events.Told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +74,11 @@ def subscribe(
     when_full: Annotated[
         Choice, Parameter(help="If more come: let the network wait, drop the oldest, or end with an error.")
     ] = "wait",
+    options: NodeOptions = NODE,
     json: Json = False,
 ) -> int:
     """Print the messages of topics."""
-    node = Node(listen=listen, peers=peer, identity=identity, signed=not no_sign)
+    node = Node(listen=listen, peers=peer, identity=identity, signed=not no_sign, options=options)
     reading = Reading(count=count, buffer=buffer, when_full=when_full)
     return run(partial(_subscribe, (topic, *topics), node, reading), json=json)
 
@@ -83,7 +86,8 @@ def subscribe(
 async def _subscribe(topics: Sequence[str], node: Node, reading: Reading, output: Output) -> int:
     check_topics(topics)
     when_full = _WHEN_FULL[reading.when_full]
-    async with open_node(node, output) as pubsub, AsyncExitStack() as stack:
+    async with open_node(node, output) as opened, AsyncExitStack() as stack:
+        pubsub = opened.pubsub
         joins = (pubsub.join(topic, buffer=reading.buffer, when_full=when_full) for topic in dict.fromkeys(topics))
         rooms = [await stack.enter_async_context(join) for join in joins]
         output.emit(listening(pubsub.host))
@@ -91,8 +95,11 @@ async def _subscribe(topics: Sequence[str], node: Node, reading: Reading, output
             f"Try `peerstack pubsub publish {topics[0]} hello --peer` with one of these addresses; Ctrl-C ends it."
         )
         left = reading.count
-        async with _merged(rooms) as arrivals:
+        async with _merged(rooms, opened.redialer) as arrivals:
             async for arrival in arrivals:
+                if isinstance(arrival, events.Told):
+                    await output.emit_when_ready(arrival)
+                    continue
                 if isinstance(arrival, SubscriptionOverflow):
                     raise arrival
                 await output.emit_when_ready(received(arrival))
@@ -103,8 +110,13 @@ async def _subscribe(topics: Sequence[str], node: Node, reading: Reading, output
 
 
 @asynccontextmanager
-async def _merged(rooms: Sequence[Room[bytes]]) -> AsyncIterator[trio.MemoryReceiveChannel[Arrival]]:
-    """Yield a channel with what comes in all rooms, so that one task reads, and what it raises leaves as itself."""
+async def _merged(
+    rooms: Sequence[Room[bytes]], redialer: Redialer
+) -> AsyncIterator[trio.MemoryReceiveChannel[Arrival]]:
+    """Yield a channel with what comes in all rooms, and what the redialer tells.
+
+    So one task reads, and what it raises leaves as itself.
+    """
     send, receive = trio.open_memory_channel[Arrival](0)
 
     async def pass_on(room: Room[bytes]) -> None:
@@ -117,6 +129,7 @@ async def _merged(rooms: Sequence[Room[bytes]]) -> AsyncIterator[trio.MemoryRece
     async with open_background() as nursery:
         for room in rooms:
             nursery.start_soon(pass_on, room)
+        nursery.start_soon(redialer.run, send.send)
         yield receive
 
 

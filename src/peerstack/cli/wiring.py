@@ -1,0 +1,191 @@
+"""What the wires of a host are made of, as the options ask: certificates, authorities, the key of a private network."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from multiaddr import Multiaddr
+
+from peerstack._open import FORCE_PRIVATE
+from peerstack.stack.addressing import components
+from peerstack.stack.errors import KeyFileError
+
+from .failure import CommandError
+from .options import DialOptions, HostOptions, ListenOptions
+
+if TYPE_CHECKING:
+    from peerstack.stack.security.pnet import PreSharedKey
+
+MAX_PEM = 4 * 1024 * 1024
+"""Bytes of a file of certificates; all the authorities of a system have half a megabyte."""
+_CERTIFICATE = b"CERTIFICATE-----"
+_PRIVATE_KEY = b"PRIVATE KEY-----"
+_OWN_WIRE = {"quic", "quic-v1", "webtransport"}
+"""Parts of addresses whose transports bring their own wire, which the key of a private network can not protect."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """What was loaded and checked."""
+
+    server_tls: ssl.SSLContext | None = None
+    client_tls: ssl.SSLContext | None = None
+    private_network: PreSharedKey | None = None
+
+
+NO_PRIVATE_DEMO = f"the demo has none and stays on this machine: run it with {FORCE_PRIVATE}=0"
+PLAIN = Wiring()
+"""Nothing was asked for."""
+
+
+def load_wiring(options: HostOptions, *, listen: Sequence[Multiaddr] = (), dial: Sequence[Multiaddr] = ()) -> Wiring:
+    """Load what the options name, and check that it fits the addresses. Raises CommandError and KeyFileError."""
+    server_tls = client_tls = None
+    if isinstance(options, ListenOptions):
+        server_tls = _server_tls(options, [address for address in listen if _is_secure_websocket(address)])
+    if isinstance(options, DialOptions) and options.ca is not None:
+        client_tls = _client_tls(options.ca)
+    if options.swarm_key is None:
+        refuse_if_forced("give it with --swarm-key FILE")
+        return Wiring(server_tls=server_tls, client_tls=client_tls)
+    _check_protectable([*listen, *dial])
+    return Wiring(server_tls=server_tls, client_tls=client_tls, private_network=load_swarm_key(options.swarm_key))
+
+
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Tell of an extra that is not installed in one line."""
+    try:
+        yield
+    except ImportError as error:
+        raise CommandError(str(error)) from error
+
+
+# ---- secure WebSocket
+
+
+def _is_secure_websocket(address: Multiaddr) -> bool:
+    names = {name for name, _ in components(address)}
+    return "wss" in names or names >= {"tls", "ws"}
+
+
+def _server_tls(options: ListenOptions, secure: Sequence[Multiaddr]) -> ssl.SSLContext | None:
+    if options.cert is None:
+        if options.cert_key is not None:
+            raise CommandError("--cert-key is the key of a certificate; give the certificate with --cert FILE")
+        if secure:
+            raise CommandError(
+                f"to listen on {secure[0]} takes a certificate; give it with --cert FILE --cert-key FILE, "
+                "or listen on plain /ws"
+            )
+        return None
+    if not secure:
+        raise CommandError(
+            "--cert is for secure WebSocket, and there is no such address to listen on; "
+            "add one, such as --listen /ip4/0.0.0.0/tcp/443/tls/ws"
+        )
+    return _load_certificate(options.cert, options.cert_key)
+
+
+def _load_certificate(certificate: Path, key: Path | None) -> ssl.SSLContext:
+    key_option, key_file = ("--cert", certificate) if key is None else ("--cert-key", key)
+    if _CERTIFICATE not in _read("--cert", certificate):
+        raise CommandError(f"--cert {certificate}: there is no certificate in PEM form in it")
+    if _PRIVATE_KEY not in _read(key_option, key_file):
+        advice = "; give the file of the key with --cert-key" if key is None else ""
+        raise CommandError(f"{key_option} {key_file}: there is no private key in PEM form in it{advice}")
+    with _extra():
+        from peerstack.transports.websocket import server_context
+    try:
+        # First with a password that is refused: OpenSSL would stop and ask for one on the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key_file, _refuse_password)
+        return server_context(certificate, key_file)
+    except _EncryptedKey:
+        raise CommandError(
+            f"the key in {key_file} is encrypted, and nobody is asked for passwords here; "
+            f"decrypt it with: openssl pkey -in {key_file} -out plain.key"
+        ) from None
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise CommandError(
+                f"the key in {key_file} does not match the certificate in {certificate}; "
+                "the certificate of the server itself comes first in its file, before the chain"
+            ) from None
+        raise CommandError(f"OpenSSL takes {certificate} and {key_file} for broken: {error}") from None
+
+
+class _EncryptedKey(Exception):
+    """A private key needs a password."""
+
+
+def _refuse_password() -> str:
+    raise _EncryptedKey
+
+
+def _client_tls(authorities: Path) -> ssl.SSLContext:
+    _read("--ca", authorities)
+    with _extra():
+        from peerstack.transports.websocket import client_context
+    try:
+        return client_context(authorities)
+    except ssl.SSLError as error:
+        if error.reason == "NO_CERTIFICATE_OR_CRL_FOUND":
+            raise CommandError(f"--ca {authorities}: there is no certificate in PEM form in it") from None
+        raise CommandError(f"OpenSSL takes {authorities} for broken: {error}") from None
+
+
+def _read(option: str, path: Path) -> bytes:
+    """Return what is in a PEM file; the errors of OpenSSL name neither the file nor the option."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_PEM + 1)
+    except OSError as error:
+        raise CommandError(f"{option} {path}: {error.strerror}") from error
+    if len(content) > MAX_PEM:
+        raise CommandError(f"{option} {path}: this is larger than any file of certificates")
+    return content
+
+
+# ---- private networks
+
+
+def refuse_if_forced(advice: str) -> None:
+    """Raise CommandError with the advice if the environment demands the key of a private network."""
+    if os.environ.get(FORCE_PRIVATE) == "1":
+        raise CommandError(f"{FORCE_PRIVATE}=1 forbids hosts without the key of a private network; {advice}")
+
+
+def load_swarm_key(path: Path) -> PreSharedKey:
+    """Return the key in a `swarm.key` file. Raises CommandError and KeyFileError."""
+    kind = pre_shared_key()
+    try:
+        return kind.load(path)
+    except KeyFileError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise CommandError(
+                f"{path} does not exist; copy it from a member of the network, "
+                f"or make a new one with: peerstack swarm-key new --out {path}"
+            ) from error
+        raise
+
+
+def pre_shared_key() -> type[PreSharedKey]:
+    """Return the class of keys. Raises CommandError where what it needs is not installed."""
+    with _extra():
+        from peerstack.stack.security.pnet import PreSharedKey
+    return PreSharedKey
+
+
+def _check_protectable(addresses: Sequence[Multiaddr]) -> None:
+    for address in addresses:
+        if any(name in _OWN_WIRE for name, _ in components(address)):
+            raise CommandError(
+                f"a private network can not protect {address}, whose transport brings its own wire; "
+                "take TCP or WebSocket, or leave out --swarm-key"
+            )
