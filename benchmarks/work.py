@@ -101,7 +101,7 @@ async def _throughput(move: Callable[[int], Awaitable[float]], sizes: Sizes) -> 
 
 def bytes_to_move(sizes: Sizes, seconds: float) -> int:
     """Return how many bytes to move after a warm-up of so many seconds: fewer where they would take too long."""
-    affordable = int(sizes.bytes // WARM_UP / seconds * sizes.transfer_patience)
+    affordable = int(sizes.bytes // WARM_UP / seconds * sizes.patience)
     return max(sizes.bytes // WARM_UP, min(sizes.bytes, affordable - affordable % sizes.chunk))
 
 
@@ -113,19 +113,27 @@ async def ping(pair: Pair, sizes: Sizes) -> Values:
 
 async def dials(pair: Pair, sizes: Sizes) -> Values:
     """Dial one after another, then side by side."""
-    rate = await pair.dial(FEWEST_DIALS, 1)
-    count = min(sizes.dials, max(FEWEST_DIALS, int(rate * sizes.patience)))
-    one_by_one = await pair.dial(count, 1)
-    await pair.dial(sizes.dials_at_once, sizes.dials_at_once)
-    return {"dials": one_by_one, "dials50": await pair.dial(sizes.dials_at_once_count, sizes.dials_at_once)}
+    at_once = sizes.dials_at_once
+    few, all_of_them = await pair.dial(FEWEST_DIALS, 1), await pair.dial(at_once, at_once)
+    return {
+        "dials": await pair.dial(affordable(sizes, few, FEWEST_DIALS, sizes.dials), 1),
+        "dials50": await pair.dial(affordable(sizes, all_of_them, at_once, sizes.dials_at_once_count), at_once),
+    }
 
 
 async def streams(pair: Pair, sizes: Sizes) -> Values:
     """Open streams one after another, then side by side."""
-    await pair.stream(sizes.streams // 5, 1)
-    one_by_one = await pair.stream(sizes.streams, 1)
-    await pair.stream(sizes.streams_at_once, sizes.streams_at_once)
-    return {"streams": one_by_one, "streams100": await pair.stream(sizes.streams_at_once_count, sizes.streams_at_once)}
+    some, at_once = sizes.streams // 10, sizes.streams_at_once
+    one_by_one, side_by_side = await pair.stream(some, 1), await pair.stream(at_once, at_once)
+    return {
+        "streams": await pair.stream(affordable(sizes, one_by_one, some, sizes.streams), 1),
+        "streams100": await pair.stream(affordable(sizes, side_by_side, at_once, sizes.streams_at_once_count), at_once),
+    }
+
+
+def affordable(sizes: Sizes, rate: float, least: int, most: int) -> int:
+    """Return how many fit into the time at so many a second, within bounds."""
+    return max(least, min(most, int(rate * sizes.patience)))
 
 
 async def memory(pair: Pair, sizes: Sizes) -> Values:

@@ -13,7 +13,7 @@ from benchmarks.footprint import four_requirements
 from benchmarks.measures import BARE, FOREIGN, FOUR, GROUPS, OURS, QUICK, TRIO, Group, Sizes
 from benchmarks.rounds import measure, plan
 from benchmarks.run import main
-from benchmarks.work import WORK, bytes_to_move
+from benchmarks.work import WORK, affordable, bytes_to_move
 from interop.matrix import Program
 
 FAKE = str(Path(__file__).with_name("fake_bench_peer.py"))
@@ -55,7 +55,7 @@ def test_who_can_not_do_a_group_is_not_asked() -> None:
 
 async def test_every_work_turns_answers_into_numbers() -> None:
     entrants = fakes(["go"])
-    sizes = replace(QUICK, transfer_patience=1000)
+    sizes = replace(QUICK, patience=1000)
     results = await measure(entrants, groups("throughput", "ping", "dials", "streams"), 1, sizes, "bench")
     assert (results.failures, results.missing) == ([], {})
     assert results.samples == {
@@ -108,7 +108,12 @@ async def test_planned_measures_are_kept_even_where_nobody_takes_part() -> None:
     ],
 )
 def test_slow_transfers_are_of_fewer_bytes(seconds: float, total: float) -> None:
-    assert bytes_to_move(Sizes(bytes=64 << 20, chunk=256 << 10, transfer_patience=5), seconds) == total
+    assert bytes_to_move(Sizes(bytes=64 << 20, chunk=256 << 10, patience=5), seconds) == total
+
+
+@pytest.mark.parametrize(("rate", "count"), [(1, 5), (20, 40), (1000, 200)])
+def test_slow_dials_are_fewer(rate: float, count: int) -> None:
+    assert affordable(Sizes(patience=2), rate, 5, 200) == count
 
 
 def test_parts_take_all_measures_of_their_groups() -> None:
