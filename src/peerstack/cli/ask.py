@@ -37,6 +37,7 @@ The exit code is 0 if the peer was reached, 1 if not, 2 if the address is none.
 
 Examples:
   peerstack explain /ip4/127.0.0.1/tcp/4001
+  peerstack explain /dns4/example.org/tcp/443/tls/ws --ca authority.pem
   peerstack explain /dns4/example.org/tcp/4001/p2p/12D3KooW… --json""",
 )
 

@@ -49,9 +49,10 @@ app = App(
     name="publish",
     help_epilogue="""Each DATA is a message; or the file is one (- is standard input), or each line
 of standard input. It waits until somebody subscribes, and leaves when all is on
-the wire: every peer that something was sent to has answered a ping since. The
-exit code is 0 if every message was sent to a peer, 1 if nobody was there for
-one of them, 2 if it could not be done.
+the wire: every peer that something was sent to has answered a ping since. A
+--peer that is lost meanwhile is dialed again. The exit code is 0 if every
+message was sent to a peer, 1 if nobody was there for one of them, 2 if it could
+not be done.
 
 Examples:
   peerstack pubsub publish news hello --peer /ip4/127.0.0.1/tcp/4001
