@@ -213,7 +213,11 @@ def _ip_protocol(host: str) -> str:
 
 
 def _keep_name(name: str, parts: tuple[Component, ...]) -> tuple[Component, ...]:
-    """Keep the name that the certificate of a secure WebSocket is for, as go does: /wss becomes /tls/sni/NAME/ws."""
+    """Keep the name where a WebSocket's server must hear it: many share one IP address (RFC 9110, 7.2; RFC 6066, 3).
+
+    A secure one becomes /tls/sni/NAME/ws, as in go. For a plain one no standard has a place; it becomes /sni/NAME/ws.
+    """
+    sni = Component("sni", name.rstrip("."))
     match parts:
         case (Component("tcp") as tcp, Component("wss"), *rest) | (
             Component("tcp") as tcp,
@@ -221,8 +225,9 @@ def _keep_name(name: str, parts: tuple[Component, ...]) -> tuple[Component, ...]
             Component("ws"),
             *rest,
         ):
-            sni = Component("sni", name.rstrip("."))
             return (tcp, Component("tls", None), sni, Component("ws", None), *rest)
+        case (Component("tcp") as tcp, Component("ws") as ws, *rest):
+            return (tcp, sni, ws, *rest)
     return parts
 
 

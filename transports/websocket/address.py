@@ -1,4 +1,8 @@
-"""WebSocket addresses: `/ip4|ip6/…/tcp/N` and then `/ws`, `/wss`, `/tls/ws` or `/tls/sni/NAME/ws`, and a path."""
+"""WebSocket addresses: `/ip4|ip6/…/tcp/N` and then `/ws`, `/wss`, `/tls/ws` or `/tls/sni/NAME/ws`, and a path.
+
+A name that was looked up for a plain one is handed down as `/sni/NAME/ws`. It is for this dial only: what it names is
+known to all others as `/ws`.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +23,10 @@ class WebSocketAddress:
     below: Multiaddr
     """The TCP address that carries it."""
     suffix: bytes
-    """The rest, in bytes."""
+    """The rest, in bytes, without the name of a plain one."""
     secure: bool
     host: str
-    """What the certificate has to be for: the name in `/sni`, else the IP address."""
+    """Who is asked for, and who the certificate has to be for: the name in `/sni`, else the IP address."""
     port: int
     path: str
 
@@ -46,7 +50,9 @@ def websocket_address(address: Multiaddr) -> WebSocketAddress | None:
     if below is None or endpoint is None or kind is None:
         return None
     secure, name, path = kind
-    suffix = address.to_bytes()[len(below.to_bytes()) :]
+    if name is not None and not secure:
+        at += 1
+    suffix = address.to_bytes()[len(parse_address(_text(parts[:at])).to_bytes()) :]
     return WebSocketAddress(below, suffix, secure, name or endpoint.host, endpoint.port, path)
 
 
@@ -59,6 +65,8 @@ def _kind(parts: tuple[Component, ...]) -> tuple[bool, str | None, str] | None:
     match parts:
         case (Component("ws"),):
             return False, None, path
+        case (Component("sni", str(name)), Component("ws")):
+            return False, name, path
         case (Component("wss"),) | (Component("tls"), Component("ws")):
             return True, None, path
         case (Component("tls"), Component("sni", str(name)), Component("ws")):

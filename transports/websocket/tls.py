@@ -13,7 +13,7 @@ from typing import Final, cast
 import trio
 
 from peerstack.stack.abc import Buffer, Pipe
-from peerstack.stack.errors import ConnectionLost, InvalidAddress, RemoteProtocolError
+from peerstack.stack.errors import ConnectionLost, InvalidAddress, InvalidInput, RemoteProtocolError
 
 from .wrapping import WrappingPipe
 
@@ -38,13 +38,21 @@ def client_context(authorities: str | PathLike[str] | None = None) -> ssl.SSLCon
 
 
 def server_context(certificate: str | PathLike[str], key: str | PathLike[str] | None = None) -> ssl.SSLContext:
-    """Make a context that shows a certificate chain, from PEM files. Raises OSError and ssl.SSLError for bad ones."""
+    """Make a context that shows a certificate chain, from PEM files.
+
+    Raises OSError and ssl.SSLError for bad ones, InvalidInput for a key that is encrypted.
+    """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
+    # Without a function OpenSSL asks for the password on the terminal, whoever sits there.
+    context.load_cert_chain(certificate, key, password=_no_password)
     context.set_alpn_protocols(["http/1.1"])
     # A client that only writes would leave tickets unread, and the kernel then resets what is under way.
     context.num_tickets = 0
     return context
+
+
+def _no_password() -> str:
+    raise InvalidInput("the private key is encrypted; decrypt it, or load it with an ssl.SSLContext of your own")
 
 
 class TlsPipe(WrappingPipe):

@@ -44,7 +44,7 @@ class WebSocketTransport:
     def can_listen(self, address: Multiaddr) -> bool:
         """Say whether it is a WebSocket address on one that the transport below can listen on."""
         target = websocket_address(address)
-        return target is not None and self._below.can_listen(target.below)
+        return target is not None and self._below.can_listen(target.below) and target.on(target.below) == address
 
     async def dial(self, address: Multiaddr) -> Wire:
         """Connect and shake hands.
@@ -62,7 +62,7 @@ class WebSocketTransport:
         except BaseException:
             await trio.aclose_forcefully(wire.stream)
             raise
-        return Wire(stream, target.on(wire.local_address), address)
+        return Wire(stream, target.on(wire.local_address), target.on(target.below))
 
     async def listen(self, address: Multiaddr) -> StreamListener:
         """Bind. Raises OSError with the cause, InvalidAddress for other addresses and where a certificate lacks."""

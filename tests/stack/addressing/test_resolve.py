@@ -56,8 +56,8 @@ async def problems_of(dns: FakeDns, text: str, config: ResolverConfig | None = N
 )
 async def test_a_host_name_becomes_its_ip_addresses_in_the_order_of_the_dns(protocol: str, found: list[str]) -> None:
     dns = FakeDns(hosts={("example.com", protocol): found})
-    expected = [f"/{'ip6' if ':' in ip else 'ip4'}/{ip}/tcp/443/ws{ALICE}" for ip in found]
-    assert await resolve(dns, f"/{protocol}/example.com/tcp/443/ws{ALICE}") == expected
+    expected = [f"/{'ip6' if ':' in ip else 'ip4'}/{ip}/tcp/443{ALICE}" for ip in found]
+    assert await resolve(dns, f"/{protocol}/example.com/tcp/443{ALICE}") == expected
 
 
 @pytest.mark.parametrize(
@@ -67,13 +67,15 @@ async def test_a_host_name_becomes_its_ip_addresses_in_the_order_of_the_dns(prot
         ("/tcp/443/tls/ws", "/tcp/443/tls/sni/example.com/ws"),
         ("/tcp/443/wss/http-path/p2p", "/tcp/443/tls/sni/example.com/ws/http-path/p2p"),
         ("/tcp/443/tls/sni/other.org/ws", "/tcp/443/tls/sni/other.org/ws"),
-        ("/tcp/443/ws", "/tcp/443/ws"),
+        ("/tcp/80/ws", "/tcp/80/sni/example.com/ws"),
+        ("/tcp/80/ws/http-path/p2p", "/tcp/80/sni/example.com/ws/http-path/p2p"),
+        ("/tcp/80/sni/other.org/ws", "/tcp/80/sni/other.org/ws"),
         ("/tcp/443", "/tcp/443"),
         ("/udp/443/quic-v1", "/udp/443/quic-v1"),
     ],
 )
 @pytest.mark.parametrize("name", ["example.com", "example.com."])
-async def test_the_name_that_a_certificate_is_for_is_kept(name: str, behind: str, resolved: str) -> None:
+async def test_the_name_that_a_server_must_hear_is_kept(name: str, behind: str, resolved: str) -> None:
     dns = FakeDns(hosts={(name, "dns4"): ["192.0.2.1"]})
     assert await resolve(dns, f"/dns4/{name}{behind}{ALICE}") == [f"/ip4/192.0.2.1{resolved}{ALICE}"]
 

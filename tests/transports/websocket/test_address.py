@@ -30,6 +30,18 @@ def test_an_address_is_taken_apart(text: str, below: str, secure: bool, host: st
     assert f"/tcp/{target.uri.port}" in text
 
 
+def test_the_name_of_a_plain_one_is_for_the_dial_only() -> None:
+    target = websocket_address(parse_address("/ip4/192.0.2.1/tcp/80/sni/a.org/ws/http-path/b"))
+    assert target is not None
+    assert (str(target.below), target.secure, target.host, target.path) == (
+        "/ip4/192.0.2.1/tcp/80",
+        False,
+        "a.org",
+        "/b",
+    )
+    assert target.on(target.below) == parse_address("/ip4/192.0.2.1/tcp/80/ws/http-path/b")
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -37,7 +49,8 @@ def test_an_address_is_taken_apart(text: str, below: str, secure: bool, host: st
         "/ip4/192.0.2.1/udp/80/ws",
         "/ip4/192.0.2.1/tcp/80/tls",
         "/ip4/192.0.2.1/tcp/80/tls/wss",
-        "/ip4/192.0.2.1/tcp/80/sni/a.org/ws",
+        "/ip4/192.0.2.1/tcp/80/sni/a.org/wss",
+        "/ip4/192.0.2.1/tcp/80/sni/a.org",
         "/ip4/192.0.2.1/tcp/80/ws/ws",
         "/ip4/192.0.2.1/ws",
         "/ip4/192.0.2.1/tcp/80/http-path/a",
@@ -58,6 +71,7 @@ def test_other_addresses_are_not(text: str) -> None:
         ("/ip4/127.0.0.1/tcp/80/ws", True, True),
         ("/ip4/127.0.0.1/tcp/0/ws", False, True),
         ("/ip4/127.0.0.1/tcp/443/wss", True, True),
+        ("/ip4/127.0.0.1/tcp/80/sni/a.org/ws", True, False),
         ("/dns4/example.com/tcp/443/wss", False, False),
     ],
 )

@@ -247,3 +247,12 @@ def test_bad_files_are_told_at_the_start(tmp_path: Path) -> None:
     empty.write_text("")
     with pytest.raises(ssl.SSLError):
         server_context(empty)
+
+
+def test_nobody_is_asked_for_the_password_of_a_key(authority: Authority) -> None:
+    certificate_file, key_file = authority.issue("localhost")
+    key = load_pem_private_key(key_file.read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
+    with pytest.raises(InvalidInput, match="the private key is encrypted"):
+        server_context(certificate_file, key_file)
