@@ -5,29 +5,45 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from .drive import cli, listening
 
 LISTEN = ("--listen", "/ip4/127.0.0.1/tcp/0/ws", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1")
+KINDS = ("unix", "ws", "quic-v1", "tcp")
 
 
 @pytest.fixture(scope="module")
-def addresses() -> Iterator[dict[str, str]]:
-    """Addresses of one listener, by the last word before its peer id."""
-    with listening(*LISTEN) as (_, first):
-        yield {
-            address.split("/")[-3] if "/ws/" in address or "quic" in address else "tcp": address
-            for address in first["addresses"]
-        }
+def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Addresses of one listener, by the kind."""
+    path = tmp_path_factory.mktemp("sockets") / "app.sock"
+    with listening(*LISTEN, "--listen", f"/unix{path}") as (_, first):
+        yield {next(kind for kind in KINDS if f"/{kind}/" in address): address for address in first["addresses"]}
 
 
-@pytest.mark.parametrize("kind", ["tcp", "ws", "quic-v1"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_ping_reaches_the_listener_by_each_of_its_addresses(addresses: dict[str, str], kind: str) -> None:
     ran = cli("ping", addresses[kind], "--count", "2", "--json")
     assert ran.code == 0, ran.err
     assert ran.events[-1]["received"] == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("none/app.sock", "its folder does not exist; make it, or choose another path"),
+        ("file", "another program listens there, or it is a file of another kind; choose another path"),
+        ("file/app.sock", "its folder is a file; choose another path"),
+    ],
+)
+def test_a_unix_socket_that_can_not_be_is_one_line(tmp_path: Path, path: str, problem: str) -> None:
+    (tmp_path / "file").write_text("precious")
+    ran = cli("listen", "--listen", f"/unix{tmp_path / path}")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == f"peerstack: can not listen on /unix{tmp_path / path}: {problem}\n"
+    assert (tmp_path / "file").read_text() == "precious"
 
 
 def test_the_stages_of_quic_are_explained(addresses: dict[str, str]) -> None:

@@ -19,6 +19,7 @@ from peerstack.stack.identity import Identity, PeerId
 from peerstack.stack.report import Attempt
 from peerstack.stack.security.noise import Noise
 from peerstack.transports.tcp import TcpTransport
+from peerstack.transports.unix import UnixTransport
 
 from .wiring import PLAIN, Wiring
 
@@ -46,15 +47,16 @@ def open_any_host(
     agent: str | None = None,
     observers: Iterable[Observer] = (),
 ) -> AbstractAsyncContextManager[Host]:
-    """Open a host with TCP, WebSocket and QUIC, Noise and TLS; libraries are loaded when an address needs them.
+    """Open a host with TCP, unix sockets, WebSocket and QUIC, Noise and TLS; libraries are loaded at need.
 
     In a private network it has no QUIC.
     """
     identity = identity or Identity.generate()
     quic = _OnDemandQuic({"quic-v1"}, lambda: _make_quic(identity))
+    websocket = _OnDemandWebSocket({"ws", "wss"}, lambda: _make_websocket(wiring))
     return open_host(
         identity=identity,
-        transports=[TcpTransport(), _OnDemandWebSocket({"ws", "wss"}, lambda: _make_websocket(wiring))],
+        transports=[TcpTransport(), UnixTransport(), websocket],
         native_transports=[quic] if wiring.private_network is None else [],
         security=[Noise(identity), _OnDemandTls(identity)],
         private_network=wiring.private_network,

@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from multiaddr import Multiaddr
 
 from peerstack.protocols import perf as perf_protocol
-from peerstack.stack.addressing import parse_address
+from peerstack.stack.addressing import parse_address, transport_name
 from peerstack.stack.errors import InvalidAddress
 from peerstack.stack.events import (
     ConnectionClosed,
@@ -53,6 +53,7 @@ Examples:
   peerstack listen --listen /ip4/0.0.0.0/tcp/4001 --listen /ip6/::/tcp/4001
   peerstack id new --out my.key && peerstack listen --identity my.key --perf
   peerstack listen --listen /ip4/0.0.0.0/tcp/443/tls/ws --cert cert-and-key.pem
+  peerstack listen --listen /ip4/0.0.0.0/udp/4001/quic-v1 --listen /unix/tmp/p.sock
   peerstack listen --swarm-key swarm.key""",
 )
 
@@ -103,16 +104,22 @@ async def bind(host: Host, address: Multiaddr) -> None:
     except InvalidAddress as error:
         raise CommandError(f"{error}; listen on an IP address and a TCP port, such as {EVERYWHERE}") from error
     except OSError as error:
-        match error.errno:
-            case errno.EADDRINUSE:
-                problem = "the port is in use; choose another one, or 0 for any that is free"
-            case errno.EACCES:
-                problem = "the system keeps ports below 1024 for itself; choose a higher one"
-            case errno.EADDRNOTAVAIL:
-                problem = f"this machine does not have that address; {EVERYWHERE} stands for all that it has"
-            case _:
-                problem = error.strerror or str(error)
+        problems = _NO_SOCKET_FILE if transport_name(address) == "unix" else _NO_PORT
+        problem = problems.get(error.errno or 0, error.strerror or str(error))
         raise CommandError(f"can not listen on {address}: {problem}") from error
+
+
+_NO_PORT = {
+    errno.EADDRINUSE: "the port is in use; choose another one, or 0 for any that is free",
+    errno.EACCES: "the system keeps ports below 1024 for itself; choose a higher one",
+    errno.EADDRNOTAVAIL: f"this machine does not have that address; {EVERYWHERE} stands for all that it has",
+}
+_NO_SOCKET_FILE = {
+    errno.EADDRINUSE: "another program listens there, or it is a file of another kind; choose another path",
+    errno.EACCES: "you may not write to its folder; choose another path",
+    errno.ENOENT: "its folder does not exist; make it, or choose another path",
+    errno.ENOTDIR: "its folder is a file; choose another path",
+}
 
 
 class Feed:

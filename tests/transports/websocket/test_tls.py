@@ -9,8 +9,15 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
-from peerstack.stack.errors import ConnectionLost, InvalidAddress, RemoteProtocolError
+from peerstack.stack.errors import ConnectionLost, InvalidAddress, InvalidInput, RemoteProtocolError
 from peerstack.stack.memory import MemoryPipe, memory_pipe_pair
 from peerstack.stack.testing import check_pipe
 from peerstack.transports.websocket import client_context, server_context
