@@ -2,7 +2,7 @@
 
 from .budget import WindowBudget
 from .config import Limits
-from .ip import format_ip_key, ip_key
+from .ip import format_ip_key, ip_key, network_key, site_key
 from .rate import RateLimiter
 from .scope import Reservation, Resource, Scope
 from .scopes import ConnectionScope, Scopes
@@ -18,4 +18,6 @@ __all__ = [
     "WindowBudget",
     "format_ip_key",
     "ip_key",
+    "network_key",
+    "site_key",
 ]

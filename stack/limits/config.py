@@ -18,7 +18,7 @@ _STREAM_OVERRIDES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much one host takes on. Per-IP limits count an IPv6 /56 as one, and never apply to loopback."""
+    """How much one host takes on. Per-IP limits count an IPv6 /56 as one address, and never apply to loopback."""
 
     connections: int = 1024
     """All connections together: each costs a file descriptor. Above the 192 at which trimming begins (go-libp2p)."""
@@ -36,6 +36,8 @@ class Limits:
     """Connections a second from one address, in the long run: churn costs us a key exchange each (go-libp2p)."""
     inbound_burst_per_ip: int = 16
     """Connections one address may open at once before the rate applies (go-libp2p)."""
+    ips_per_ip6_site: int = 8
+    """As how many addresses an IPv6 /48, which has 256 times a /56, counts in connections and rate (go-libp2p: 8)."""
     pending_outbound: int = 100
     """Dials under way: addresses come from strangers, each dial takes a file descriptor (js-libp2p: 100)."""
     streams: int = 8192

@@ -11,6 +11,8 @@ _IP4, _IP6 = b"\x04", b"\x29"  # multiaddr codes
 _MAPPED_IP4 = bytes(10) + b"\xff\xff"
 _LOOPBACK_IP6 = bytes(15) + b"\x01"
 _IP6_KEY = 7  # bytes: a /56, what one customer is commonly given (RFC 6177)
+_IP6_SITE = 6  # bytes: a /48, what whoever asks for more is given, and the least that is routed by itself
+_IP4_NETWORK = 3  # bytes: a /24, the least that is routed by itself
 
 
 def ip_key(address: Multiaddr) -> bytes | None:
@@ -30,9 +32,23 @@ def ip_key(address: Multiaddr) -> bytes | None:
     return None if ip[0] == 127 else ip
 
 
+def site_key(key: bytes) -> bytes | None:
+    """Return what stands for the IPv6 /48 that an `ip_key` is in; None for an IPv4 address."""
+    return None if len(key) == 4 else key[:_IP6_SITE]
+
+
+def network_key(address: Multiaddr) -> bytes | None:
+    """Return what stands for the network of whoever is behind `address`: an IPv4 /24 or an IPv6 /48; or None.
+
+    Addresses of one such network are had by the dozen, those of dozens of networks are not.
+    """
+    key = ip_key(address)
+    return None if key is None else site_key(key) or key[:_IP4_NETWORK]
+
+
 def format_ip_key(key: bytes) -> str:
-    """Return an `ip_key` as text: `192.0.2.1` or `2001:db8::/56`."""
+    """Return an `ip_key` or `site_key` as text: `192.0.2.1`, `2001:db8:0:100::/56` or `2001:db8:0::/48`."""
     if len(key) == 4:
         return ".".join(map(str, key))
-    groups = [(key + b"\0")[i : i + 2].hex() for i in range(0, 8, 2)]
-    return ":".join(groups) + "::/56"
+    groups = [(key + b"\0")[i : i + 2].hex() for i in range(0, len(key), 2)]
+    return ":".join(groups) + f"::/{8 * len(key)}"

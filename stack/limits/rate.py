@@ -10,16 +10,17 @@ class RateLimiter:
     """A token bucket for each key; a key unused for as long as its bucket takes to fill is forgotten."""
 
     def __init__(self, rate: float, burst: int, *, capacity: int = 65536) -> None:
+        self.burst = burst
+        """What a key may use at once."""
         self._rate = rate
-        self._burst = burst
         self._capacity = capacity
         self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
     def allow(self, key: Hashable, now: float) -> bool:
         """Take a token at `now` (seconds of any clock that does not go back); say whether there was one."""
         self._forget_full(now)
-        tokens, since = self._buckets.pop(key, (float(self._burst), now))
-        tokens = min(self._burst, tokens + (now - since) * self._rate)
+        tokens, since = self._buckets.pop(key, (float(self.burst), now))
+        tokens = min(self.burst, tokens + (now - since) * self._rate)
         allowed = tokens >= 1
         self._buckets[key] = (tokens - 1 if allowed else tokens, now)
         if len(self._buckets) > self._capacity:
@@ -30,7 +31,7 @@ class RateLimiter:
         return len(self._buckets)
 
     def _forget_full(self, now: float) -> None:
-        filled = self._burst / self._rate
+        filled = self.burst / self._rate
         while self._buckets:
             key, (_, since) = next(iter(self._buckets.items()))
             if now - since < filled:

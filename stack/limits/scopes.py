@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 from ..errors import LimitExceeded
 from .budget import WindowBudget
 from .config import Limits
-from .ip import format_ip_key, ip_key
+from .ip import format_ip_key, ip_key, site_key
 from .rate import RateLimiter
 from .scope import Reservation, Resource, Scope
 
@@ -58,8 +58,11 @@ class Scopes:
         self.connection_limits = {Resource.INBOUND_STREAMS: limits.inbound_streams_per_connection}
         self._peer_limits = _peer_limits(limits)
         self._ip_limits = {Resource.INBOUND_CONNECTIONS: limits.inbound_connections_per_ip}
+        many = limits.ips_per_ip6_site
+        self._site_limits = {Resource.INBOUND_CONNECTIONS: many * limits.inbound_connections_per_ip}
         self._pending_ip_limits = {Resource.INBOUND_CONNECTIONS: limits.pending_inbound_per_ip}
-        self._rates = RateLimiter(limits.inbound_rate_per_ip, limits.inbound_burst_per_ip)
+        self._ip_rates = RateLimiter(limits.inbound_rate_per_ip, limits.inbound_burst_per_ip)
+        self._site_rates = RateLimiter(many * limits.inbound_rate_per_ip, many * limits.inbound_burst_per_ip)
 
     def accept(self, remote_address: Multiaddr, now: float) -> Reservation:
         """Count a connection that arrived and is not authenticated yet. Raises LimitExceeded."""
@@ -67,12 +70,13 @@ class Scopes:
         if key is None:
             return Reservation(Resource.INBOUND_CONNECTIONS, 1, self.transient)
         pending = self._scope("pending IP", key, self._pending_ip_limits, of=format_ip_key(key))
-        reservation = Reservation(Resource.INBOUND_CONNECTIONS, 1, self.transient, self._ip(key), pending)
-        if not self._rates.allow(key, now):
+        # The transient scope last: nobody has to make room for a connection that its own address can not have.
+        reservation = Reservation(Resource.INBOUND_CONNECTIONS, 1, *self._ips(key), pending, self.transient)
+        try:
+            self._check_rates(key, now)
+        except LimitExceeded:
             reservation.release()
-            raise LimitExceeded(
-                f"IP {format_ip_key(key)}", "connections in a short time", self.limits.inbound_burst_per_ip
-            )
+            raise
         return reservation
 
     def dial(self) -> Reservation:
@@ -84,7 +88,7 @@ class Scopes:
         parents = [self.peer(peer)]
         key = ip_key(remote_address)
         if key is not None and reservation.resource is Resource.INBOUND_CONNECTIONS:
-            parents.append(self._ip(key))
+            parents += self._ips(key)
         return ConnectionScope(self, peer, reservation, *parents)
 
     def negotiated(self, stream: Reservation, connection: ConnectionScope, protocol: str) -> None:
@@ -109,8 +113,17 @@ class Scopes:
             "scopes": {"keyed": len(self._keyed)},
         }
 
-    def _ip(self, key: bytes) -> Scope:
-        return self._scope("IP", key, self._ip_limits, of=format_ip_key(key))
+    def _ips(self, key: bytes) -> list[Scope]:
+        """Return the scopes of an address: its own, and that of its IPv6 /48."""
+        scopes = [self._scope("IP", key, self._ip_limits, of=format_ip_key(key))]
+        if (site := site_key(key)) is not None:
+            scopes.append(self._scope("IP", site, self._site_limits, of=format_ip_key(site)))
+        return scopes
+
+    def _check_rates(self, key: bytes, now: float) -> None:
+        for limiter, part in ((self._ip_rates, key), (self._site_rates, site_key(key))):
+            if part is not None and not limiter.allow(part, now):
+                raise LimitExceeded(f"IP {format_ip_key(part)}", "connections in a short time", limiter.burst)
 
     def _scope(self, kind: str, key: Hashable, limits: Mapping[Resource, int], of: object) -> Scope:
         scope = self._keyed.get((kind, key))

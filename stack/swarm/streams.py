@@ -107,7 +107,7 @@ class Streams:
         """Agree on a protocol; what goes wrong is the peer's affair and costs it the stream."""
         code = StreamCode.NEGOTIATION_FAILED
         try:
-            with self._waiting.wait(reservation, self._config.stream_timeout):
+            with self._waiting.wait(reservation, self._config.stream_timeout, connection.remote_peer):
                 protocol = await negotiate_inbound(stream, self.handlers)
             self._scopes.negotiated(reservation, connection.scope, protocol)
         except LimitExceeded as error:

@@ -31,7 +31,7 @@ from ..events import (
     ListenStopped,
 )
 from ..identity import PeerId
-from ..limits import Limits, Reservation, Scopes
+from ..limits import Limits, Reservation, Scopes, network_key
 from ..report import DialReport
 from .config import SwarmConfig
 from .dialer import Dialer
@@ -201,7 +201,8 @@ class Swarm:
 
     async def _upgrade(self, incoming: Incoming, reservation: Reservation) -> MuxedConnection:
         try:
-            with self._waiting.wait(reservation, self.config.inbound_timeout):
+            source = network_key(incoming.remote_address)
+            with self._waiting.wait(reservation, self.config.inbound_timeout, source):
                 return await incoming.upgrade()
         except trio.TooSlowError:
             raise ConnectionLost("the peer did not finish the handshake in time") from None

@@ -1,4 +1,4 @@
-"""Where work waits for a remote to prove itself; when limits are reached, whoever waits longest makes room.
+"""Where work waits for a remote to prove itself; when limits are reached, somebody of the largest crowd makes room.
 
 Else a few peers that dawdle would keep out everybody: an honest handshake takes well under a second, and an honest
 proposal comes together with its stream.
@@ -6,7 +6,7 @@ proposal comes together with its stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
 import trio
@@ -16,38 +16,50 @@ from ..limits import Reservation, Scope
 
 
 class WaitingRoom:
-    """Reservations in the transient scope, the oldest first, each with a deadline."""
+    """Reservations in the transient scope by where they come from, the oldest first, each with a deadline."""
 
     def __init__(self, transient: Scope) -> None:
         self._transient = transient
-        self._waiting: dict[trio.CancelScope, Reservation] = {}
+        self._crowds: dict[Hashable, dict[trio.CancelScope, Reservation]] = {}
         self._evicted: dict[trio.CancelScope, LimitExceeded] = {}
 
     def admit(self, reserve: Callable[[], Reservation]) -> Reservation:
-        """Return what `reserve` returns, evicting the oldest if the transient scope is full. Raises LimitExceeded."""
+        """Return what `reserve` returns, evicting somebody if the transient scope is full. Raises LimitExceeded."""
         try:
             return reserve()
         except LimitExceeded as error:
-            if error.scope != self._transient.name or not self._waiting:
+            if error.scope != self._transient.name or not self._crowds:
                 raise
             self._evict(error)
             return reserve()
 
     @contextmanager
-    def wait(self, reservation: Reservation, seconds: float) -> Iterator[None]:
-        """Wait for a remote in this block. Raises trio.TooSlowError, and LimitExceeded when it has to make room."""
+    def wait(self, reservation: Reservation, seconds: float, source: Hashable) -> Iterator[None]:
+        """Wait in this block for a remote that comes from `source`.
+
+        Raises trio.TooSlowError, and LimitExceeded when it has to make room.
+        """
         with trio.move_on_after(seconds) as scope:
-            self._waiting[scope] = reservation
+            self._crowds.setdefault(source, {})[scope] = reservation
             try:
                 yield
             finally:
-                self._waiting.pop(scope, None)
+                self._remove(source, scope)
                 eviction = self._evicted.pop(scope, None)
         if scope.cancelled_caught:
             raise eviction or trio.TooSlowError(f"no answer within {seconds:g} s")
 
     def _evict(self, error: LimitExceeded) -> None:
-        scope = next(iter(self._waiting))
+        """Have the oldest of the largest crowd make room: who floods pushes out its own, and nobody else's."""
+        source, crowd = max(self._crowds.items(), key=lambda item: len(item[1]))  # of equal ones, the first to come
+        scope, reservation = next(iter(crowd.items()))
         self._evicted[scope] = error
-        self._waiting.pop(scope).release()
+        self._remove(source, scope)
+        reservation.release()
         scope.cancel()
+
+    def _remove(self, source: Hashable, scope: trio.CancelScope) -> None:
+        crowd = self._crowds.get(source, {})
+        crowd.pop(scope, None)
+        if not crowd:
+            self._crowds.pop(source, None)

@@ -22,6 +22,8 @@ from peerstack.stack.limits import (
     WindowBudget,
     format_ip_key,
     ip_key,
+    network_key,
+    site_key,
 )
 
 LOOPBACK = Multiaddr("/ip4/127.0.0.1/tcp/4001")
@@ -173,6 +175,34 @@ def test_connection_churn_from_one_address_is_slowed_down() -> None:
     scopes.accept(PUBLIC, 5.0).release()
 
 
+def site_address(number: int) -> Multiaddr:
+    """Return an address in the next /56 of one /48."""
+    return Multiaddr(f"/ip6/2001:db8:1:{number:x}00::1/tcp/1")
+
+
+def test_an_ipv6_48_has_as_many_connections_as_eight_addresses() -> None:
+    scopes = Scopes(Limits(inbound_connections_per_ip=2))
+    held = []
+    for number in range(16):
+        address = site_address(number)
+        held.append(scopes.connected(scopes.accept(address, 0.0), peer_number(number), address))
+    with pytest.raises(LimitExceeded, match=r"16 inbound connections in scope 'IP 2001:0db8:0001::/48'"):
+        scopes.accept(site_address(16), 0.0)
+    scopes.accept(Multiaddr("/ip6/2001:db8:2::1/tcp/1"), 0.0).release()
+    held.pop().close()
+    scopes.accept(site_address(16), 0.0).release()
+
+
+def test_churn_from_an_ipv6_48_is_slowed_down_as_that_of_eight_addresses() -> None:
+    scopes = Scopes(Limits(inbound_burst_per_ip=2))
+    for number in range(16):
+        scopes.accept(site_address(number), 0.0).release()
+    with pytest.raises(LimitExceeded, match=r"16 connections in a short time in scope 'IP 2001:0db8:0001::/48'"):
+        scopes.accept(site_address(16), 0.0)
+    assert scopes.system.statistics() == {}
+    scopes.accept(site_address(17), 1.0).release()
+
+
 def test_authenticated_connections_leave_the_transient_scope_and_still_count_for_their_address() -> None:
     scopes = Scopes(Limits(inbound_connections_per_ip=2))
     connections = [scopes.connected(scopes.accept(PUBLIC, 0.0), peer_number(n), PUBLIC) for n in range(2)]
@@ -318,8 +348,28 @@ def test_an_ipv6_56_counts_as_one_address(address: str, text: str) -> None:
     assert format_ip_key(key) == text
 
 
+def test_only_ipv6_addresses_are_in_a_48() -> None:
+    key = ip_key(Multiaddr("/ip6/2001:db8:1:2ff::1/tcp/1"))
+    assert key is not None
+    assert site_key(key) == bytes.fromhex("20010db80001")
+    assert site_key(b"\xc0\x00\x02\x01") is None
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("/ip4/192.0.2.1/tcp/1", "c00002"),
+        ("/ip6/::ffff:192.0.2.9/udp/1/quic-v1", "c00002"),
+        ("/ip6/2001:db8:1:2ff::1/tcp/1", "20010db80001"),
+    ],
+)
+def test_neighbours_are_in_one_network(address: str, network: str) -> None:
+    assert network_key(Multiaddr(address)) == bytes.fromhex(network)
+
+
 @pytest.mark.parametrize(
     "address", ["/ip4/127.3.2.1/tcp/1", "/ip6/::1/tcp/1", "/ip6/::ffff:127.0.0.1/tcp/1", "/dns4/example.org/tcp/1"]
 )
 def test_loopback_and_names_have_no_key(address: str) -> None:
     assert ip_key(Multiaddr(address)) is None
+    assert network_key(Multiaddr(address)) is None
