@@ -106,7 +106,7 @@ def _goals(results: Results, goals: Iterable[Goal]) -> str:
 
 def _verdict(goal: Goal, results: Results) -> str:
     verdict = goal.verdict(results)
-    sides = (OURS, goal.against) if goal.against else (OURS,)
+    sides = (goal.whose, goal.against) if goal.against else (goal.whose,)
     reasons = [f"{LABELS[side]}: {why}" for side in sides if (why := results.why(goal.measure, side))]
     if verdict is not Verdict.UNKNOWN or not reasons:
         return MARKS[verdict]

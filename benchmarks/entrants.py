@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.footprint import CanNotInstall, make_environments
-from benchmarks.measures import BARE, CEILINGS, OURS, PACED, TRIO, Group
+from benchmarks.measures import BARE, CEILINGS, OURS, PACED, SMALL, SMALL_DATAGRAM, TRIO, Group
 from benchmarks.pubsub import TEAM_WORK
 from benchmarks.work import WORK
 from interop.build import RECIPES, BuildFailed, ToolchainMissing, toolchain_version
@@ -47,7 +47,8 @@ class Entrants:
 def gather(names: Sequence[str], groups: Sequence[Group]) -> Iterator[Entrants]:
     """Build and install what the groups need of ours and of the foreign `names`."""
     entrants = Entrants()
-    entrants.programs[OURS] = program(OURS)
+    ours = entrants.programs[OURS] = program(OURS)
+    entrants.programs[SMALL] = Program(name=SMALL, argv=[*ours.argv, "--quic-datagram", str(SMALL_DATAGRAM)])
     for name in names:
         _add_foreign(entrants, name)
     if "py" in entrants.programs:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 from benchmarks.document import number, rounds
-from benchmarks.measures import CEILINGS, FOUR, GROUPS, LABELS, OURS, TRIO, Group, Measure
+from benchmarks.measures import CEILINGS, FOUR, GROUPS, LABELS, OURS, SMALL, TRIO, Group, Measure
 from benchmarks.results import Results, Spread
 from peerstack.cli.svg import page
 
@@ -146,7 +146,7 @@ def _panel(x: float, y: float, panel: Panel) -> Iterable[str]:
 
 def _bar(x: float, y: float, bar: Bar, scale: Scale) -> Iterable[str]:
     start, middle = x + LABEL, y + ROW / 2
-    kind = "ours" if bar.entrant == OURS else "reference" if bar.entrant in REFERENCES else "theirs"
+    kind = "ours" if bar.entrant in (OURS, SMALL) else "reference" if bar.entrant in REFERENCES else "theirs"
     strong = " ours-text" if bar.entrant == OURS else ""
     low, mid, high = (start + ROOM * scale(n) for n in (bar.spread.least, bar.spread.median, bar.spread.greatest))
     yield f'<text class="label{strong}" x="{start - 8:g}" y="{middle + 4:g}">{escape(LABELS[bar.entrant])}</text>'

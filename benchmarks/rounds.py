@@ -12,7 +12,7 @@ from benchmarks.document import number
 from benchmarks.entrants import Entrants
 from benchmarks.footprint import CanNotInstall, import_time, installed
 from benchmarks.machine import describe_machine, load
-from benchmarks.measures import CEILINGS, LABELS, MEASURES, PACED, Group, Sizes
+from benchmarks.measures import CEILINGS, LABELS, MEASURES, PACED, SMALL, Group, Sizes
 from benchmarks.progress import Teller, open_teller
 from benchmarks.pubsub import TEAM_WORK, open_team
 from benchmarks.results import Results
@@ -122,12 +122,11 @@ class Run:
     async def _work_of_a_team(self, turn: Turn) -> Values:
         count, work = TEAM_WORK[turn.group.key]
         async with open_team(self.entrants.programs[turn.entrant], count) as team:
-            if turn.entrant != PACED:
-                self._note_version(turn.entrant, team.version)
+            self._note_version(turn.entrant, team.version)
             return await work(team, self.sizes)
 
     def _note_version(self, entrant: str, version: str) -> None:
-        if entrant not in CEILINGS:
+        if entrant not in (*CEILINGS, PACED, SMALL):
             toolchain = self.entrants.toolchains.get(entrant)
             self.results.versions[entrant] = f"{version} ({toolchain})" if toolchain else version
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ssl import SSLContext
 from typing import Final
 
@@ -40,6 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cert", default=None)
     parser.add_argument("--cert-key", default=None)
     parser.add_argument("--ca", default=None)
+    parser.add_argument("--quic-datagram", type=int, default=QUIC.loopback_datagram_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,7 @@ class Layers:
 
     muxer: Muxer
     secure_by: str
+    quic: QuicConfig
     shown: SSLContext | None = None
     """What secure WebSocket listeners show."""
     trusted: SSLContext | None = None
@@ -59,7 +61,7 @@ class Layers:
 
     def native_transports(self, identity: Identity) -> list[Transport]:
         """Return QUIC."""
-        return [QuicTransport(identity, QUIC)]
+        return [QuicTransport(identity, self.quic)]
 
     def security(self, identity: Identity) -> list[Security]:
         """Return the one security protocol."""
@@ -75,6 +77,7 @@ def layers(options: argparse.Namespace) -> Layers:
     return Layers(
         muxer=MUXERS[options.muxer],
         secure_by=options.security,
+        quic=replace(QUIC, loopback_datagram_size=options.quic_datagram),
         shown=None if options.cert is None else server_context(options.cert, options.cert_key),
         trusted=None if options.ca is None else client_context(options.ca),
     )

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.goals import GOALS, Goal, Verdict
-from benchmarks.measures import GROUPS, MEASURES, OURS
+from benchmarks.measures import GROUPS, MEASURES, OURS, SMALL
 from benchmarks.results import Results, Spread
 
 
@@ -43,6 +43,20 @@ def test_goal_without_a_round_of_both_is_unknown(samples: dict[str, list[float |
     assert goal.verdict(results_with(ping=samples)) is Verdict.UNKNOWN
 
 
+def test_goal_may_be_about_another_of_ours() -> None:
+    goal = Goal("small", "quic_upload", "py", "≥", 10, SMALL)
+    results = results_with(quic_upload={OURS: [100.0], SMALL: [40.0], "py": [5.0]})
+    assert goal.found(results) == Spread(8, 8, 8, 1)
+    assert goal.verdict(results) is Verdict.MISSED
+
+
+@pytest.mark.parametrize(("key", "against", "bound"), [("tls", "js", 1.5), ("ws", "js", 1.5), ("quic", "py", 10)])
+@pytest.mark.parametrize("direction", ["download", "upload"])
+def test_every_transport_has_a_goal_each_way(key: str, against: str, bound: float, direction: str) -> None:
+    goals = [goal for goal in GOALS if goal.measure == f"{key}_{direction}" and goal.whose == OURS]
+    assert [(goal.against, goal.relation, goal.bound) for goal in goals] == [(against, "≥", bound)]
+
+
 def test_ceiling_prefers_encrypted_frames() -> None:
     goal = Goal("download", "download", "js", "≥", 2.5)
     results = results_with(download={"js": [100], "raw": [900], "sealed": [500]})
@@ -69,5 +83,5 @@ def test_goals_are_about_what_both_can_measure() -> None:
     entrants = {measure.key: group.entrants for group in GROUPS for measure in group.measures}
     for goal in GOALS:
         assert goal.measure in MEASURES
-        assert OURS in entrants[goal.measure]
+        assert goal.whose in entrants[goal.measure]
         assert goal.against is None or goal.against in entrants[goal.measure]
