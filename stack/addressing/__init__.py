@@ -21,6 +21,7 @@ from .reach import (
     is_nat64,
     is_private,
     is_public,
+    is_unix,
     is_unspecified,
 )
 from .resolve import LookupHost, LookupTxt, Resolution, Resolver, ResolverConfig
@@ -48,6 +49,7 @@ __all__ = [
     "is_private",
     "is_public",
     "is_relayed",
+    "is_unix",
     "is_unspecified",
     "needs_resolving",
     "parse_address",

@@ -60,7 +60,13 @@ def is_ip(address: Multiaddr) -> bool:
 def is_loopback(address: Multiaddr) -> bool:
     """Tell whether `address` stays on this machine, by its IP address, the name localhost, or as a unix socket."""
     ip = ip_of(address)
-    return ip.is_loopback if ip is not None else _last_label(address) == "localhost" or _is_unix(address)
+    return ip.is_loopback if ip is not None else _last_label(address) == "localhost" or is_unix(address)
+
+
+def is_unix(address: Multiaddr) -> bool:
+    """Tell whether `address` is a path in our own file system: whoever is not us has no business naming one."""
+    first = _first(address)
+    return first is not None and first.name == "unix"
 
 
 def is_link_local(address: Multiaddr) -> bool:
@@ -88,7 +94,7 @@ def is_private(address: Multiaddr) -> bool:
             return _within(ip, _PRIVATE4)
         case IPv6Address() as ip:
             return any(ip in network for network in _PRIVATE6)
-    return _last_label(address) in _LOCAL_NAMES or _is_unix(address)
+    return _last_label(address) in _LOCAL_NAMES or is_unix(address)
 
 
 def is_public(address: Multiaddr) -> bool:
@@ -117,11 +123,6 @@ def _first(address: Multiaddr) -> Component | None:
     if parts and parts[0].name == "ip6zone":
         parts = parts[1:]
     return parts[0] if parts else None
-
-
-def _is_unix(address: Multiaddr) -> bool:
-    first = _first(address)
-    return first is not None and first.name == "unix"
 
 
 def _last_label(address: Multiaddr) -> str | None:

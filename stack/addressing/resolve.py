@@ -19,6 +19,7 @@ from ..errors import InvalidAddress, ResolveError
 from .codec import Component
 from .dns_lookup import lookup_host, lookup_txt
 from .parse import components, parse_address
+from .reach import is_unix
 
 LookupHost = Callable[[str, str], Awaitable[Sequence[str]]]
 """Look up a host name for dns, dns4 or dns6: its IP addresses as text. Raises OSError or ResolveError."""
@@ -169,9 +170,14 @@ class _Walk:
     def _usable(self, texts: Iterable[str]) -> Iterator[Multiaddr]:
         for text in texts:
             try:
-                yield parse_address(text)
+                address = parse_address(text)
             except InvalidAddress as error:
                 self._report(str(error))
+                continue
+            if is_unix(address):
+                self._report(f"{address} is a path in our own file system, which is not for others to name")
+            else:
+                yield address
 
     def _matching(self, found: Iterator[Multiaddr], suffix: tuple[Component, ...], query: str) -> list[Multiaddr]:
         """Keep what ends in `suffix`, typically the id of the wanted peer, up to the limit."""

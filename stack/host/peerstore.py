@@ -8,12 +8,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
+from itertools import filterfalse
 from typing import TypeVar
 
 import trio
 from multiaddr import Multiaddr
 
-from ..addressing import parse_address, parse_addresses_lossy, split_peer
+from ..addressing import is_unix, parse_address, parse_addresses_lossy, split_peer
 from ..errors import InvalidInput
 from ..identity import Envelope, PeerId, PeerRecord
 
@@ -164,11 +165,14 @@ class Peerstore:
             self._settle(peer, entry)
 
     def replace_addresses(self, peer: PeerId, addresses: Iterable[Multiaddr]) -> None:
-        """Remember what a connected peer says of itself now, in place of what it said before without a signature."""
+        """Remember what a connected peer says of itself now, in place of what it said before without a signature.
+
+        Paths of unix sockets are left out, as those are ours to give.
+        """
         entry = self._entry(peer)
         said = Ttl.CONNECTED.value
         entry.addresses = {a: t for a, t in entry.addresses.items() if t != said or a in entry.certified}
-        self.add_addresses(peer, addresses, Ttl.CONNECTED)
+        self.add_addresses(peer, filterfalse(is_unix, addresses), Ttl.CONNECTED)
 
     def addresses(self, peer: PeerId) -> tuple[Multiaddr, ...]:
         """Return the addresses that have not expired, in no order of preference."""
@@ -195,7 +199,7 @@ class Peerstore:
         *,
         keep: Callable[[Multiaddr], bool] = lambda address: True,
     ) -> PeerRecord | None:
-        """Remember what `peer` signed of itself, and those of its addresses that `keep` accepts.
+        """Remember what `peer` signed of itself, and those of its addresses that `keep` accepts; no unix sockets.
 
         Addresses that only its older record had are forgotten. Returns None, and changes nothing, for a record that
         is not newer than the stored one; the very same record again refreshes its addresses. Raises InvalidInput,
@@ -213,7 +217,7 @@ class Peerstore:
         self._keep_record(peer, record.seq, encoded)
         entry = self._entry(peer)
         parsed = parse_addresses_lossy(record.addresses, limit=self._config.addresses_while_connected)
-        own = (_own(peer, address) for address in parsed)
+        own = (_own(peer, address) for address in filterfalse(is_unix, parsed))
         kept = tuple(dict.fromkeys(address for address in own if address is not None and keep(address)))
         entry.replace_certified(kept[: self._limit(entry)])
         entry.add(entry.certified, self._expires(entry, ttl), self._limit(entry))
