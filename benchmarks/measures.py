@@ -96,9 +96,9 @@ GROUPS = (
     _throughput(
         "quic",
         "Throughput over QUIC",
-        "The same over QUIC version 1, with an eighth of the bytes. Ours sends datagrams of 16 000 bytes on loopback to "
-        f"peers that take them, and of {SMALL_DATAGRAM} elsewhere; its second line is with those. The others send at most "
-        "1500 everywhere.",
+        "The same over QUIC version 1, with an eighth of the bytes. Ours sends datagrams of 16 000 bytes on loopback "
+        f"to peers that take them, and of {SMALL_DATAGRAM} elsewhere; its second line is with those. The others send "
+        "at most 1500 everywhere.",
         SMALL,
     ),
     Group(

@@ -1,8 +1,8 @@
 """Measures ours and the others side by side: python benchmarks/run.py [--quick] [--with go,rust,js,py] [--only ping].
 
-A full run takes about seventeen minutes (under thirty) on two quiet cores, not counting the first builds of the
-other implementations, and writes docs/benchmarks.md and docs/benchmarks.svg. --quick takes about four minutes, and,
-like --only, writes nowhere unless told to.
+A full run takes about a quarter of an hour on two quiet cores (half an hour on busy ones), not counting the first
+builds of the other implementations, and writes docs/benchmarks.md and docs/benchmarks.svg. --quick takes about four
+minutes, and, like --only, writes nowhere unless told to.
 """
 
 import argparse
