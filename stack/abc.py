@@ -343,7 +343,10 @@ StreamHandler: TypeAlias = Callable[[Stream], Awaitable[None]]
 
 
 class Gater(Protocol):
-    """Decides which peers and addresses may be dialed or accepted; every answer is yes (True) or no."""
+    """Decides which peers and addresses may be dialed or accepted; every answer is yes (True) or no (False).
+
+    One that raises, or answers anything else, refuses that connection, and the log says so with a traceback.
+    """
 
     def allow_dial(self, peer: PeerId | None, address: Multiaddr) -> bool:
         """Asked before each dial of an address."""
@@ -359,7 +362,7 @@ class Gater(Protocol):
 
 
 class Observer(Protocol):
-    """Receives events; must not raise nor block."""
+    """Receives events; must not block. What it raises ends the host, and leaves `open_host` as itself."""
 
     def notify(self, event: Event) -> None:
         """Take note of an event."""

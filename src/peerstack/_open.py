@@ -77,7 +77,7 @@ async def open_host(
     the environment can demand one by LIBP2P_FORCE_PNET=1.
     `agent` is what identify calls this program, "peerstack/<version>" by default.
     Raises InvalidAddress and OSError for addresses that can not be listened on, InvalidInput for parts that do not go
-    together. What the block raises leaves as itself.
+    together. What the block raises leaves as itself, and so does what an observer raises, which ends the host.
     """
     _check_private(private_network, native_transports)
     identity = identity or Identity.generate()
@@ -104,6 +104,7 @@ async def open_host(
     host.handle(ping.PROTOCOL, ping.serve)
     service = _identify(host, agent or f"peerstack/{version('peerstack')}", observed)
     async with open_background() as nursery:
+        events.on_failure = nursery.cancel_scope.cancel
         await nursery.start(engine.run)
         nursery.start_soon(service.run)
         try:
@@ -113,6 +114,8 @@ async def open_host(
         finally:
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await engine.aclose()
+    if events.failure is not None:
+        raise events.failure
 
 
 def _check_private(private_network: Protector | None, native_transports: Sequence[Transport]) -> None:

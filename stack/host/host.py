@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ from ..swarm import Connection, ObservedAddresses, Swarm, SwarmStatistics
 from .peerstore import Peerstore, Ttl
 from .quirks import takes_early_proposals
 
+_log = logging.getLogger(__name__)
+
 Target = PeerId | str | Multiaddr
 """A peer to connect to: its id, or an address that may end in `/p2p/<peer id>`."""
 
@@ -39,15 +42,29 @@ class HostStatistics:
 
 
 class EventHub:
-    """Hands events to observers."""
+    """Hands events to observers.
+
+    Events come up deep inside, where what an observer raises would be taken for the failure of a stream or a peer. So
+    it is kept for whoever owns the host, which has to end and raise it.
+    """
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         self.observers: list[Observer] = list(observers)
+        self.on_failure: Callable[[], None] = lambda: None
+        """Called when the first observer has failed."""
+        self.failure: Exception | None = None
+        """What it raised."""
 
     def notify(self, event: Event) -> None:
         """Tell every observer."""
         for observer in self.observers:
-            observer.notify(event)
+            try:
+                observer.notify(event)
+            except Exception as error:  # noqa: BLE001 - the owner of the host raises it
+                _log.exception("%r failed at %s; an observer that fails ends its host", observer, type(event).__name__)
+                if self.failure is None:
+                    self.failure = error
+                    self.on_failure()
 
 
 class Host:

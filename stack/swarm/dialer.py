@@ -8,7 +8,7 @@ from contextlib import suppress
 import trio
 from multiaddr import Multiaddr
 
-from ..abc import Gater, MuxedConnection, Transport
+from ..abc import MuxedConnection, Transport
 from ..addressing import needs_resolving, split_peer
 from ..addressing.resolve import Resolver
 from ..errors import LocalProtocolError, Refused, ResolveError, StackError
@@ -16,6 +16,7 @@ from ..identity import PeerId
 from ..limits import Reservation, Scopes
 from ..report import Attempt, DialReport, Outcome, StageName
 from .config import SwarmConfig
+from .gate import Gate
 from .race import Race
 from .ranking import rank
 from .table import Connection
@@ -59,7 +60,7 @@ class Dialer:
         local_peer: PeerId,
         transports: Sequence[Transport],
         scopes: Scopes,
-        gater: Gater | None,
+        gate: Gate,
         resolver: Resolver,
         config: SwarmConfig,
         own: Own,
@@ -67,7 +68,7 @@ class Dialer:
         self._local_peer = local_peer
         self._transports = transports
         self._scopes = scopes
-        self._gater = gater
+        self._gate = gate
         self._resolver = resolver
         self._config = config
         self._own = own
@@ -175,11 +176,17 @@ class Dialer:
                 report.notes.append(f"{address} is left out: it names another peer")
             elif self._transport_for(address) is None:
                 report.notes.append(f"{address} is left out: no transport of this host can dial it")
-            elif self._gater is not None and not self._gater.allow_dial(peer, bare):
-                report.notes.append(f"{address} is left out: {Refused('our connection gater refuses it')}")
-            else:
+            elif self._may_dial(report, peer, bare):
                 kept.append(bare)
         return kept
+
+    def _may_dial(self, report: DialReport, peer: PeerId | None, address: Multiaddr) -> bool:
+        try:
+            self._gate.check_dial(peer, address)
+        except Refused as error:
+            report.notes.append(f"{address} is left out: {error}")
+            return False
+        return True
 
     def _transport_for(self, address: Multiaddr) -> Transport | None:
         bare = split_peer(address)[0]

@@ -35,6 +35,7 @@ from ..limits import Limits, Reservation, Scopes, network_key
 from ..report import DialReport
 from .config import SwarmConfig
 from .dialer import Dialer
+from .gate import Gate
 from .streams import Streams
 from .table import Connection, ConnectionTable
 from .trim import Candidate, Trimmer
@@ -83,7 +84,7 @@ class Swarm:
         self.on_disconnected: Callable[[PeerId], None] | None = None
         """Called when the last connection to a peer is gone."""
         self._transports = list(transports)
-        self._gater = gater
+        self._gate = Gate(gater, raise_errors=self.config.raise_handler_errors)
         self._notify = notify
         self._table = ConnectionTable(local_peer)
         self._streams = Streams(scopes=self.scopes, config=self.config, notify=notify)
@@ -91,7 +92,7 @@ class Swarm:
             local_peer=local_peer,
             transports=self._transports,
             scopes=self.scopes,
-            gater=gater,
+            gate=self._gate,
             resolver=resolver or Resolver(),
             config=self.config,
             own=self._start,
@@ -174,8 +175,7 @@ class Swarm:
     async def _admit(self, incoming: Incoming) -> None:
         """Let an arriving connection begin its handshake, if gater and limits agree."""
         try:
-            if self._gater is not None and not self._gater.allow_accept(incoming.remote_address):
-                raise Refused("our connection gater refuses the address")
+            self._gate.check_accept(incoming.remote_address)
             address, now = incoming.remote_address, trio.current_time()
             reservation = self._waiting.admit(lambda: self.scopes.accept(address, now))
         except (Refused, LimitExceeded) as error:
@@ -267,8 +267,7 @@ class Swarm:
         try:
             if peer == self.local_peer:
                 raise LocalProtocolError("the address leads back to this host itself")
-            if self._gater is not None and not self._gater.allow_connection(muxed.info):
-                raise Refused(f"our connection gater refuses peer {peer}")
+            self._gate.check_connection(muxed.info)
             scope = self.scopes.connected(reservation, peer, muxed.info.remote_address)
         except (LocalProtocolError, Refused, LimitExceeded):
             await muxed.aclose()

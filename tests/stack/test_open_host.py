@@ -14,7 +14,16 @@ from peerstack import open_host
 from peerstack.stack.abc import Channel, ConnectionInfo, MuxedConnection, Stream
 from peerstack.stack.background import open_background
 from peerstack.stack.errors import DialError, LocalProtocolError
-from peerstack.stack.events import ConnectionClosed, Event, ListenStarted, ListenStopped, StreamClosed, StreamOpened
+from peerstack.stack.events import (
+    ConnectionClosed,
+    ConnectionOpened,
+    Event,
+    ListenStarted,
+    ListenStopped,
+    PeerIdentified,
+    StreamClosed,
+    StreamOpened,
+)
 from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity
 from peerstack.stack.muxing.yamux import Yamux
@@ -141,22 +150,57 @@ async def test_a_dial_error_can_be_caught_round_the_block(autojump_clock: Clock)
         await run()
 
 
-async def test_a_crash_in_the_background_leaves_as_a_group(autojump_clock: Clock) -> None:
-    class Broken:
-        def notify(self, event: Event) -> None:
+class FailsAt:
+    """An observer with a bug that shows at one kind of event."""
+
+    def __init__(self, kind: type[Event]) -> None:
+        self._kind = kind
+
+    def notify(self, event: Event) -> None:
+        if isinstance(event, self._kind):
             raise ZeroDivisionError("a bug in an observer")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [ListenStarted, ConnectionOpened, PeerIdentified, StreamOpened, StreamClosed, ConnectionClosed, ListenStopped],
+)
+async def test_what_an_observer_raises_ends_the_host_and_leaves_as_itself(
+    kind: type[Event], autojump_clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Wherever the event comes up: in our own call, in a handler, in the engine of a connection, or at the end."""
 
     async def run() -> None:
         network = MemoryNetwork()
-        async with open_host(listen=["/memory/7"], transports=[MemoryTransport(network)]) as bob:
-            async with open_host(transports=[MemoryTransport(network)]) as alice:
-                bob.observe(Broken())
-                await alice.connect(*bob.addresses)
-                await trio.sleep_forever()
+        bobs = open_host(listen=["/memory/7"], transports=[MemoryTransport(network)], observers=[FailsAt(kind)])
+        async with bobs as bob, open_host(transports=[MemoryTransport(network)]) as alice:
+            bob.handle(ECHO, echo)
+            await alice.connect(*bob.addresses)
+            await (await alice.open_stream(bob.peer_id, ECHO)).aclose()
+            await alice.disconnect(bob.peer_id)
+            await trio.sleep(100)
 
-    with pytest.raises(BaseExceptionGroup) as caught:
+    before = tasks()
+    with pytest.raises(ZeroDivisionError):
         await run()
-    assert caught.group_contains(ZeroDivisionError)
+    assert tasks() == before
+    assert f"failed at {kind.__name__}; an observer that fails ends its host" in caplog.text
+
+
+async def test_an_observer_that_fails_keeps_nothing_from_the_others(autojump_clock: Clock) -> None:
+    recorder = RecordingObserver()
+
+    async def run() -> None:
+        async with open_host(
+            listen=["/memory/7"],
+            transports=[MemoryTransport(MemoryNetwork())],
+            observers=[FailsAt(ListenStarted), recorder],
+        ):
+            await trio.sleep_forever()
+
+    with pytest.raises(ZeroDivisionError):
+        await run()
+    assert [type(event) for event in recorder.events] == [ListenStarted, ListenStopped]
 
 
 async def test_a_handlers_bug_leaves_as_a_group_when_fixtures_ask_for_it(autojump_clock: Clock) -> None:

@@ -112,7 +112,7 @@ async def test_the_gater_refuses_addresses(autojump_clock: Clock) -> None:
         _, report = await swarm.dial(PEER, [ONE, TWO])
         assert gate.asked == [(PEER, ONE), (PEER, TWO)]
         assert [address for _, address in transport.dialed] == [TWO]
-        assert report.notes == [f"{ONE} is left out: our connection gater refuses it"]
+        assert report.notes == [f"{ONE} is left out: our connection gater refuses address {ONE}"]
 
 
 async def test_the_gater_refuses_an_authenticated_peer(autojump_clock: Clock) -> None:

@@ -190,7 +190,7 @@ async def test_the_gater_refuses_an_address_before_a_byte_is_read(
         await swarm.listen(LISTEN)
         incoming = listener.arrive()
         event = await observer.wait_for(InboundRefused)
-        assert event == InboundRefused(tcp(7), "our connection gater refuses the address")
+        assert event == InboundRefused(tcp(7), f"our connection gater refuses address {tcp(7)}")
         assert incoming.refused
         assert not incoming.upgrading.is_set()
 
