@@ -43,7 +43,7 @@ class QuicConfig:
     datagram_size: int = 1350
     """UDP payload on paths that nobody measured: fits into IPv6 with 1500 bytes and a tunnel (Chromium's choice)."""
     loopback_datagram_size: int = 16_000
-    """The same on loopback, if the peer declares that it takes so much: nothing is between us that could not."""
+    """The same on loopback, or what the peer declares that it takes: nothing is between us that could not."""
     unverified_handshake_rate: float = 1000.0
     """Handshakes a second from addresses not proved, above which proof is asked for first (go-libp2p: 1000/s)."""
     accept_backlog: int = 128

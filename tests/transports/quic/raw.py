@@ -43,7 +43,10 @@ class RawClient(QuicConnection):
         alpn: list[str] | None = None,
         version: int = QuicProtocolVersion.VERSION_1,
         show_certificate: bool = True,
+        takes: int | None = None,
     ) -> None:
+        """`takes` is the UDP payload declared, of which aioquic by itself says nothing."""
+        self._takes = takes
         credentials = credentials or make_certificate(Identity.generate())
         configuration = QuicConfiguration(
             is_client=True, alpn_protocols=alpn or ["libp2p"], verify_mode=0, supported_versions=[version]
@@ -53,6 +56,11 @@ class RawClient(QuicConnection):
             configuration.certificate_chain = chain or []
             configuration.private_key = credentials.key
         super().__init__(configuration=configuration)
+
+    def _serialize_transport_parameters(self) -> bytes:
+        declared = b"" if self._takes is None else encode_uint_var(self._takes)
+        parameters: bytes = super()._serialize_transport_parameters()
+        return parameters + (b"\x03" + encode_uint_var(len(declared)) + declared if declared else b"")
 
     def one_rtt(self, frames: bytes) -> bytes:
         """Return a packet with any frames, sealed by this connection's keys."""
@@ -88,6 +96,7 @@ class Attack:
     now: float = 100.0
     events: list[Event] = field(default_factory=list)
     to_client: list[bytes] = field(default_factory=list)
+    source: SocketAddress = CLIENT
 
     def __post_init__(self) -> None:
         self.client.connect(SERVER, self.now)
@@ -114,7 +123,7 @@ class Attack:
 
     def hit(self, datagram: bytes) -> None:
         """Let the engine take one datagram."""
-        self.engine.receive(datagram, CLIENT, self.now)
+        self.engine.receive(datagram, self.source, self.now)
         self.events += self.engine.events()
 
     def frames(self, frames: bytes) -> None:

@@ -240,7 +240,7 @@ class AioquicEngine:
                 events.append(StopReceived(stream_id, code))
             case quic.HandshakeCompleted():
                 self._connected = True
-                self._enlarge_datagrams()
+                self._size_datagrams()
                 events.append(HandshakeCompleted())
             case quic.ConnectionIdIssued(connection_id=connection_id):
                 events.append(RouteAdded(connection_id))
@@ -275,11 +275,12 @@ class AioquicEngine:
             self._failure = RemoteProtocolError(f"the peer sent what the QUIC engine can not read: {error!r}")
             self._connection.close(error_code=QuicErrorCode.INTERNAL_ERROR, frame_type=0)
 
-    def _enlarge_datagrams(self) -> None:
-        address, wanted = self.peer_address, self._config.loopback_datagram_size
+    def _size_datagrams(self) -> None:
+        """Send what the path takes, and no more than the peer does (RFC 9000, 18.2), to which aioquic pays no heed."""
+        address, config = self.peer_address, self._config
         on_loopback = address is not None and ip_address(address[0].partition("%")[0]).is_loopback
-        if on_loopback and self._connection.peer_takes >= wanted:
-            self._connection.use_datagrams_of(wanted)
+        largest = config.loopback_datagram_size if on_loopback else config.datagram_size
+        self._connection.use_datagrams_of(min(largest, self._connection.peer_takes or config.datagram_size))
 
     # ---- streams
 
