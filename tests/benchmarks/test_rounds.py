@@ -2,19 +2,21 @@
 
 import json
 import sys
+from argparse import ArgumentParser
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.entrants import Entrants
+from benchmarks.entrants import Entrants, gather
 from benchmarks.footprint import four_requirements
-from benchmarks.measures import BARE, FOREIGN, FOUR, GROUPS, OURS, QUICK, TRIO, Group, Sizes
+from benchmarks.measures import BARE, FOREIGN, FOUR, GROUPS, OURS, QUICK, SMALL, TRIO, Group, Sizes
 from benchmarks.rounds import measure, plan
 from benchmarks.run import main
 from benchmarks.work import WORK, affordable, bytes_to_move
 from interop.matrix import Program
+from interop.peerstack.layers import add_options, layers
 
 FAKE = str(Path(__file__).with_name("fake_bench_peer.py"))
 
@@ -114,6 +116,14 @@ def test_slow_transfers_are_of_fewer_bytes(seconds: float, total: float) -> None
 @pytest.mark.parametrize(("rate", "count"), [(1, 5), (20, 40), (1000, 200)])
 def test_slow_dials_are_fewer(rate: float, count: int) -> None:
     assert affordable(Sizes(patience=2), rate, 5, 200) == count
+
+
+def test_ours_sends_small_datagrams_when_asked_to() -> None:
+    with gather([], groups("quic")) as entrants:
+        _, _, *words = entrants.programs[SMALL].argv
+    parser = ArgumentParser()
+    add_options(parser)
+    assert layers(parser.parse_args(words)).quic.loopback_datagram_size == 1350
 
 
 def test_parts_take_all_measures_of_their_groups() -> None:
