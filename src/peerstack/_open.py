@@ -29,7 +29,7 @@ from peerstack.stack.errors import ConnectionLost, InvalidInput
 from peerstack.stack.events import Event
 from peerstack.stack.host import EventHub, Host, Peerstore
 from peerstack.stack.identity import Identity
-from peerstack.stack.limits import Limits
+from peerstack.stack.limits import GrowsWindows, Limits
 from peerstack.stack.muxing import yamux
 from peerstack.stack.muxing.yamux import Yamux
 from peerstack.stack.security.noise import Noise
@@ -95,6 +95,9 @@ async def open_host(
         config=config,
         notify=events.notify,
     )
+    for native in native_transports:
+        if isinstance(native, GrowsWindows):
+            native.grow_within(engine.scopes.windows, limits.receive_windows_per_connection)
     security = security if security is not None else [Noise(identity)]
     muxers = muxers if muxers is not None else [_yamux(engine)]
     for transport in transports if transports is not None else [TcpTransport()]:

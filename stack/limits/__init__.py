@@ -1,6 +1,6 @@
 """Limits: how much work the world may cause, as numbers, counting scopes, rates and a memory budget."""
 
-from .budget import WindowBudget
+from .budget import GrowsWindows, WindowBudget
 from .config import Limits
 from .ip import format_ip_key, ip_key, network_key, site_key
 from .rate import RateLimiter
@@ -9,6 +9,7 @@ from .scopes import ConnectionScope, Scopes
 
 __all__ = [
     "ConnectionScope",
+    "GrowsWindows",
     "Limits",
     "RateLimiter",
     "Reservation",

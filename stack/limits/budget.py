@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 
 class WindowBudget:
     """A number of bytes to share; a plain no instead of an error, since a window that can not grow still works."""
@@ -37,3 +39,11 @@ class WindowBudget:
         """Give everything back to the parents and refuse from now on; idempotent."""
         self.release(self.used)
         self._closed = True
+
+
+class GrowsWindows(ABC):
+    """A part of a host whose receive windows grow; `open_host` tells it within what."""
+
+    @abstractmethod
+    def grow_within(self, budget: WindowBudget, per_connection: int) -> None:
+        """Take from `budget` from now on, for one connection at most `per_connection` bytes, unless told otherwise."""

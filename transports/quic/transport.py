@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import ip_address
 
 import trio
@@ -13,7 +14,7 @@ from peerstack.stack.abc import Direction, Listener
 from peerstack.stack.background import open_background
 from peerstack.stack.errors import InvalidAddress
 from peerstack.stack.identity import Identity, PeerId
-from peerstack.stack.limits import WindowBudget
+from peerstack.stack.limits import GrowsWindows, WindowBudget
 from peerstack.stack.report import Attempt, Stage, StageName
 from peerstack.stack.security.tls.certificate import make_certificate
 
@@ -27,10 +28,10 @@ from .sockets import DatagramNetwork, UdpNetwork
 from .tokens import ResetTokens
 
 GROWTH_BUDGET = 256 * MIB
-"""Bytes by which the receive windows of all connections together may grow, unless told otherwise."""
+"""Bytes by which the receive windows of all connections together may grow, where neither a host nor a user says it."""
 
 
-class QuicTransport:
+class QuicTransport(GrowsWindows):
     """Connections to authenticated peers over QUIC version 1; implements `abc.Transport`."""
 
     def __init__(
@@ -41,13 +42,22 @@ class QuicTransport:
         memory: WindowBudget | None = None,
         network: DatagramNetwork | None = None,
     ) -> None:
-        """`memory` bounds the growth of receive windows; `network` is the operating system's UDP by default."""
+        """`memory` bounds the growth of receive windows, by default what the host's `Limits` say.
+
+        `network` is the operating system's UDP by default.
+        """
         self._config = config or QuicConfig()
+        self._memory = memory
         self._settings = EngineSettings(
             self._config, make_certificate(identity), ResetTokens(identity), memory or WindowBudget(GROWTH_BUDGET)
         )
         self._network = network or UdpNetwork()
         self._endpoints: list[Endpoint] = []
+
+    def grow_within(self, budget: WindowBudget, per_connection: int) -> None:
+        """Take what windows grow by from a host's budget, unless `memory` was given; see `limits.GrowsWindows`."""
+        if self._memory is None:
+            self._settings = replace(self._settings, budget=budget, growth=per_connection)
 
     def can_dial(self, address: Multiaddr) -> bool:
         """Say whether the address is a QUIC one with its IP address known."""

@@ -124,4 +124,4 @@ async def test_a_closed_port_is_told_at_once(here: SocketAddress) -> None:
         await transport.dial(quic_address(closed.address), None, record)
     assert record.failure is not None
     assert record.failure.name is StageName.CONNECT
-    assert "nothing listens on that port" in str(record.failure.advice)
+    assert "nothing listens there" in str(record.failure.advice)

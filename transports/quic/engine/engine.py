@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,6 +77,8 @@ class EngineSettings:
     tokens: ResetTokens
     budget: WindowBudget
     """Of all connections of the transport, for windows that grow."""
+    growth: int = sys.maxsize
+    """Bytes of it that one connection may take, beside what the largest window allows."""
 
     def configuration(self, *, client: bool) -> QuicConfiguration:
         """Return aioquic's configuration."""
@@ -109,7 +112,7 @@ class AioquicEngine:
         self._flow = ReceiveFlow(
             stream=(config.stream_window, config.max_stream_window),
             connection=(config.connection_window, config.max_connection_window),
-            budget=WindowBudget(config.max_connection_window, settings.budget),
+            budget=WindowBudget(min(config.max_connection_window, settings.growth), settings.budget),
         )
         self._dropped: set[int] = set()
         """Streams that nobody reads any more, and that the peer has not ended."""
