@@ -195,7 +195,7 @@ def _advice(name: StageName, error: Exception) -> str:
         case PeerIdMismatch():
             return "check the /p2p/ part of the address: the peer there has changed its key, or is another peer"
         case ConnectionRefusedError():
-            return "nothing listens on that port: is the peer running, and is the port right?"
+            return "nothing listens there: is the peer running, and is the address right?"
         case OSError(errno=number) if number in _OUT_OF_FILES:
             return "raise the limit (ulimit -n), or close connections that are not needed"
         case NegotiationError() if name is StageName.SECURITY_NEGOTIATION:
@@ -211,8 +211,8 @@ _OUT_OF_FILES = (EMFILE, ENFILE)
 
 _STAGE_ADVICE = {
     StageName.RESOLVE: "check the name, and that DNS works from here",
-    StageName.CONNECT: "check the address; `peerstack explain` with another address of the peer may help",
-    StageName.SECURITY_NEGOTIATION: "is it a libp2p port? A peer whose limits are reached hangs up here, too",
+    StageName.CONNECT: "check the address; another address of the peer may help",
+    StageName.SECURITY_NEGOTIATION: "is it a libp2p port? Peers in another private network (--swarm-key), or out of room, end it here, too",
     StageName.SECURITY: "the peer gave up or broke the handshake: its own log says why",
     StageName.MUXER_NEGOTIATION: "both sides need a stream muxer in common, such as yamux",
     StageName.IDENTIFY: "the connection works, but the peer does not answer identify",

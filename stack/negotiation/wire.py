@@ -28,6 +28,7 @@ MAX_LIST = 16383
 """Bytes of an answer to `ls`: rust reads lengths of two bytes and no more."""
 
 _SHOWN = 32
+_NONCE_SIZE = 24
 _GREETINGS = (
     (b"HTTP/", "an HTTP server"),
     (b"GET ", "an HTTP client"),
@@ -97,8 +98,10 @@ def check_header(data: bytes | bytearray) -> bool:
     """
     seen = data[: len(HEADER_MESSAGE)]
     if not HEADER_MESSAGE.startswith(seen):
-        guess = guess_speaker(data)
-        hint = f"; the peer seems to speak {guess}" if guess else ""
+        if guess := guess_speaker(data):
+            hint = f"; the peer seems to speak {guess}"
+        else:
+            hint = "; the peer may be in a private network" if _may_be_nonce(data) else ""
         raise RemoteProtocolError(f"expected the multistream-select header, got {show(data)}{hint}")
     return len(seen) == len(HEADER_MESSAGE)
 
@@ -109,6 +112,11 @@ def guess_speaker(data: bytes | bytearray) -> str | None:
         if data.startswith(greeting):
             return name
     return None
+
+
+def _may_be_nonce(data: bytes | bytearray) -> bool:
+    """Tell whether `data` can be what comes first in a private network: 24 random bytes, hardly ever all ASCII."""
+    return len(data) >= _NONCE_SIZE and not data.isascii()
 
 
 def show(data: bytes | bytearray) -> str:

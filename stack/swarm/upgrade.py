@@ -32,6 +32,9 @@ from ..pipes import as_pipe
 from ..report import Attempt, Stage, StageName
 from .config import SwarmConfig
 
+KEY_ADVICE = "both sides need the same swarm.key (--swarm-key FILE), or neither has one: compare the fingerprints"
+"""What to do where first words make no sense inside a private network."""
+
 
 class UpgradedTransport:
     """A `Transport` made of a `StreamTransport`, security protocols and muxers, in order of preference."""
@@ -181,11 +184,11 @@ def _stage(
 ) -> Iterator[Stage]:
     """Record a stage that must end in time; a wire that breaks is a lost connection of that stage.
 
-    `hint` goes behind the error when the peer is silent, hangs up, or breaks the protocol.
+    `hint` goes behind the error when the peer is silent, hangs up, or breaks the protocol; it is about a network key.
     """
     with attempt.stage(name, expected=expected) as stage:
         try:
-            with trio.fail_after(seconds):
+            with _advised(stage, KEY_ADVICE if hint else None), trio.fail_after(seconds):
                 yield stage
         except trio.TooSlowError:
             raise trio.TooSlowError(f"no answer within {seconds:g} s{hint}") from None
@@ -199,3 +202,13 @@ def _stage(
             if not hint:
                 raise
             raise ConnectionLost(f"{error}{hint}") from error
+
+
+@contextmanager
+def _advised(stage: Stage, advice: str | None) -> Iterator[None]:
+    """Advise this, instead of what fits the stage, when the peer is silent, hangs up, or breaks the protocol."""
+    try:
+        yield
+    except (trio.TooSlowError, RemoteProtocolError, trio.BrokenResourceError, trio.ClosedResourceError):
+        stage.advice = advice
+        raise

@@ -55,7 +55,7 @@ def test_a_port_where_nobody_listens(command: str) -> None:
         text = line_of(cli(command, address))
     assert text == (
         f"could not dial the address: {address}: transport connect: Connection refused; "
-        "nothing listens on that port: is the peer running, and is the port right?"
+        "nothing listens there: is the peer running, and is the address right?"
     )
 
 

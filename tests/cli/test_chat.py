@@ -156,7 +156,7 @@ def test_a_peer_that_can_not_be_reached() -> None:
     with closed_port() as address:
         ran = say("hello\n", "--peer", address)
     assert (ran.code, ran.out) == (2, "")
-    assert "nothing listens on that port" in ran.err
+    assert "nothing listens there" in ran.err
 
 
 def test_who_has_no_name_here_is_somebody(monkeypatch: pytest.MonkeyPatch) -> None:

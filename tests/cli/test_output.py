@@ -252,7 +252,7 @@ def test_a_failure_is_one_line_whatever_its_text() -> None:
 
 async def test_the_advice_is_that_of_the_failure_in_the_summary() -> None:
     found = failure_of(report().error())
-    assert found.message.endswith("; nothing listens on that port: is the peer running, and is the port right?")
+    assert found.message.endswith("; nothing listens there: is the peer running, and is the address right?")
     assert found.report is not None
     without = DialReport(None, epoch=0.0)
     stage = without.attempt("/ip4/1.2.3.4/tcp/1").stage(StageName.CONNECT)

@@ -77,4 +77,4 @@ async def test_a_port_where_nobody_listens() -> None:
             await host.connect(f"/ip4/127.0.0.1/tcp/{port}")
     stage = caught.value.report.attempts[0].failure
     assert stage is not None
-    assert stage.advice == "nothing listens on that port: is the peer running, and is the port right?"
+    assert stage.advice == "nothing listens there: is the peer running, and is the address right?"

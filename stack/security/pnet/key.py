@@ -86,6 +86,9 @@ class PreSharedKey:
     def __repr__(self) -> str:
         return f"<PreSharedKey with fingerprint {self.fingerprint}>"
 
+    def __str__(self) -> str:
+        return f"fingerprint {self.fingerprint}"
+
 
 def _decode(encoding: str, body: bytes) -> bytes:
     try:

@@ -260,7 +260,7 @@ async def test_the_report_tells_each_attempt(autojump_clock: Clock) -> None:
         assert one is not None
         assert two is not None
         assert three is not None
-        assert one.advice == "nothing listens on that port: is the peer running, and is the port right?"
+        assert one.advice == "nothing listens there: is the peer running, and is the address right?"
         assert (two.expected, two.found) == (str(PEER), str(OTHER_PEER))
         assert three.error == "the peer answered garbage"
         assert observer.of(DialFailed) == [DialFailed(report)]

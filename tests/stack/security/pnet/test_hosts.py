@@ -83,10 +83,17 @@ async def test_without_the_key_the_first_words_fail_and_both_are_told_why(
         assert attempt.failure is not None
         assert attempt.failure.name == "security negotiation"
         await trio.testing.wait_all_tasks_blocked()
-        if dialer is not None:
+        advice = str(attempt.failure.advice)
+        if dialer is None:
+            assert "the peer may be in a private network" in str(caught.value)
+            assert "Peers in another private network (--swarm-key)" in advice
+        else:
             assert f"does it have our network key, {dialer}?" in str(caught.value)
+            assert advice.startswith("both sides need the same swarm.key (--swarm-key FILE)")
         if listener is not None:
             assert f"does it have our network key, {listener}?" in refusals.reasons[0]
+        else:
+            assert "the peer may be in a private network" in refusals.reasons[0]
 
 
 async def test_a_dial_that_ends_without_a_goodbye_is_told_of_the_key_as_well(autojump_clock: Clock) -> None:

@@ -88,7 +88,8 @@ def test_a_file_that_is_missing_or_open_to_others(tmp_path: Path) -> None:
 
 def test_a_key_never_shows_itself() -> None:
     key = PreSharedKey(KEY)
-    assert repr(key) == str(key) == f"<PreSharedKey with fingerprint {FINGERPRINT}>"
+    assert repr(key) == f"<PreSharedKey with fingerprint {FINGERPRINT}>"
+    assert str(key) == f"fingerprint {FINGERPRINT}"
     assert len({key, PreSharedKey(KEY), PreSharedKey(bytes(32))}) == 2
 
 
