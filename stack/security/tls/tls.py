@@ -7,7 +7,6 @@ from typing import Final
 
 import trio
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL, crypto
 
 from ...abc import Pipe, Secured
@@ -119,7 +118,7 @@ def _verify(connection: SSL.Connection, certificate: crypto.X509, error: int, de
         return False
     if state.key is None:
         try:
-            state.key = verify_certificate(certificate.to_cryptography().public_bytes(Encoding.DER))
+            state.key = verify_certificate(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate))
             if state.expect is not None and state.key.peer_id != state.expect:
                 state.failure = PeerIdMismatch(state.expect, state.key.peer_id)
         except CertificateError as failure:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 from cryptography.hazmat.primitives.serialization import Encoding
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 
 from peerstack.stack.abc import Secured
 from peerstack.stack.errors import ConnectionLost, PeerIdMismatch, RemoteProtocolError, StackError
@@ -138,6 +139,26 @@ async def test_a_certificate_of_the_web_is_refused_and_the_peer_told(autojump_cl
         outcome, said = await against(stranger(server=initiator, change=web), initiator=initiator)
         assert isinstance(outcome, CertificateError)
         assert "no libp2p extension" in str(outcome)
+        assert "alert" in said
+
+
+async def test_a_certificate_that_only_openssl_can_read_is_refused_as_any_other(
+    autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    path = tmp_path / "certificate"
+    credentials = make_certificate(MALLORY)
+    der = credentials.certificate.public_bytes(Encoding.DER)
+    path.write_bytes(der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05", 1))  # its version
+
+    def change(context: SSL.Context) -> None:
+        context.use_certificate_file(str(path), crypto.FILETYPE_ASN1)
+        context.use_privatekey(credentials.key)
+
+    for initiator in (True, False):
+        peer = stranger(server=initiator, certificate=False, change=change)
+        outcome, said = await against(peer, initiator=initiator)
+        assert isinstance(outcome, CertificateError)
+        assert "5 is not a valid X509 version" in str(outcome)
         assert "alert" in said
 
 
