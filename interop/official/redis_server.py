@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import trio
 
@@ -14,7 +14,10 @@ from interop.official.resp import RedisError, open_redis
 # The program, and the libraries that a machine without it may lack.
 PACKAGES = ("redis-server", "redis-tools", "libjemalloc2", "liblzf1", "libatomic1")
 START_SECONDS = 15.0
+ANSWER_SECONDS = 1.0
 POLL_SECONDS = 0.05
+PORTS_TRIED = 3
+"""Between finding a free port and binding it, somebody else's connection may take it."""
 
 
 def redis_server() -> Server:
@@ -25,27 +28,35 @@ def redis_server() -> Server:
 @asynccontextmanager
 async def running_redis(server: Server) -> AsyncIterator[str]:
     """Run a server on a free loopback port, which keeps nothing; yield `HOST:PORT`. Raises RedisError."""
-    port = free_port()
-    options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
-    process = await trio.lowlevel.open_process(
-        [server.program, *options], env=server.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
-    try:
-        with trio.fail_after(START_SECONDS):
-            while not await _answers(f"127.0.0.1:{port}"):
-                if process.poll() is not None:
-                    raise RedisError(f"redis-server leaves at once with code {process.returncode}")
-                await trio.sleep(POLL_SECONDS)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.kill()
-        with trio.CancelScope(shield=True):
-            await process.wait()
+    for _ in range(PORTS_TRIED):
+        port = free_port()
+        options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
+        process = await trio.lowlevel.open_process(
+            [server.program, *options], env=server.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        try:
+            if await _serves(process, f"127.0.0.1:{port}"):
+                yield f"127.0.0.1:{port}"
+                return
+        finally:
+            process.kill()
+            with trio.CancelScope(shield=True):
+                await process.wait()
+    raise RedisError(f"redis-server leaves at once with code {process.returncode}")
+
+
+async def _serves(process: trio.Process, address: str) -> bool:
+    """Wait until a server answers; return False if it leaves instead. Raises TooSlowError."""
+    with trio.fail_after(START_SECONDS):
+        while not await _answers(address):
+            if process.poll() is not None:
+                return False
+            await trio.sleep(POLL_SECONDS)
+    return process.poll() is None
 
 
 async def _answers(address: str) -> bool:
-    try:
+    with suppress(OSError, RedisError), trio.move_on_after(ANSWER_SECONDS):  # it may be somebody else, who is silent
         async with open_redis(address) as redis:
             return await redis.command("PING") == b"PONG"
-    except (OSError, RedisError):
-        return False
+    return False

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import sys
 
 import pytest
 
 import interop.official.harness
+import interop.official.redis_server
 from interop.build import INTEROP, ToolchainMissing, cache_root
-from interop.debian import Server
+from interop.debian import Server, free_port
 from interop.official.harness import Case, cases, foreign_cases, judge, main, run_cases
-from interop.official.redis_server import redis_server
+from interop.official.redis_server import redis_server, running_redis
+from interop.official.resp import open_redis
 from interop.official.settings import Settings
 
 PERF = "  min: 1.00\n  q1: 1.00\n  median: 1.00\n  q3: 1.00\n  max: 1.00\n  outliers: []\n  samples: [1.00, 1.00]\n"
@@ -101,6 +104,18 @@ async def test_a_foreign_peer_takes_part_through_the_adapter(server: Server) -> 
     results = await run_cases(wanted, server)
     assert [(str(result.case), result.reason) for result in results if result.reason] == []
     assert {result.case.names for result in results} == {("other", "peerstack"), ("peerstack", "other")}
+
+
+@pytest.mark.slow
+async def test_redis_takes_another_port_where_somebody_was_quicker(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as quicker:
+        ports = [quicker.getsockname()[1], free_port()]
+        monkeypatch.setattr(interop.official.redis_server, "free_port", iter(ports).__next__)
+        async with running_redis(server) as redis, open_redis(redis) as client:
+            assert await client.command("PING") == b"PONG"
+        assert redis == f"127.0.0.1:{ports[1]}"
 
 
 @pytest.mark.slow
