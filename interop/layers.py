@@ -1,11 +1,13 @@
-"""What carries a connection, and the certificates that secure WebSocket needs."""
+"""What carries a connection, and the files it needs: certificates, keys of private networks, unix sockets."""
 
 import datetime
 import ipaddress
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+from urllib.parse import quote
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -16,38 +18,42 @@ LISTENS = {
     "tcp": "/ip4/127.0.0.1/tcp/0",
     "ws": "/ip4/127.0.0.1/tcp/0/ws",
     "wss": "/ip4/127.0.0.1/tcp/0/tls/ws",
+    "unix": "/unix/{path}",
     "quic-v1": "/ip4/127.0.0.1/udp/0/quic-v1",
 }
 SECURITY = ("noise", "tls")
 MUXERS = ("yamux", "mplex")
+NETWORK_KEY_BYTES = 32
 VALID = datetime.timedelta(days=1)
 CLOCKS = datetime.timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layers:
-    """A transport, and the security protocol and muxer on it, which are empty for QUIC."""
+    """A transport, the security protocol and muxer on it, which are empty for QUIC, and whether a private network."""
 
     transport: str = "tcp"
     security: str = "noise"
     muxer: str = "yamux"
+    private: bool = False
 
     def __str__(self) -> str:
-        return ", ".join(filter(None, (self.transport, self.security, self.muxer)))
+        return ", ".join(filter(None, (self.transport, self.security, self.muxer, "private" * self.private)))
 
-    @property
-    def listen(self) -> str:
-        """What a peer is told to listen on."""
-        return LISTENS[self.transport]
+    def listen(self, folder: Path) -> str:
+        """Return what a peer is told to listen on; a unix socket is a new file in `folder`."""
+        return LISTENS[self.transport].format(path=quote(str(folder / f"{secrets.token_hex(4)}.sock"), safe=""))
 
-    def options(self, certificates: "Certificates") -> list[str]:
-        """Return the further words of a peer's command line."""
+    def options(self, certificates: "Certificates", network: Path) -> list[str]:
+        """Return the further words of a peer's command line; `network` is the file of a private network's key."""
         words: list[str] = []
         if self.security:
             words += ["--security", self.security, "--muxer", self.muxer]
         if self.transport == "wss":
             words += ["--cert", str(certificates.shown), "--cert-key", str(certificates.key)]
             words += ["--ca", str(certificates.authority)]
+        if self.private:
+            words += ["--psk", str(network)]
         return words
 
 
@@ -56,17 +62,24 @@ PLAIN = Layers()
 
 
 def all_layers(muxers: Sequence[str] = MUXERS) -> list[Layers]:
-    """Return every combination but PLAIN, with mplex over TCP only: it does not see what is below security."""
+    """Return every combination but PLAIN, and private networks, which are below security, with one of it each."""
     layered = [
         Layers(transport=transport, security=security, muxer=muxer)
         for transport in LISTENS
         if transport != "quic-v1"
         for security in SECURITY
         for muxer in muxers
-        if muxer != "mplex" or transport == "tcp"
     ]
     quic = Layers(transport="quic-v1", security="", muxer="")
-    return [layers for layers in (*layered, quic) if layers != PLAIN]
+    private = [Layers(transport=transport, private=True) for transport in ("tcp", "ws")]
+    return [layers for layers in (*layered, quic, *private) if layers != PLAIN]
+
+
+def write_network_key(file: Path) -> Path:
+    """Write the fresh key of a private network, as go-libp2p's `swarm.key`, for its owner only; return the file."""
+    file.touch(mode=0o600)
+    file.write_text(f"/key/swarm/psk/1.0.0/\n/base16/\n{secrets.token_hex(NETWORK_KEY_BYTES)}\n")
+    return file
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The rows of the matrix, the known limits of the others, and how a pair of peers is put through them."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -25,6 +26,7 @@ SERVED = frozenset(
         "/perf/1.0.0",
     }
 )
+UNIX = "/unix/"
 STRANGER = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
 
 
@@ -74,6 +76,7 @@ class Limit:
     transport: str | None = None
     security: str | None = None
     muxer: str | None = None
+    private: bool | None = None
     steady: bool = True
     """Whether it shows each time and soon; what does not, is not tried."""
 
@@ -87,6 +90,7 @@ class Limit:
             and self.transport in (None, place.layers.transport)
             and self.security in (None, place.layers.security)
             and self.muxer in (None, place.layers.muxer)
+            and self.private in (None, place.layers.private)
         )
 
 
@@ -106,11 +110,17 @@ class CheckFailed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """Two running peers and who dials."""
+    """Two running peers and who dials; `outsider` is a further dialer, which has the key of another network."""
 
     ours: Peer
     theirs: Peer
     direction: Direction
+    outsider: Peer | None = None
+
+    @property
+    def peers(self) -> list[Peer]:
+        """All of them, in the order in which they are started."""
+        return [self.theirs, self.ours, *([self.outsider] if self.outsider else [])]
 
     @property
     def dialer(self) -> Peer:
@@ -181,9 +191,10 @@ def _complaints(answer: Mapping[str, Any], told: Peer, reader: Peer, *, reader_d
     protocols = answer["protocols"]
     if protocols is not None and (missing := SERVED - set(protocols)):
         yield f"protocols lack {', '.join(sorted(missing))}"
-    listening = {_without_peer(address) for address in told.addresses}
+    # Nobody has to tell others of a path in its file system.
+    listening = {_without_peer(address) for address in told.addresses if not address.startswith(UNIX)}
     addresses = answer["listen_addresses"]
-    if addresses is not None and not listening & {_without_peer(address) for address in addresses}:
+    if addresses is not None and listening and not listening & {_without_peer(address) for address in addresses}:
         yield f"listen addresses {addresses} hold none of {sorted(listening)}"
     observed = answer["observed_address"]
     if observed is not None and not _is_seen(observed, reader, reader_dialed=reader_dialed):
@@ -192,6 +203,8 @@ def _complaints(answer: Mapping[str, Any], told: Peer, reader: Peer, *, reader_d
 
 def _is_seen(observed: str, reader: Peer, *, reader_dialed: bool) -> bool:
     plain = _without_peer(observed)
+    if plain.startswith(UNIX):  # of the listener; a dialer has no address
+        return plain.endswith(".sock")
     if reader_dialed:  # from a port of the system's choice
         return plain.startswith(("/ip4/127.0.0.1/tcp/", "/ip4/127.0.0.1/udp/"))
     return plain in {_without_peer(address) for address in reader.addresses}
@@ -300,10 +313,11 @@ async def run_session(
     limits: Sequence[Limit],
     versions: dict[str, str],
 ) -> list[Cell]:
-    """Start both peers and put them through the rows of `places`; adds to `versions`."""
+    """Start the peers and put them through the rows of `places`; adds to `versions`."""
     try:
-        async with session.theirs, session.ours:
-            for peer in (session.ours, session.theirs):
+        async with AsyncExitStack() as running:
+            for peer in session.peers:
+                await running.enter_async_context(peer)
                 versions[peer.name] = f"{peer.implementation} {peer.version}"
             return await _run_rows(session, rows, places, limits)
     except Unsupported as error:

@@ -7,8 +7,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/pnet"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
@@ -35,14 +37,16 @@ var (
 	)
 )
 
-// layers says which security protocol and muxer are offered, and what secure WebSocket shows and trusts.
-type layers struct{ security, muxer, cert, certKey, ca string }
+// layers says which security protocol and muxer are offered, what secure WebSocket shows and trusts, and which
+// private network the host is in.
+type layers struct{ security, muxer, cert, certKey, ca, psk string }
 
 func (l *layers) define(flags *flag.FlagSet) {
 	flags.StringVar(&l.security, "security", "noise", "noise or tls")
 	flags.StringVar(&l.muxer, "muxer", "yamux", "yamux; go-libp2p has no mplex")
 	flags.StringVar(&l.cert, "cert", "", "PEM certificate shown by secure WebSocket listeners")
 	flags.StringVar(&l.certKey, "cert-key", "", "PEM key of --cert")
+	flags.StringVar(&l.psk, "psk", "", "key file of the private network to be in, which QUIC can not be part of")
 	flags.StringVar(&l.ca, "ca", "", "PEM certificates that secure WebSocket dials trust; the system's without it")
 }
 
@@ -59,15 +63,36 @@ func (l *layers) options() ([]libp2p.Option, error) {
 	if err != nil {
 		return nil, err
 	}
+	outer, err := l.outerOption()
+	if err != nil {
+		return nil, err
+	}
 	return []libp2p.Option{
 		// A dial must leave from a port of its own: with port reuse, a redial of the same peer meets the
 		// four-tuple of the connection just closed.
 		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()),
 		libp2p.Transport(websocket.New, secure...),
-		libp2p.Transport(quic.NewTransport),
+		outer,
 		security,
 		libp2p.Muxer(yamux.ID, yamux.DefaultTransport),
 	}, nil
+}
+
+// outerOption is QUIC, or the private network that has no QUIC.
+func (l *layers) outerOption() (libp2p.Option, error) {
+	if l.psk == "" {
+		return libp2p.Transport(quic.NewTransport), nil
+	}
+	file, err := os.Open(l.psk)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	key, err := pnet.DecodeV1PSK(file)
+	if err != nil {
+		return nil, fmt.Errorf("--psk %s: %w", l.psk, err)
+	}
+	return libp2p.PrivateNetwork(key), nil
 }
 
 func (l *layers) securityOption() (libp2p.Option, error) {
@@ -107,6 +132,9 @@ func (l *layers) websocketOptions() ([]any, error) {
 func (l *layers) parseListen(listen []string) ([]ma.Multiaddr, error) {
 	addresses := make([]ma.Multiaddr, len(listen))
 	for i, text := range listen {
+		if strings.HasPrefix(text, "/unix/") {
+			return nil, &unsupportedError{"listen " + text, "go-libp2p has no transport for unix sockets"}
+		}
 		address, err := ma.NewMultiaddr(text)
 		if err != nil {
 			return nil, fmt.Errorf("listen %s: %w", text, err)

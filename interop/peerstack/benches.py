@@ -9,13 +9,13 @@ from time import perf_counter
 import trio
 from multiaddr import Multiaddr
 
+from interop.peerstack import addresses
 from interop.peerstack.command import Answer, Command
 from interop.peerstack.hosts import make_host
 from interop.peerstack.operations import Operation, Program
 from interop.peerstack.serve import ECHO
 from interop.peerstack.streams import closing, receive_exactly, receive_to_end
 from peerstack.protocols import ping
-from peerstack.stack.addressing import split_peer
 from peerstack.stack.host import Host
 from peerstack.stack.identity import PeerId
 
@@ -25,7 +25,7 @@ ECHO_BYTES = 32
 
 async def bench_dial(program: Program, command: Command) -> Answer:
     """Time dial, ping and close; in hosts of their own, which know nobody."""
-    address, peer = _target(command)
+    address, peer = addresses.read(command.address)
     async with trio.open_nursery() as hosting:
         hosts = [await hosting.start(_hold_host, program) for _ in range(command.concurrency)]
         seconds = await _side_by_side(command, lambda worker: _dial_once(hosts[worker], peer, address))
@@ -60,14 +60,14 @@ async def bench_streams(program: Program, command: Command) -> Answer:
 
 async def idle_connections(program: Program, command: Command) -> Answer:
     """Connect many hosts and keep them until the program leaves."""
-    _, peer = _target(command)
+    address, peer = addresses.read(command.address)
     hosts: list[Host] = []
     dialing = trio.CapacityLimiter(DIALING_AT_ONCE)
 
     async def open_one() -> None:
         async with dialing:
             host = await program.background.start(_hold_host, program)
-            await host.connect(command.address)
+            await host.connect(peer, address)
             hosts.append(host)
 
     async with trio.open_nursery() as nursery:
@@ -95,13 +95,6 @@ async def _side_by_side(command: Command, work: Callable[[int], Awaitable[None]]
 async def _work(turns: Iterator[int], work: Callable[[int], Awaitable[None]], worker: int) -> None:
     for _ in turns:
         await work(worker)
-
-
-def _target(command: Command) -> tuple[Multiaddr, PeerId]:
-    address, peer = split_peer(Multiaddr(command.address))
-    if peer is None:
-        raise ValueError(f"{command.address} names no peer")
-    return address, peer
 
 
 BENCHES: Mapping[str, Operation] = {

@@ -7,9 +7,9 @@ from contextlib import AbstractAsyncContextManager
 
 from interop.peerstack.layers import CONNECTIONS, STREAMS, Layers
 from peerstack import open_host
-from peerstack.stack.abc import Stream
+from peerstack.stack.abc import Observer, Stream
 from peerstack.stack.errors import StackError
-from peerstack.stack.events import Event, PeerIdentified
+from peerstack.stack.events import Event, InboundRefused, PeerIdentified
 from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity, PeerId
 from peerstack.stack.identity.identity import KeyTypeName
@@ -58,8 +58,20 @@ class Identified:
         return said
 
 
+class Refused:
+    """Keeps why connections that arrived were refused or failed; an observer."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def notify(self, event: Event) -> None:
+        """Take note of the reason."""
+        if isinstance(event, InboundRefused):
+            self.reasons.append(event.reason)
+
+
 def make_host(
-    key_type: KeyTypeName, layers: Layers, listen: Sequence[str] = (), observers: Sequence[Identified] = ()
+    key_type: KeyTypeName, layers: Layers, listen: Sequence[str] = (), observers: Sequence[Observer] = ()
 ) -> AbstractAsyncContextManager[Host]:
     """Return a host with a fresh key, to be entered."""
     identity = Identity.generate(key_type)
@@ -70,6 +82,7 @@ def make_host(
         native_transports=layers.native_transports(identity),
         security=layers.security(identity),
         muxers=[layers.muxer],
+        private_network=layers.network,
         limits=LIMITS,
         trim=TrimConfig(low=CONNECTIONS, high=CONNECTIONS),
         observers=observers,

@@ -9,13 +9,15 @@ from ssl import SSLContext
 from typing import Final
 
 from interop.peerstack.pubsub import UnsupportedOption
-from peerstack.stack.abc import Muxer, Security, StreamTransport, Transport
+from peerstack.stack.abc import Muxer, Protector, Security, StreamTransport, Transport
 from peerstack.stack.identity import Identity
 from peerstack.stack.muxing import mplex, yamux
 from peerstack.stack.security.noise import Noise
+from peerstack.stack.security.pnet import PreSharedKey
 from peerstack.stack.security.tls import Tls
 from peerstack.transports.quic import QuicConfig, QuicTransport
 from peerstack.transports.tcp import TcpTransport
+from peerstack.transports.unix import UnixTransport
 from peerstack.transports.websocket import WebSocketTransport, client_context, server_context
 
 STREAMS: Final = 4096
@@ -40,6 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cert", default=None)
     parser.add_argument("--cert-key", default=None)
     parser.add_argument("--ca", default=None)
+    parser.add_argument("--psk", default=None)
     parser.add_argument("--quic-datagram", type=int, default=QUIC.loopback_datagram_size)
 
 
@@ -54,14 +57,17 @@ class Layers:
     """What secure WebSocket listeners show."""
     trusted: SSLContext | None = None
     """What secure WebSocket dials trust; the system's authorities where it is None."""
+    network: Protector | None = None
+    """The private network to be in."""
 
     def transports(self) -> list[StreamTransport]:
-        """Return TCP and WebSocket."""
-        return [TcpTransport(), WebSocketTransport(TcpTransport(), server_tls=self.shown, client_tls=self.trusted)]
+        """Return TCP, WebSocket and unix sockets."""
+        web = WebSocketTransport(TcpTransport(), server_tls=self.shown, client_tls=self.trusted)
+        return [TcpTransport(), web, UnixTransport()]
 
     def native_transports(self, identity: Identity) -> list[Transport]:
-        """Return QUIC."""
-        return [QuicTransport(identity, self.quic)]
+        """Return QUIC, which no private network can protect."""
+        return [QuicTransport(identity, self.quic)] if self.network is None else []
 
     def security(self, identity: Identity) -> list[Security]:
         """Return the one security protocol."""
@@ -80,4 +86,5 @@ def layers(options: argparse.Namespace) -> Layers:
         quic=replace(QUIC, loopback_datagram_size=options.quic_datagram),
         shown=None if options.cert is None else server_context(options.cert, options.cert_key),
         trusted=None if options.ca is None else client_context(options.ca),
+        network=None if options.psk is None else PreSharedKey.load(options.psk),
     )

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from interop.peerstack import addresses
 from interop.peerstack.command import Answer, Command
-from interop.peerstack.hosts import Identified, connection_to, open_agreed
+from interop.peerstack.hosts import Identified, Refused, connection_to, open_agreed
 from interop.peerstack.layers import Layers
 from interop.peerstack.serve import DIGEST, ECHO, RESET
 from interop.peerstack.streams import closing, exchange
@@ -37,6 +38,7 @@ class Program:
     key_type: KeyTypeName
     layers: Layers
     identified: Identified
+    refused: Refused
     background: trio.Nursery
     """For what a command leaves behind, until the program leaves."""
     topics: Topics | None = None
@@ -48,7 +50,8 @@ Operation = Callable[[Program, Command], Awaitable[Answer]]
 
 async def connect(program: Program, command: Command) -> Answer:
     """Connect to whoever the address names."""
-    return {"peer_id": str(await program.host.connect(command.address))}
+    address, peer = addresses.read(command.address)
+    return {"peer_id": str(await program.host.connect(peer, address))}
 
 
 async def disconnect(program: Program, command: Command) -> Answer:
@@ -68,6 +71,11 @@ async def identify(program: Program, command: Command) -> Answer:
         "observed_address": None if said.observed_address is None else str(said.observed_address),
         "signed_record": said.signed,
     }
+
+
+async def refusals(program: Program, command: Command) -> Answer:
+    """Say why connections that arrived were refused or failed."""
+    return {"reasons": program.refused.reasons}
 
 
 async def ping_often(program: Program, command: Command) -> Answer:
@@ -168,6 +176,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "connect": connect,
     "disconnect": disconnect,
     "identify": identify,
+    "refusals": refusals,
     "ping": ping_often,
     "echo": echo,
     "streams": streams,

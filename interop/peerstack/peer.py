@@ -18,9 +18,10 @@ import trio
 if __package__ in (None, ""):  # started as a script: make `interop` importable, behind everything installed
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
+from interop.peerstack import addresses
 from interop.peerstack.benches import BENCHES
 from interop.peerstack.command import Answer, Id, command, describe, parse
-from interop.peerstack.hosts import Identified, make_host
+from interop.peerstack.hosts import Identified, Refused, make_host
 from interop.peerstack.layers import Layers, layers
 from interop.peerstack.layers import add_options as add_layer_options
 from interop.peerstack.operations import OPERATIONS, Program
@@ -58,8 +59,8 @@ def main() -> int:
 
 
 async def _run(key_type: KeyTypeName, layers: Layers, listen: Sequence[str], config: PubsubConfig | None) -> int:
-    identified = Identified()
-    async with make_host(key_type, layers, observers=[identified]) as host, AsyncExitStack() as services:
+    identified, refused = Identified(), Refused()
+    async with make_host(key_type, layers, observers=[identified, refused]) as host, AsyncExitStack() as services:
         serve(host)
         # Before it listens, so that nobody finds a peer that speaks no pubsub yet.
         pubsub = None if config is None else await services.enter_async_context(open_pubsub(host, config))
@@ -73,7 +74,7 @@ async def _run(key_type: KeyTypeName, layers: Layers, listen: Sequence[str], con
             implementation="peerstack",
             version=version("peerstack"),
             peer_id=str(host.peer_id),
-            addresses=[str(address) for address in host.addresses],
+            addresses=[addresses.write(address, host.peer_id) for address in host.addresses],
         )
         async with trio.open_nursery() as nursery:
             topics = None if pubsub is None else Topics(pubsub, nursery)
@@ -82,6 +83,7 @@ async def _run(key_type: KeyTypeName, layers: Layers, listen: Sequence[str], con
                 key_type=key_type,
                 layers=layers,
                 identified=identified,
+                refused=refused,
                 background=nursery,
                 topics=topics,
             )

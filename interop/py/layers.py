@@ -1,7 +1,8 @@
-"""What a host speaks below its protocols: TCP, WebSocket and QUIC, one security protocol, one muxer."""
+"""What a host speaks below its protocols: transports, private networks, one security protocol, one muxer."""
 
 import re
 import ssl
+from pathlib import Path
 
 from libp2p.crypto import x25519
 from libp2p.peer.peerinfo import info_from_p2p_addr
@@ -34,6 +35,7 @@ def add_options(parser):
     parser.add_argument("--cert")
     parser.add_argument("--cert-key")
     parser.add_argument("--ca")
+    parser.add_argument("--psk")
 
 
 def unsupported_layers(options):
@@ -43,6 +45,8 @@ def unsupported_layers(options):
     if options.muxer not in MUXERS:
         return f"muxer {options.muxer}", "not a muxer of this peer"
     for address in options.listen:
+        if address.startswith("/unix/"):
+            return f"listen {address}", "py-libp2p has no transport for unix sockets"
         if not any(form.fullmatch(address) for form in LISTENS):
             return f"listen {address}", "this peer speaks TCP, WebSocket and QUIC over IP"
     return None
@@ -77,9 +81,15 @@ def layers(key_pair, options):
         "transports": [
             TCP(),
             WebsocketTransport(upgrader, config=websocket),
-            QUICTransport(key_pair.private_key, config=quic),
+            *([] if options.psk else [QUICTransport(key_pair.private_key, config=quic)]),
         ],
+        "psk": options.psk and _pre_shared_key(options.psk),
     }
+
+
+def _pre_shared_key(file):
+    """Return the key of a private network in hex, from a key file in base16."""
+    return Path(file).read_text().splitlines()[2]
 
 
 def _security(key_pair, options):

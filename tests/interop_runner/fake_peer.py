@@ -10,10 +10,12 @@ STRANGER = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
 NOTHING = None
 
 
-def canned(op: str, command: dict[str, Any]) -> dict[str, Any]:
+def canned(op: str, command: dict[str, Any], *, outsider: bool) -> dict[str, Any]:
     same = hashlib.sha256(b"x").hexdigest()
     if op == "connect" and command["address"].endswith(STRANGER):
         return {"ok": False, "error": "another identity"}
+    if op == "connect" and outsider:
+        return {"ok": False, "error": "DialError: security negotiation: does it have our network key?"}
     answers: dict[str, dict[str, Any]] = {
         "connect": {"peer_id": command.get("address", "").rpartition("/")[2]},
         "identify": {
@@ -28,6 +30,8 @@ def canned(op: str, command: dict[str, Any]) -> dict[str, Any]:
         "streams": {"completed": command.get("count")},
         "digest": {"sha256_sent": same, "sha256_remote": same},
         "reset": {"outcome": "reset"},
+        "disconnect": {},
+        "refusals": {"reasons": ["nonsense (does it have our network key?)"]},
     }
     return {"ok": True, **answers[op]}
 
@@ -37,13 +41,13 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def serve(faults: dict[str, Any], *, ignore_end: bool) -> None:
+def serve(faults: dict[str, Any], *, ignore_end: bool, outsider: bool) -> None:
     held: list[dict[str, Any]] = []
     while True:
         for line in sys.stdin:
             command = json.loads(line)
             op = command["op"]
-            answer = {"id": command["id"], **canned(op, command), **faults.get(op, {})}
+            answer = {"id": command["id"], **canned(op, command, outsider=outsider), **faults.get(op, {})}
             if answer.pop("leave", False):
                 sys.stderr.write("a last word\n")
                 sys.exit(7)
@@ -67,7 +71,7 @@ def main() -> None:
     parser.add_argument("--unsupported", default="")
     parser.add_argument("--ignore-end", action="store_true")
     parser.add_argument("--key-type")
-    for other in ("--listen", "--security", "--muxer", "--cert", "--cert-key", "--ca"):
+    for other in ("--listen", "--security", "--muxer", "--cert", "--cert-key", "--ca", "--psk"):
         parser.add_argument(other)
     options = parser.parse_args()
     asked = {options.key_type: "key-type", options.muxer: "muxer"}
@@ -79,7 +83,8 @@ def main() -> None:
     address = f"/ip4/127.0.0.1/tcp/4001/p2p/{peer_id}"
     hello = {"implementation": options.name, "version": "v1", "peer_id": peer_id, "addresses": [address]}
     say(json.dumps({"event": "listening", **hello}))
-    serve(options.faults, ignore_end=options.ignore_end)
+    outsider = bool(options.psk and options.psk.endswith("other.key"))
+    serve(options.faults, ignore_end=options.ignore_end, outsider=outsider)
 
 
 if __name__ == "__main__":

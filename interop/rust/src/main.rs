@@ -51,6 +51,7 @@ async fn main() -> Result<(), Failure> {
     let peer_id = key.public().to_peer_id();
     let (node, addresses) =
         Node::start(key, &options.layers, options.listen, options.pubsub).await?;
+    let addresses: Vec<String> = addresses.iter().map(layers::write_address).collect();
     emit(&json!({
         "event": "listening",
         "implementation": "rust-libp2p",
@@ -193,7 +194,7 @@ async fn identify(node: &Node, remote: PeerId) -> Result<Value, Failure> {
         "protocol_version": info.protocol_version,
         "protocols": protocols,
         "listen_addresses": info.listen_addrs,
-        "observed_address": info.observed_addr,
+        "observed_address": (!info.observed_addr.is_empty()).then_some(&info.observed_addr),
         "signed_record": info.signed_peer_record.is_some(),
     }))
 }
@@ -242,7 +243,7 @@ fn text<'a>(command: &'a Value, name: &str) -> Result<&'a str, Failure> {
 }
 
 fn address(command: &Value) -> Result<Multiaddr, Failure> {
-    Ok(text(command, "address")?.parse()?)
+    layers::read_address(text(command, "address")?)
 }
 
 fn remote(command: &Value) -> Result<PeerId, Failure> {

@@ -1,11 +1,9 @@
 //! The command line.
 
-use std::str::FromStr;
-
 use libp2p::Multiaddr;
 
 use crate::keys::KeyType;
-use crate::layers::{can_listen, Layers, Muxer, Security};
+use crate::layers::{can_listen, read_address, Layers, Muxer, Security};
 use crate::pubsub::{Router, Settings, Signing};
 use crate::{unsupported, Failure};
 
@@ -26,6 +24,7 @@ pub fn from_command_line() -> Result<Options, Failure> {
         cert: None,
         cert_key: None,
         ca: None,
+        psk: None,
     };
     let mut listen = Vec::new();
     let mut router = None;
@@ -45,6 +44,7 @@ pub fn from_command_line() -> Result<Options, Failure> {
             "--cert" => layers.cert = Some(value.into()),
             "--cert-key" => layers.cert_key = Some(value.into()),
             "--ca" => layers.ca = Some(value.into()),
+            "--psk" => layers.psk = Some(std::fs::read_to_string(value)?.parse()?),
             "--pubsub" => router = Some(named_router(&value)?),
             "--pubsub-sign" => settings.signing = named_signing(&value)?,
             "--pubsub-backoff" => settings.backoff_seconds = Some(value.parse()?),
@@ -65,9 +65,9 @@ pub fn from_command_line() -> Result<Options, Failure> {
 }
 
 fn listen_address(text: &str) -> Result<Multiaddr, Failure> {
-    let address = Multiaddr::from_str(text)?;
+    let address = read_address(text)?;
     if !can_listen(&address) {
-        let reason = "this peer speaks TCP, WebSocket and QUIC over IP";
+        let reason = "this peer speaks TCP, WebSocket and QUIC over IP, and unix sockets";
         unsupported(&format!("listen {text}"), reason);
     }
     Ok(address)
