@@ -36,8 +36,12 @@ IDONTWANT_BYTES = 4 * KIB
 """Above what each implementation thinks worth an IDONTWANT."""
 RECENT = 10
 BACKOFF_SECONDS = 2
+HEARTBEAT_SECONDS = 1.0
+JUDGED_HEARTBEATS = 3
+"""How often a score is looked at."""
 
 STRICT = ("--pubsub", "gossipsub")
+SCORING = ("--pubsub", "gossipsub", "--pubsub-score", "default")
 UNSIGNED = ("--pubsub", "gossipsub", "--pubsub-sign", "none")
 FLOODSUB = ("--pubsub", "floodsub")
 BACKOFF = ("--pubsub", "gossipsub", "--pubsub-backoff", str(BACKOFF_SECONDS))
@@ -89,6 +93,22 @@ async def large_both_ways(scene: Scene) -> None:
     await meet(scene.topic, scene.ours, scene.theirs)
     await carry(scene.topic, scene.ours, scene.theirs, FEW, size=LARGE_BYTES)
     await carry(scene.topic, scene.theirs, scene.ours, FEW, size=LARGE_BYTES)
+
+
+async def judged_well(scene: Scene) -> None:
+    """A burst each way while we judge by our defaults, which graylist nobody for it, now or after some heartbeats."""
+    await meet(scene.topic, scene.ours, scene.theirs)
+    await carry(scene.topic, scene.ours, scene.theirs, BURST)
+    await carry(scene.topic, scene.theirs, scene.ours, BURST)
+    for _ in range(JUDGED_HEARTBEATS):
+        answer = await scene.ours.call("scores")
+        score = answer["scores"][scene.theirs.peer_id]
+        expect(score >= answer["graylist"], f"{scene.theirs.name} is graylisted: {score}")
+        await trio.sleep(HEARTBEAT_SECONDS)
+    await expect_alive(scene.ours, scene.theirs)
+    for peer in (scene.ours, scene.theirs):
+        found = (await peer.call("received", topic=scene.topic))["total"]
+        expect(found == BURST, f"{peer.name} received {found} messages of {BURST}")
 
 
 async def floodsub_both_ways(scene: Scene) -> None:
@@ -299,6 +319,7 @@ PLAIN = (
     Row(name="publish 500 x 1 KiB: ours to theirs", check=ours_to_theirs),
     Row(name="publish 500 x 1 KiB: theirs to ours", check=theirs_to_ours),
     Row(name="publish 20 x 64 KiB both ways", check=large_both_ways),
+    Row(name="publish 500 x 1 KiB both ways, ours judging", check=judged_well, ours=SCORING),
     Row(name="publish 20 unsigned both ways", check=few_both_ways, ours=UNSIGNED, theirs=UNSIGNED),
     Row(name="ours strict, theirs unsigned: both refuse", check=both_refuse, theirs=UNSIGNED),
     Row(name="ours unsigned, theirs strict: both refuse", check=both_refuse, ours=UNSIGNED),

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from peerstack.protocols.pubsub import GossipConfig, PubsubConfig, QueueConfig, SignaturePolicy, sha256_of_data
+from peerstack.protocols.pubsub import (
+    GossipConfig,
+    PubsubConfig,
+    QueueConfig,
+    ScoreConfig,
+    SignaturePolicy,
+    sha256_of_data,
+)
 
 ROUTERS: Final = ("gossipsub", "floodsub")
+SCORES: Final[Mapping[str, ScoreConfig | None]] = {"none": None, "default": PubsubConfig().score}
 SIGNATURES: Final = {"strict": SignaturePolicy.STRICT_SIGN, "none": SignaturePolicy.STRICT_NO_SIGN}
 BURST: Final = 100_000
 """Messages that may wait in a queue; the contract wants room for 20 000."""
@@ -32,6 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pubsub-sign", default="strict")
     parser.add_argument("--pubsub-backoff", type=float, default=None)
     parser.add_argument("--pubsub-degree", type=int, default=None)
+    parser.add_argument("--pubsub-score", default="none")
 
 
 def config(options: argparse.Namespace) -> PubsubConfig | None:
@@ -42,6 +52,8 @@ def config(options: argparse.Namespace) -> PubsubConfig | None:
         raise UnsupportedOption(f"pubsub {options.pubsub}", "this peer has gossipsub and floodsub")
     if options.pubsub_sign not in SIGNATURES:
         raise UnsupportedOption(f"pubsub-sign {options.pubsub_sign}", "this peer has strict and none")
+    if options.pubsub_score not in SCORES:
+        raise UnsupportedOption(f"pubsub-score {options.pubsub_score}", "this peer has none and default")
     try:
         gossip = _gossip(options.pubsub == "floodsub", options.pubsub_degree, options.pubsub_backoff)
     except ValueError as error:
@@ -50,7 +62,7 @@ def config(options: argparse.Namespace) -> PubsubConfig | None:
         signatures=SIGNATURES[options.pubsub_sign],
         message_id=sha256_of_data,
         gossip=gossip,
-        score=None,
+        score=SCORES[options.pubsub_score],
         queues=QueueConfig(max_messages=BURST, max_bytes=BURST_BYTES),
         max_message=LARGEST,
         max_rpc=2 * LARGEST,

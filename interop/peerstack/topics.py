@@ -124,6 +124,15 @@ async def rpc_counts(program: Program, command: Command) -> Answer:
     return {"received": dict(statistics.entries_received), "sent": dict(statistics.entries_sent)}
 
 
+async def scores(program: Program, command: Command) -> Answer:
+    """Tell the score of every peer, and below which it is graylisted; null where nobody is judged."""
+    pubsub = _topics(program).pubsub
+    if (judging := pubsub.config.score) is None:
+        return {"scores": None, "graylist": None}
+    peers = pubsub.statistics().peers
+    return {"scores": {peer: found.score for peer, found in peers.items()}, "graylist": judging.graylist_threshold}
+
+
 def _topics(program: Program) -> Topics:
     if program.topics is None:
         raise ValueError("started without --pubsub")
@@ -139,4 +148,5 @@ TOPIC_OPERATIONS: Mapping[str, Operation] = {
     "topic_peers": topic_peers,
     "mesh": mesh,
     "rpc_counts": rpc_counts,
+    "scores": scores,
 }

@@ -109,6 +109,7 @@ class FakeMember:
             self.topic_peers,
             self.mesh,
             self.rpc_counts,
+            self.scores,
         ]
         self._operations = {operation.__name__: operation for operation in operations}
         self._operations["received"] = self.tell_received
@@ -206,6 +207,10 @@ class FakeMember:
         if "keeps a mesh" in self._faults and self.meshless:
             found = ["Qmsomebody"]
         return {"peers": None if self.floods else found}
+
+    async def scores(self) -> dict[str, Any]:
+        score = -81.0 if "judges badly" in self._faults else 0.0
+        return {"scores": dict.fromkeys(self._world.members, score), "graylist": -80.0}
 
     async def rpc_counts(self) -> dict[str, Any]:
         both = {"received": self.received, "sent": self.sent}

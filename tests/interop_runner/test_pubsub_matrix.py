@@ -20,6 +20,7 @@ FAULTS: dict[str, str] = {
     "publish 500 x 1 KiB: ours to theirs": "loses 1024",
     "publish 500 x 1 KiB: theirs to ours": "counts wrong_author",
     "publish 20 x 64 KiB both ways": "loses 65536",
+    "publish 500 x 1 KiB both ways, ours judging": "judges badly",
     "publish 20 unsigned both ways": "counts duplicates",
     "ours strict, theirs unsigned: both refuse": "takes all",
     "ours unsigned, theirs strict: both refuse": "hangs up",
