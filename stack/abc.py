@@ -153,6 +153,9 @@ class Pipe(trio.abc.HalfCloseableStream):
     def unread(self, data: bytes) -> None:
         """Give bytes back: the next receive returns them first."""
 
+    def trust(self) -> None:
+        """Take note that the peer is authenticated, for pipes that allow strangers less."""
+
 
 class Channel(trio.abc.Stream):
     """What a muxer runs on: bytes go in sealed at once and leave in batches, and come out in whole pieces.

@@ -85,6 +85,8 @@ class UpgradedTransport:
                 with _stage(attempt, StageName.CONNECT, self._config.connect_timeout):
                     wire = replace(wire, stream=await wire.handshake(), handshake=None)
             security, secured = await self._secure(wire, direction, expect, attempt)
+            if isinstance(wire.stream, Pipe):
+                wire.stream.trust()
             muxer = await self._choose_muxer(secured, direction, attempt)
         except BaseException:
             await trio.aclose_forcefully(wire.stream)

@@ -41,6 +41,7 @@ REQUEST = (
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 KEY = b"abcd"
+MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,11 @@ def frames(*pieces: bytes) -> Attack:
 
 def framed(opcode: Opcode, payload: bytes, **bits: bool) -> bytes:
     return Frame(opcode, payload, **bits).serialize(mask=True)
+
+
+def frame_head(size: int) -> bytes:
+    """Begin a masked binary frame of any size."""
+    return b"\x82\xff" + size.to_bytes(8, "big") + KEY
 
 
 async def dribbles_the_request(wire: trio.abc.Stream) -> None:
@@ -207,6 +213,12 @@ BEFORE: dict[str, tuple[Multiaddr, Attack, str, float]] = {
         f"{BROKE}WebSocket: a message of 9223372036854775807 bytes or more",
         0,
     ),
+    "sends more than a MiB in one frame": (
+        PLAIN,
+        frames(frame_head(MIB + 1)),
+        f"{BROKE}WebSocket: a message of 1048577 bytes or more; the limit is 1048576",
+        0,
+    ),
     "sends a message without end": (
         PLAIN,
         frames(framed(Opcode.BINARY, b"", fin=False), *([framed(Opcode.CONT, bytes(60_000), fin=False)] * 20)),
@@ -263,6 +275,7 @@ async def test_it_costs_the_connection_before_it_is_one(
 async def inside(pipe: WebSocketPipe, wire: trio.abc.Stream, data: bytes) -> None:
     """Go through honest handshakes up to a secured channel, and then send these bytes to the socket."""
     await secured(pipe)
+    await trio.testing.wait_all_tasks_blocked()
     await wire.send_all(data)
     await until_the_end(wire)
 
@@ -274,8 +287,9 @@ async def inside(pipe: WebSocketPipe, wire: trio.abc.Stream, data: bytes) -> Non
         (Frame(Opcode.BINARY, b"hi").serialize(mask=False), f"{BROKE}WebSocket: a frame of a client is not masked"),
         (b"\x8b\x80" + KEY, f"{BROKE}WebSocket: a frame has the unknown opcode 11"),
         (framed(Opcode.CLOSE, b"\x03\xea"), "the connection broke: the peer closed the WebSocket: 1002"),
+        (frame_head(256 * MIB + 1), f"{BROKE}WebSocket: a message of 268435457 bytes or more; the limit is 268435456"),
     ],
-    ids=["text", "unmasked", "unknown opcode", "closed with an error"],
+    ids=["text", "unmasked", "unknown opcode", "closed with an error", "beyond every size"],
 )
 async def test_it_costs_the_connection(
     data: bytes, says: str, contexts: tuple[ssl.SSLContext, ssl.SSLContext], autojump_clock: Clock

@@ -7,7 +7,18 @@ from typing import Final
 from websockets.exceptions import ProtocolError
 from websockets.frames import Close
 
-from .wire import CONTROL, FIN, MASK, MAX_CONTROL, MAX_MESSAGE, RESERVED, CloseCode, FrameError, Opcode, apply_mask
+from .wire import (
+    CONTROL,
+    FIN,
+    MASK,
+    MAX_CONTROL,
+    MAX_FROM_STRANGERS,
+    RESERVED,
+    CloseCode,
+    FrameError,
+    Opcode,
+    apply_mask,
+)
 
 SMALLEST_BUFFER: Final = 1024
 """Room for what may be left of a header or a control frame, and then some."""
@@ -21,7 +32,7 @@ _MASKING: Final = {
 class FrameReader:
     """The receiving side of a WebSocket: binary messages as one run of bytes, whatever their boundaries."""
 
-    __slots__ = ("_filled", "_key", "_left", "_masked", "_message", "close", "failure", "partial", "ping")
+    __slots__ = ("_filled", "_key", "_left", "_masked", "_message", "close", "failure", "largest", "partial", "ping")
 
     def __init__(self, *, masked: bool) -> None:
         self._masked = masked
@@ -29,6 +40,8 @@ class FrameReader:
         self._key = b""
         self._filled = 0  # bytes of payload moved to the front of the present buffer
         self._message: int | None = None  # bytes of the present message, if another fragment is to come
+        self.largest = MAX_FROM_STRANGERS
+        """Bytes that a frame or message may have."""
         self.partial = b""
         """What was left of a header or control frame; it goes in front of what comes next."""
         self.ping: bytes | None = None
@@ -123,8 +136,8 @@ class FrameReader:
 
     def _measure(self, length: int, *, last: bool) -> None:
         size = (self._message or 0) + length
-        if size > MAX_MESSAGE:
-            raise FrameError(f"a message of {size} bytes or more; the limit is {MAX_MESSAGE}", CloseCode.TOO_BIG)
+        if size > self.largest:
+            raise FrameError(f"a message of {size} bytes or more; the limit is {self.largest}", CloseCode.TOO_BIG)
         self._message = None if last else size
 
     def _control(self, opcode: int, payload: bytes) -> None:

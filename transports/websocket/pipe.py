@@ -11,7 +11,7 @@ from peerstack.stack.abc import Buffer, Pipe
 from peerstack.stack.errors import ConnectionLost
 
 from .core import SMALLEST_BUFFER, FrameReader
-from .wire import CLEAN, MAX_PAYLOAD, CloseCode, FrameError, Opcode, encode_frame
+from .wire import CLEAN, MAX_MESSAGE, MAX_PAYLOAD, CloseCode, FrameError, Opcode, encode_frame
 from .wrapping import WrappingPipe
 
 _APART: Final = 64 * 1024
@@ -33,6 +33,10 @@ class WebSocketPipe(WrappingPipe):
         self._pong: bytes | None = None
         self._goodbye = CloseCode.NORMAL
         self._failure: FrameError | ConnectionLost | None = None
+
+    def trust(self) -> None:
+        """Take messages as large as those who are known may send."""
+        self._reader.largest = MAX_MESSAGE
 
     def _wrap(self, data: memoryview) -> tuple[Buffer, int]:
         if self._reader.close is not None:

@@ -8,9 +8,15 @@ from hypothesis import strategies as st
 from websockets.frames import Frame
 from websockets.frames import Opcode as TheirOpcode
 
-from peerstack.transports.websocket import core
 from peerstack.transports.websocket.core import FrameReader
-from peerstack.transports.websocket.wire import MAX_MESSAGE, MAX_PAYLOAD, CloseCode, FrameError, Opcode, encode_frame
+from peerstack.transports.websocket.wire import (
+    MAX_FROM_STRANGERS,
+    MAX_PAYLOAD,
+    CloseCode,
+    FrameError,
+    Opcode,
+    encode_frame,
+)
 
 SIDES = pytest.mark.parametrize("masked", [True, False], ids=["from a client", "from a server"])
 
@@ -109,8 +115,8 @@ def test_large_frames_are_not_waited_for(masked: bool, step: int) -> None:
         (0x89, 126, "PING frame is fragmented or larger", CloseCode.PROTOCOL_ERROR),
         (0x09, 3, "PING frame is fragmented or larger", CloseCode.PROTOCOL_ERROR),
         (0x08, 2, "CLOSE frame is fragmented or larger", CloseCode.PROTOCOL_ERROR),
-        (0x82, MAX_MESSAGE + 1, f"a message of {MAX_MESSAGE + 1} bytes", CloseCode.TOO_BIG),
-        (0x82, (1 << 64) - 1, f"the limit is {MAX_MESSAGE}", CloseCode.TOO_BIG),
+        (0x82, MAX_FROM_STRANGERS + 1, f"a message of {MAX_FROM_STRANGERS + 1} bytes", CloseCode.TOO_BIG),
+        (0x82, (1 << 64) - 1, f"the limit is {MAX_FROM_STRANGERS}", CloseCode.TOO_BIG),
     ],
 )
 def test_what_breaks_the_rules_is_refused_by_its_header(
@@ -123,11 +129,8 @@ def test_what_breaks_the_rules_is_refused_by_its_header(
 
 
 @SIDES
-def test_a_message_of_the_largest_size_is_taken_and_one_byte_more_is_not(
-    masked: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    largest = 1024 * 1024  # what can be held here
-    monkeypatch.setattr(core, "MAX_MESSAGE", largest)
+def test_a_message_of_the_largest_size_is_taken_and_one_byte_more_is_not(masked: bool) -> None:
+    largest = MAX_FROM_STRANGERS
     half = bytes(largest // 2)
     wire = theirs(Opcode.BINARY, half, mask=masked, fin=False)
     reader = FrameReader(masked=masked)
