@@ -42,7 +42,7 @@ async def running_redis(server: Server) -> AsyncIterator[str]:
             process.kill()
             with trio.CancelScope(shield=True):
                 await process.wait()
-    raise RedisError(f"redis-server leaves at once with code {process.returncode}")
+    raise RedisError(f"redis-server leaves at once, on each of {PORTS_TRIED} ports")
 
 
 async def _serves(process: trio.Process, address: str) -> bool:
