@@ -18,6 +18,7 @@ from websockets.uri import WebSocketURI
 
 from peerstack import open_host
 from peerstack.stack.abc import Stream, StreamTransport
+from peerstack.stack.errors import DialError
 from peerstack.stack.events import ConnectionClosed, InboundRefused
 from peerstack.stack.host import Host
 from peerstack.stack.pipes import as_pipe
@@ -304,4 +305,43 @@ async def test_it_costs_the_connection(
         await trio.sleep(SwarmConfig().handler_grace)
         assert battle.reserved() == calm
         await battle.honest_exchange()
+        nursery.cancel_scope.cancel()
+
+
+ANSWER = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (dribble, f"transport connect: no answer within {SLOW:g} s"),
+        (lambda wire, data: wire.send_all(data[:20]), f"transport connect: no answer within {SLOW:g} s"),
+        (lambda wire, data: wire.send_all(data), "transport connect: WebSocket handshake: .*Sec-WebSocket-Accept"),
+        (lambda wire, data: wire.send_all(b"HTTP/1.1 101 " + bytes(9000)), "transport connect: WebSocket handshake: "),
+        (lambda wire, data: wire.send_all(b"\x13/multistream/1.0.0\n"), "transport connect: .*an answer in HTTP was"),
+    ],
+    ids=["dribbles", "stops half-way", "proves nothing", "sends headers without end", "speaks plain libp2p"],
+)
+async def test_a_server_costs_a_dialer_no_more_than_the_deadline(
+    answer: Callable[[trio.abc.Stream, bytes], Awaitable[None]], says: str, autojump_clock: Clock
+) -> None:
+    network = MemoryNetwork()
+    transport = WebSocketTransport(MemoryTcp(network))
+    async with (
+        await MemoryTcp(network).listen(Multiaddr("/ip4/127.0.0.1/tcp/7")) as listener,
+        open_host(transports=[transport]) as victim,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def serve() -> None:
+            wire = await listener.accept()
+            await answer(wire.stream, ANSWER)
+            await until_the_end(wire.stream)
+
+        nursery.start_soon(serve)
+        began = trio.current_time()
+        with pytest.raises(DialError, match=says):
+            await victim.connect("/ip4/127.0.0.1/tcp/7/ws")
+        assert trio.current_time() - began <= SLOW
+        assert victim.statistics().swarm.limits["system"] == {}
         nursery.cancel_scope.cancel()
