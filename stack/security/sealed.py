@@ -41,15 +41,21 @@ class _Segment:
         self.end = 0
 
 
-# Free buffers, shared by all connections; borrowing is one atomic pop, so threads with their own loops may share too.
+# Free buffers, shared by all connections; borrowing is one atomic pop, so threads with their own loops may share too:
+# to look first whether there is one would let another thread take it in between.
 _free_segments: list[_Segment] = []
 _free_buffers: list[bytearray] = []
 
 
 def borrow_buffer() -> bytearray:
     """Return a buffer of `RECEIVE_SIZE` bytes with anything in it, to be given back within the same call."""
-    if _free_buffers:
+    try:
         return _free_buffers.pop()
+    except IndexError:
+        return _make_buffer()
+
+
+def _make_buffer() -> bytearray:
     # glibc gives freed memory back to the system, to fault it in again for the next batch of frames: 120 000 faults
     # and a fifth of the throughput for each GiB. It stops when it has seen one block of this size come and go, since
     # it takes that for the program's habit. The block is never touched, so it costs nothing; others ignore it.
@@ -61,6 +67,13 @@ def give_back(buffer: bytearray) -> None:
     """Let others borrow the buffer."""
     if len(_free_buffers) < _KEPT_BUFFERS:
         _free_buffers.append(buffer)
+
+
+def _borrow_segment() -> _Segment:
+    try:
+        return _free_segments.pop()
+    except IndexError:
+        return _Segment(bytearray(_SEGMENT_SIZE))
 
 
 class SealedChannel(Channel):
@@ -104,7 +117,7 @@ class SealedChannel(Channel):
                 # The wire is stalled and little waits, see `_shrink`; a little more must not take a whole segment.
                 segment = _Segment(bytearray(_SMALL))
             else:
-                segment = _free_segments.pop() if _free_segments else _Segment(bytearray(_SEGMENT_SIZE))
+                segment = _borrow_segment()
             segments.append(segment)
         start = segment.end
         stop = segment.end = start + size
@@ -112,7 +125,10 @@ class SealedChannel(Channel):
         return segment.view[start:stop]
 
     def flush_nowait(self) -> None:
-        """Hand the pipe as much of the queue as it takes without waiting."""
+        """Hand the pipe as much of the queue as it takes without waiting; a task that flushes does so itself."""
+        if self._sending.held:
+            # What it waits to send would go twice.
+            return
         segments = self._segments
         while segments:
             segment = segments[0]
@@ -124,11 +140,14 @@ class SealedChannel(Channel):
     async def flush(self) -> None:
         """Wait until the pipe has taken the whole queue."""
         with self._sending:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            self._shrink()
-            while self._segments:
-                segment = self._segments[0]
-                self._sent(segment, await self._pipe.send_some(segment.view[segment.start : segment.end]))
+            await self._flush()
+
+    async def _flush(self) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._shrink()
+        while self._segments:
+            segment = self._segments[0]
+            self._sent(segment, await self._pipe.send_some(segment.view[segment.start : segment.end]))
 
     def _sent(self, segment: _Segment, size: int) -> None:
         self._queued -= size
@@ -204,11 +223,12 @@ class SealedChannel(Channel):
         with self._sending:
             await trio.lowlevel.checkpoint()
             self.write([data])
-        await self.flush()
+            await self._flush()
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the pipe takes bytes again."""
-        await self._pipe.wait_send_all_might_not_block()
+        with self._sending:
+            await self._pipe.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive at least one byte, or `b""` at the end."""

@@ -80,8 +80,9 @@ class TlsChannel(SealedChannel):
         header = HEADER.pack(APPLICATION_DATA, VERSION, size + _OVERHEAD - _HEADER_SIZE)
         record[:_HEADER_SIZE] = header
         nonce = (keys.iv ^ keys.sequence).to_bytes(NONCE_SIZE, "big")
-        keys.encrypt_into(nonce, plaintext[: size + 1], header, record[_HEADER_SIZE:])
+        # Before it is used: whatever is raised here, a KeyboardInterrupt say, no nonce serves twice.
         keys.sequence += 1
+        keys.encrypt_into(nonce, plaintext[: size + 1], header, record[_HEADER_SIZE:])
 
     def _seal_bytes(self, content: bytes, kind: int) -> None:
         self._seal(memoryview(bytearray(content + b"\0")), len(content), kind)
@@ -92,9 +93,10 @@ class TlsChannel(SealedChannel):
 
     async def send_eof(self) -> None:
         """Say that we are done (close_notify), and end our direction of the pipe."""
-        self._seal_bytes(bytes([_WARNING, records.CLOSE_NOTIFY]), ALERT)
-        await self.flush()
-        await self._pipe.send_eof()
+        with self._sending:
+            self._seal_bytes(bytes([_WARNING, records.CLOSE_NOTIFY]), ALERT)
+            await self._flush()
+            await self._pipe.send_eof()
 
     # ---- receiving
 
@@ -208,6 +210,5 @@ class TlsChannel(SealedChannel):
         """Receive no more, and tell the peer why if the wire takes it at once."""
         self._failure = RemoteProtocolError(message)
         self._seal_bytes(bytes([_FATAL, alert]), ALERT)
-        if not self._sending.held:
-            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # then there is nobody to tell
-                self.flush_nowait()
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # then there is nobody to tell
+            self.flush_nowait()

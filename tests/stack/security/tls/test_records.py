@@ -6,6 +6,7 @@ import pytest
 import trio
 import trio.testing
 
+from peerstack.stack.abc import Buffer
 from peerstack.stack.errors import ConnectionLost, RemoteProtocolError
 from peerstack.stack.memory import memory_pipe_pair
 from peerstack.stack.security.tls.channel import MAX_IDLE_RECORDS, MAX_MESSAGE, TlsChannel
@@ -153,6 +154,23 @@ async def test_keys_are_changed_before_they_are_worn_out() -> None:
     while len(received) < 5:
         received += b"".join(await receiver.read())
     assert received == b"01234"
+
+
+async def test_no_nonce_serves_twice_even_if_sealing_is_interrupted() -> None:
+    sender, _ = channel_pair()
+    sealing = sender._send_keys.encrypt_into
+    nonces: list[Buffer] = []
+
+    def interrupted(nonce: Buffer, data: Buffer, associated_data: Buffer | None, buf: Buffer) -> int:
+        nonces.append(nonce)
+        sealing(nonce, data, associated_data, buf)
+        raise KeyboardInterrupt
+
+    sender._send_keys.encrypt_into = interrupted
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            sender.write([b"data"])
+    assert len(set(nonces)) == 2
 
 
 # ---- the end
