@@ -212,7 +212,7 @@ _OUT_OF_FILES = (EMFILE, ENFILE)
 _STAGE_ADVICE = {
     StageName.RESOLVE: "check the name, and that DNS works from here",
     StageName.CONNECT: "check the address; another address of the peer may help",
-    StageName.SECURITY_NEGOTIATION: "is it a libp2p port? Peers in another private network (--swarm-key), or out of room, end it here, too",
+    StageName.SECURITY_NEGOTIATION: "is it a libp2p port? Is the peer full, or in a private network (--swarm-key)?",
     StageName.SECURITY: "the peer gave up or broke the handshake: its own log says why",
     StageName.MUXER_NEGOTIATION: "both sides need a stream muxer in common, such as yamux",
     StageName.IDENTIFY: "the connection works, but the peer does not answer identify",

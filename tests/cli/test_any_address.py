@@ -69,5 +69,17 @@ def test_a_missing_extra_is_named_in_one_line(addresses: dict[str, str]) -> None
     )
     ran = subprocess.run((sys.executable, "-c", program), capture_output=True, text=True, check=False)
     assert ran.returncode == 2
-    assert "peerstack[quic]" in ran.stderr
+    assert "pip install 'peerstack[quic]'; install it where this command runs" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_to_listen_without_the_extra_is_one_line_that_names_it() -> None:
+    program = (
+        "import sys; sys.modules['aioquic'] = None; from peerstack.cli import main;"
+        "sys.exit(main(['listen', '/ip4/127.0.0.1/udp/0/quic-v1']))"
+    )
+    ran = subprocess.run((sys.executable, "-c", program), capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (
+        2,
+        "peerstack: QUIC needs the extra `quic`: pip install 'peerstack[quic]'\n",
+    )

@@ -100,6 +100,13 @@ def test_another_peer_than_expected_is_named_with_both_ids(peer: Peer) -> None:
         (["id", "convert", SOMEBODY], "--to requires an argument"),
         (["id", "convert", SOMEBODY, "--to", "base64"], 'Choose from: "base58", "cid", "base36", "hex"'),
         (["listen", "--listen"], "--listen requires an argument"),
+        (["listen", "4001"], "a multiaddr begins with '/'"),
+        (["listen", "--listen", "/ip4/127.0.0.1/udp/0"], "or on QUIC: /ip4/0.0.0.0/udp/4001/quic-v1"),
+        (["listen", f"/unix/{'a' * 120}"], "aaa has 121"),
+        (
+            ["chat", "lobby", "/ip4/1.2.3.4/tcp/1"],
+            "/ip4/1.2.3.4/tcp/1; addresses go behind --peer, to connect",
+        ),
         (["listen", "--listen", "4001"], "a multiaddr begins with '/'"),
         (["listen", "--listen", "/dns4/localhost/tcp/0"], "listen on an IP address and a TCP port, such as"),
         (["listen", "--listen", "/ip4/203.0.113.7/tcp/0"], "this machine does not have that address; /ip4/0.0.0.0"),

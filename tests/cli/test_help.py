@@ -13,7 +13,7 @@ from .drive import cli
 SECURITY = ("--cert", "--cert-key", "--ca", "--swarm-key", "--json")
 COMMANDS = {
     ("demo",): ["--size", "--json"],
-    ("listen",): ["--listen", "--identity", "--perf", "--cert", "--cert-key", "--swarm-key", "--json"],
+    ("listen",): ["ADDRESS", "--listen", "--identity", "--perf", "--cert", "--cert-key", "--swarm-key", "--json"],
     ("ping",): ["ADDRESS", "--count", "--interval", "--timeout", "--ca", "--swarm-key", "--json"],
     ("perf",): ["ADDRESS", "--upload", "--download", "--ca", "--swarm-key", "--json"],
     ("identify",): ["ADDRESS", "--ca", "--swarm-key", "--json"],

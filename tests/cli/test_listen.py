@@ -177,3 +177,11 @@ async def test_a_feed_waits_until_something_happens(autojump_clock: Any) -> None
     feed = Feed()
     with pytest.raises(trio.TooSlowError), trio.fail_after(10):
         await feed.next()
+
+
+def test_addresses_need_no_option() -> None:
+    with listening("/ip4/127.0.0.1/tcp/0/ws", "/ip4/127.0.0.1/udp/0/quic-v1") as (_, first):
+        (peer,) = {address.partition("/p2p/")[2] for address in first["addresses"]}
+        kinds = [address.removesuffix(f"/p2p/{peer}").rpartition("/")[2] for address in first["addresses"]]
+    assert peer == first["peer_id"]
+    assert sorted(kind if kind.isalpha() or "-" in kind else "tcp" for kind in kinds) == ["quic-v1", "tcp", "ws"]

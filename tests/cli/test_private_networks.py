@@ -63,7 +63,7 @@ def test_who_has_the_key_gets_through_and_nobody_else(key_file: str, tmp_path: P
     assert "both sides need the same swarm.key (--swarm-key FILE), or neither has one" in line_of(with_another)
     assert "security negotiation: " in line_of(without)
     assert "the peer may be in a private network" in line_of(without)
-    assert "Peers in another private network (--swarm-key)" in line_of(without)
+    assert "Is the peer full, or in a private network (--swarm-key)?" in line_of(without)
 
 
 def test_messages_go_round_in_a_private_network(key_file: str) -> None:

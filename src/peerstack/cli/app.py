@@ -67,6 +67,8 @@ def _refuse(error: CycloptsError, *, json_wanted: bool) -> int:
     match error:
         case UnusedCliTokensError(unused_tokens=[*unused]):
             message = f"more arguments than expected: {' '.join(unused)}"
+            if error.command_chain == ("chat",) and any(token.startswith("/") for token in unused):
+                message += "; addresses go behind --peer, to connect there, or --listen"
         case _:
             message = " ".join(str(error).split())
     Output(json=json_wanted).fail(Failure(f"{message} (see: {page} --help)"))

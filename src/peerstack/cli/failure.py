@@ -15,6 +15,7 @@ from .units import without_number
 FAILURES = (StackError, OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
 """What can go wrong without a bug of ours."""
 _UNTRUSTED = "the certificate is not trusted: "
+_EXTRA = "pip install 'peerstack["
 
 
 class CommandError(Exception):
@@ -49,15 +50,18 @@ def advice(report: DialReport) -> str:
     failures = [(attempt, attempt.failure) for attempt in tried]
     told = [(len(attempt.stages), stage) for attempt, stage in failures if stage is not None]
     if not told:
-        return "give an address over TCP, WebSocket or QUIC, such as /ip4/127.0.0.1/tcp/4001"
+        return "give an address over TCP, WebSocket or QUIC, such as /ip4/127.0.0.1/tcp/4001 or …/udp/4001/quic-v1"
     _, stage = max(told, key=lambda item: (item[1].outcome == Outcome.FAILED, item[0]))
     return stage.advice or "`peerstack explain ADDR` shows every stage"
 
 
 def add_advice(report: DialReport) -> None:
-    """Advise options of the command in a report, where they help with the certificates of secure WebSocket."""
+    """Advise in a report what is not in the library: options for certificates of secure WebSocket, and extras."""
     for attempt in report.attempts:
         for stage in attempt.stages:
+            if _EXTRA in (stage.error or ""):
+                stage.advice = "install it where this command runs, and try again"
+                continue
             _, found, problem = (stage.error or "").partition(_UNTRUSTED)
             if found and ("signed" in problem or "issuer" in problem):
                 stage.advice = "if it is the right one, trust it, or whoever signed it, with --ca FILE"

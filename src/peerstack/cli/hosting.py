@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from peerstack.transports.websocket import WebSocketTransport
 
 
+class MissingExtra(InvalidAddress):
+    """The transport of an address is not installed; the message says how to install it."""
+
+
 class _Knows(Protocol):
     """What both kinds of transports say of addresses."""
 
@@ -106,7 +110,7 @@ class _OnDemand(Generic[TransportT]):
     @property
     def _real(self) -> TransportT:
         if isinstance(self._made, str):
-            raise InvalidAddress(self._made)
+            raise MissingExtra(self._made)
         return self._made
 
 

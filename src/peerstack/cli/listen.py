@@ -27,7 +27,7 @@ from peerstack.stack.host import Host
 
 from . import events
 from .failure import CommandError
-from .hosting import open_any_host
+from .hosting import MissingExtra, open_any_host
 from .identity import load_identity
 from .options import LISTEN, Json, ListenOptions
 from .output import Output
@@ -49,33 +49,35 @@ Secure WebSocket takes a certificate, of the web's kind. With --swarm-key only
 those come who have the same key.
 
 Examples:
-  peerstack listen --listen /ip4/127.0.0.1/tcp/4001
+  peerstack listen /ip4/127.0.0.1/tcp/4001
   peerstack listen --listen /ip4/0.0.0.0/tcp/4001 --listen /ip6/::/tcp/4001
   peerstack id new --out my.key && peerstack listen --identity my.key --perf
   peerstack listen --listen /ip4/0.0.0.0/tcp/443/tls/ws --cert cert-and-key.pem
-  peerstack listen --listen /ip4/0.0.0.0/udp/4001/quic-v1 --listen /unix/tmp/p.sock
+  peerstack listen /ip4/0.0.0.0/udp/4001/quic-v1 /unix/tmp/p.sock
   peerstack listen --swarm-key swarm.key""",
 )
 
+_ADDRESSES = Parameter(help="The same as --listen ADDRESS; more may follow.", name="ADDRESS", show_default=False)
 _LISTEN = Parameter(
-    help="Listen here, may be given again; tcp/0 takes a free port.",
+    help=f"Listen here, may be given again; tcp/0 takes a free port. Without any: {EVERYWHERE}.",
     metavar="ADDRESS",
-    show_default=lambda addresses: " ".join(addresses),
+    show_default=False,
 )
 _PERF = Parameter(help="Let peers measure how fast bytes move, at our expense.", show_default=False)
 
 
 @app.default
 def listen(
-    *,
-    listen: Annotated[tuple[str, ...], _LISTEN] = (EVERYWHERE,),
+    *addresses: Annotated[str, _ADDRESSES],
+    listen: Annotated[tuple[str, ...], _LISTEN] = (),
     identity: Annotated[Path | None, Parameter(help="Be the peer with this key file; see `peerstack id new`.")] = None,
     perf: Annotated[bool, _PERF] = False,
     options: ListenOptions = LISTEN,
     json: Json = False,
 ) -> int:
     """Wait for peers and show who comes."""
-    return run(partial(_listen, listen, identity, perf, options), json=json)
+    wanted = (*addresses, *listen) or (EVERYWHERE,)
+    return run(partial(_listen, wanted, identity, perf, options), json=json)
 
 
 async def _listen(
@@ -101,14 +103,17 @@ async def bind(host: Host, address: Multiaddr) -> None:
     """Listen on an address. Raises CommandError."""
     try:
         await host.listen(address)
+    except MissingExtra as error:
+        raise CommandError(str(error)) from error
     except InvalidAddress as error:
-        raise CommandError(f"{error}; listen on an IP address and a TCP port, such as {EVERYWHERE}") from error
+        raise CommandError(str(error) if transport_name(address) == "unix" else f"{error}; {_LISTENABLE}") from error
     except OSError as error:
         problems = _NO_SOCKET_FILE if transport_name(address) == "unix" else _NO_PORT
         problem = problems.get(error.errno or 0, error.strerror or str(error))
         raise CommandError(f"can not listen on {address}: {problem}") from error
 
 
+_LISTENABLE = f"listen on an IP address and a TCP port, such as {EVERYWHERE}, or on QUIC: /ip4/0.0.0.0/udp/4001/quic-v1"
 _NO_PORT = {
     errno.EADDRINUSE: "the port is in use; choose another one, or 0 for any that is free",
     errno.EACCES: "the system keeps ports below 1024 for itself; choose a higher one",

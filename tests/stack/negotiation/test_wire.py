@@ -111,10 +111,10 @@ def test_a_header_is_refused_at_its_first_wrong_byte(position: int) -> None:
 
 
 def test_random_bytes_may_come_from_a_private_network() -> None:
-    with pytest.raises(RemoteProtocolError, match="the peer may be in a private network$"):
+    with pytest.raises(RemoteProtocolError, match=r"the peer may be in a private network$"):
         wire.check_header(b"\xf0" * 24)
     for other in (b"\xf0" * 23, b"x" * 24):
-        with pytest.raises(RemoteProtocolError, match="'$"):
+        with pytest.raises(RemoteProtocolError, match=r"'$"):
             wire.check_header(other)
 
 
