@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -18,7 +19,7 @@ from peerstack.stack.identity import Identity
 from peerstack.stack.report import Outcome, StageName
 from peerstack.stack.security.tls.certificate import CertificateError, Credentials, make_certificate
 from peerstack.transports.quic import QuicConfig, QuicTransport
-from peerstack.transports.quic.engine import AioquicEngine
+from peerstack.transports.quic.engine import AioquicEngine, engine
 from peerstack.transports.quic.interface import HandshakeCompleted
 
 from .hosts import ANYWHERE, accept, attempt, connected
@@ -235,3 +236,32 @@ async def test_a_refused_peer_is_told_in_one_datagram_and_nothing_is_kept(
         assert answered < asked
         assert not listener._endpoint._ids
         assert not listener._endpoint._routes
+
+
+@pytest.mark.parametrize(
+    ("flaw", "complaint"),
+    [("certificate", "QUIC handshake: the certificate has no libp2p extension"), ("alpn", "no application protocol")],
+)
+async def test_what_is_wrong_with_a_server_is_told_in_its_stage(
+    flaw: str, complaint: str, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = MemoryNetwork()
+    server = QuicTransport(Identity.generate(), network=network)
+    if flaw == "certificate":
+        server._settings = replace(server._settings, credentials=bare_certificate())
+    async with await server.listen(ANYWHERE) as listener, trio.open_nursery() as nursery:
+
+        async def serve() -> None:
+            incoming = await listener.accept()
+            if flaw == "alpn":
+                monkeypatch.setattr(engine, "ALPN", "h3")
+            with pytest.raises((ConnectionLost, RemoteProtocolError)):
+                await incoming.upgrade()
+
+        nursery.start_soon(serve)
+        dialer, record = QuicTransport(Identity.generate(), network=network), attempt()
+        with pytest.raises((ConnectionLost, RemoteProtocolError), match=complaint):
+            await dialer.dial(listener.address, None, record)
+        assert record.failure is not None
+        assert record.failure.name is StageName.SECURITY
+    assert not network.sockets, "a failed dial leaves its socket open"
