@@ -7,13 +7,14 @@ overridden, read or set here for that is listed, and tested name by name; aioqui
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import Final
 
 from aioquic._buffer import Buffer
 from aioquic.buffer import encode_uint_var
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.congestion.reno import RenoCongestionControl
-from aioquic.quic.connection import QuicConnection, QuicConnectionError, QuicReceiveContext
+from aioquic.quic.connection import QuicConnection, QuicConnectionError, QuicNetworkPath, QuicReceiveContext
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType, pull_quic_transport_parameters
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
@@ -40,6 +41,8 @@ CONNECTION_NAMES: Final = (
     "_replenish_connection_ids",
     "_serialize_transport_parameters",
     "_streams",
+    "_streams_queue",
+    "_write_application",
     "_write_connection_limits",
     "_write_stream_limits",
 )
@@ -65,6 +68,16 @@ class ShortPathPacer(QuicPacketPacer):
             self.packet_time = None
         else:
             super().update_rate(congestion_window, smoothed_rtt)
+
+
+class _Streams(dict[int, QuicStream]):
+    """aioquic's streams by id; while it writes packets, only those are seen whose windows are to be told."""
+
+    due: list[QuicStream] | None = None
+
+    def values(self) -> Collection[QuicStream]:  # type: ignore[override]  # for loops, which is all that aioquic does
+        """Return the streams to look at."""
+        return super().values() if self.due is None else self.due
 
 
 class LibP2PConnection(QuicConnection):
@@ -93,6 +106,7 @@ class LibP2PConnection(QuicConnection):
         self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = settings.max_inbound_streams
         # Unidirectional streams mean nothing in libp2p: nobody may open one.
         self._local_max_streams_uni.value = self._local_max_streams_uni.sent = 0
+        self._streams = self.known_streams = _Streams()
         self._loss._pacer = ShortPathPacer(max_datagram_size=self._max_datagram_size)
         if not configuration.is_client:
             self._host_cids[0].stateless_reset_token = tokens.token(self._host_cids[0].cid)
@@ -144,6 +158,24 @@ class LibP2PConnection(QuicConnection):
         if len(receiver._ranges) > self._settings.max_reassembly_gaps:
             raise QuicConnectionError(QuicErrorCode.INTERNAL_ERROR, frame_type, "data arrives in too many pieces")
 
+    # ---- many streams
+
+    def _write_application(self, builder: QuicPacketBuilder, network_path: QuicNetworkPath, now: float) -> None:
+        """Look at each stream once for all packets that may go out now; aioquic does for each packet."""
+        streams, queue = self.known_streams, self._streams_queue
+        busy: list[QuicStream] = []
+        idle: list[QuicStream] = []
+        for stream in queue:
+            (busy if _has_work(stream) else idle).append(stream)
+        streams.due = [s for s in streams.values() if s.max_stream_data_local_sent != s.max_stream_data_local]
+        self._streams_queue = busy
+        try:
+            super()._write_application(builder, network_path, now)
+        finally:
+            # Those that are idle come first when they have something to say: they have waited longest.
+            self._streams_queue = idle + self._streams_queue
+            streams.due = None
+
     # ---- windows: the engine decides how far the peer may go, this only says so
 
     def _write_connection_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace) -> None:
@@ -174,3 +206,9 @@ class LibP2PConnection(QuicConnection):
         congestion = self._loss._cc
         if isinstance(congestion, RenoCongestionControl):
             congestion._max_datagram_size = size
+
+
+def _has_work(stream: QuicStream) -> bool:
+    """Whether aioquic has something to send of the stream, or to forget the whole of it."""
+    sender = stream.sender
+    return not sender.buffer_is_empty or sender.reset_pending or stream.receiver.stop_pending or stream.is_finished
