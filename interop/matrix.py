@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+from urllib.parse import unquote
 
 import trio
 
@@ -197,17 +198,24 @@ def _complaints(answer: Mapping[str, Any], told: Peer, reader: Peer, *, reader_d
     if addresses is not None and listening and not listening & {_without_peer(address) for address in addresses}:
         yield f"listen addresses {addresses} hold none of {sorted(listening)}"
     observed = answer["observed_address"]
-    if observed is not None and not _is_seen(observed, reader, reader_dialed=reader_dialed):
+    if observed is not None and not _is_seen(observed, told, reader, reader_dialed=reader_dialed):
         yield f"observed address {observed} is not where {reader.name} is"
 
 
-def _is_seen(observed: str, reader: Peer, *, reader_dialed: bool) -> bool:
+def _is_seen(observed: str, told: Peer, reader: Peer, *, reader_dialed: bool) -> bool:
+    if observed.startswith(UNIX):  # a dialer has no path of its own, so both are where the listener is
+        listener = told if reader_dialed else reader
+        return unix_path(observed) in map(unix_path, listener.addresses)
     plain = _without_peer(observed)
-    if plain.startswith(UNIX):  # of the listener; a dialer has no address
-        return plain.endswith(".sock")
     if reader_dialed:  # from a port of the system's choice
         return plain.startswith(("/ip4/127.0.0.1/tcp/", "/ip4/127.0.0.1/udp/"))
     return plain in {_without_peer(address) for address in reader.addresses}
+
+
+def unix_path(address: str) -> str:
+    """Return the path of a unix socket's address, which each implementation writes its own way."""
+    path = unquote(_without_peer(address).removeprefix(UNIX))
+    return f"/{path.lstrip('/')}"
 
 
 def _without_peer(address: str) -> str:

@@ -80,7 +80,8 @@ def main() -> None:
         say(json.dumps({"event": "unsupported", "what": what, "reason": "none here"}))
         sys.exit(3)
     peer_id = f"Qm{options.name}"
-    address = f"/ip4/127.0.0.1/tcp/4001/p2p/{peer_id}"
+    place = options.listen if options.listen.startswith("/unix/") else "/ip4/127.0.0.1/tcp/4001"
+    address = f"{place}/p2p/{peer_id}"
     hello = {"implementation": options.name, "version": "v1", "peer_id": peer_id, "addresses": [address]}
     say(json.dumps({"event": "listening", **hello}))
     outsider = bool(options.psk and options.psk.endswith("other.key"))

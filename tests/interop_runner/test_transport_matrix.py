@@ -10,8 +10,9 @@ from urllib.parse import unquote
 import pytest
 from cryptography import x509
 
+from interop import pubsub_talk
 from interop.layers import PLAIN, Certificates, Layers, all_layers, write_network_key
-from interop.matrix import KNOWN_LIMITS, Cell, Direction, Limit, Outcome, Place, Program, judge
+from interop.matrix import KNOWN_LIMITS, Cell, Direction, Limit, Outcome, Place, Program, judge, unix_path
 from interop.network_rows import OTHER_KEY
 from interop.transport_matrix import COMBINATIONS, ROWS, TRANSPORT_LIMITS, Stage, rows_for, run_transports
 from peerstack.stack.security.pnet import PreSharedKey
@@ -86,7 +87,8 @@ def test_only_private_networks_have_outsiders(tmp_path: Path) -> None:
 
 
 @pytest.mark.trio
-async def test_an_outsider_that_gets_in_or_is_told_too_little_fails_its_row() -> None:
+async def test_an_outsider_that_gets_in_or_is_told_too_little_fails_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pubsub_talk, "PATIENCE_SECONDS", 0.1)
     told = {"ok": False, "error": "DialError: security negotiation: no"}
     for direction, faults in (
         (Direction.OURS_DIALS, {"ours": {"connect": told}}),
@@ -118,6 +120,20 @@ async def test_a_wrong_answer_fails_its_row_over_every_transport() -> None:
     assert {(place.layers, place.row) for place in failed} == {
         (layers, "reset seen as reset") for layers in (WS, QUIC, PRIVATE)
     }
+
+
+@pytest.mark.trio
+async def test_over_unix_sockets_no_address_need_be_told_but_none_may_be_wrong() -> None:
+    unix = Layers(transport="unix")
+    told = {"listen_addresses": [], "observed_address": "/unix/tmp/elsewhere.sock"}
+    cells, _ = await run_transports(program("ours"), [program("theirs", identify=told)], combinations=[unix], limits=[])
+    failed = {cell.place.row: cell.reason for cell in cells if cell.outcome is not Outcome.OK}
+    assert failed == {"identify: theirs reads ours": "observed address /unix/tmp/elsewhere.sock is not where theirs is"}
+
+
+@pytest.mark.parametrize("written", ["/unix/%2Ftmp%2Fa.sock", "/unix/tmp/a.sock", "/unix//tmp/a.sock"])
+def test_a_unix_path_is_the_same_however_it_is_written(written: str) -> None:
+    assert unix_path(written) == unix_path(f"{written}/p2p/Qmours") == "/tmp/a.sock"
 
 
 @pytest.mark.trio
