@@ -214,8 +214,8 @@ class Host:
 
         Use it as `async with`. Raises DialError, NegotiationError, LimitExceeded, StreamReset, ConnectionLost.
         """
-        if not protocols:
-            raise InvalidInput("open_stream needs at least one protocol id")
+        if not protocols or not all(isinstance(protocol, str) for protocol in protocols):
+            raise InvalidInput(f"open_stream takes one or more protocol ids, each a str, not {protocols!r}")
         connection = self._connection(peer)
         if connection is None:
             await self.connect(peer)

@@ -62,8 +62,10 @@ async def test_a_protocol_the_peer_does_not_have(pair: Pair, autojump_clock: Clo
 
 async def test_a_stream_needs_a_protocol(pair: Pair, autojump_clock: Clock) -> None:
     async with pair.open() as (alice, bob):
-        with pytest.raises(InvalidInput, match="at least one protocol"):
+        with pytest.raises(InvalidInput, match="one or more protocol ids"):
             await alice.open_stream(bob.peer_id)
+        with pytest.raises(InvalidInput, match=r"each a str, not \(\['/chat/1'\],\)"):
+            await alice.open_stream(bob.peer_id, ["/chat/1"])  # type: ignore[arg-type]
 
 
 async def test_a_peer_that_hangs_up_before_the_stream(pair: Pair, autojump_clock: Clock) -> None:
