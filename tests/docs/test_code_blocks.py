@@ -12,10 +12,13 @@ from typing import NamedTuple
 
 import pytest
 
+from peerstack.cli.app import build
+
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("interop/*.md")])
+FOLDERS = ("*.md", "docs/**/*.md", "interop/*.md", "interop/official/*.md")
+PAGES = sorted(page for pattern in FOLDERS for page in ROOT.glob(pattern))
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_PLAIN = {"text", "json", "console", ""}
+_PLAIN = {"text", "json", "yaml", "console", ""}
 """Blocks that are no programs: pictures, wire samples, and what a program printed."""
 
 
@@ -81,6 +84,21 @@ def test_a_command_exists(block: Block) -> None:
                 pass
             case _:
                 pytest.fail(f"{block.page}: a test should know how to check {shlex.join(command)!r}")
+
+
+def _typed(block: Block) -> list[list[str]]:
+    """Return what is typed after `$ peerstack` in a block, whatever is piped into it or follows it."""
+    lines = [line.removeprefix("$ ") for line in block.text.splitlines() if line.startswith("$ ")]
+    commands = [shlex.split(part) for line in lines for part in re.split(r" \| | && ", line)]
+    return [words[1:] for words in commands if words[0] == "peerstack"]
+
+
+@pytest.mark.parametrize("block", _of("console"))
+def test_what_is_typed_in_a_console_is_understood(block: Block) -> None:
+    typed = _typed(block)
+    assert typed
+    for words in typed:
+        build().parse_args(words, print_error=False, exit_on_error=False)
 
 
 def test_every_link_to_a_file_leads_somewhere() -> None:
