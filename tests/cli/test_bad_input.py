@@ -45,6 +45,12 @@ def test_an_address_that_can_not_be_dialed(command: str, address: str, says: str
     assert says in line_of(cli(command, address))
 
 
+def test_explain_advises_where_nothing_can_be_dialed() -> None:
+    ran = cli("explain", "/ip4/127.0.0.1/udp/4001")
+    assert (ran.code, ran.err) == (1, "")
+    assert "is left out: no transport of this host can dial it\nadvice  give an address over TCP" in ran.out
+
+
 def test_explain_refuses_what_is_no_address() -> None:
     assert "unknown protocol" in line_of(cli("explain", "/ip4/127.0.0.1/tpc/4001"))
 

@@ -39,6 +39,7 @@ Examples:
   peerstack ping /ip4/127.0.0.1/tcp/4001
   peerstack ping /dns4/example.org/tcp/4001/p2p/12D3KooW… --interval 0.2
   peerstack ping /dns4/example.org/tcp/443/tls/ws --ca authority.pem
+  peerstack ping /ip4/127.0.0.1/udp/4001/quic-v1 --count 1
   peerstack ping /ip4/127.0.0.1/tcp/4001 --swarm-key swarm.key
   peerstack ping /ip4/127.0.0.1/tcp/4001 --json | tail -1""",
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from . import events as told
 from . import people_pubsub, simulate_people
+from .failure import advice
 from .network_events import PeerBack, PeerLost, SwarmKeyShown
 from .people_pubsub import short
 from .shapes import Line, Shape, Span, Style, Table, Tree, line
@@ -159,6 +160,8 @@ def _report(event: told.Report) -> Iterator[Shape]:
         yield _attempt("", attempt)
     for note in report.notes:
         yield line(Span("note", Style.HINT), f"  {note}")
+    if not report.attempts and not report.resolutions:
+        yield line(Span("advice", Style.HINT), f"  {advice(report)}")
 
 
 def _attempt(prefix: str, attempt: Attempt) -> Tree:
