@@ -5,7 +5,6 @@ A muxer is a core, which knows the frames and does no I/O, and this.
 
 from __future__ import annotations
 
-from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar, assert_never
@@ -16,6 +15,7 @@ from ..abc import Channel, ConnectionInfo
 from ..background import Waiter
 from ..codes import StreamCode, describe_code
 from ..errors import ConnectionLost, LocalProtocolError, ProtocolError, RemoteProtocolError, StackError, StreamReset
+from .carrier import Goodbye, StreamCarrier
 from .core import MuxerCore
 from .events import (
     DataReceived,
@@ -28,7 +28,7 @@ from .events import (
     StreamWasReset,
     WindowOpened,
 )
-from .stream import DrivenStream, StreamCarrier
+from .stream import DrivenStream
 
 StreamT = TypeVar("StreamT", bound=DrivenStream)
 
@@ -53,7 +53,7 @@ class Statistics:
     rtt: float | None
 
 
-class DrivenConnection(StreamCarrier, Generic[StreamT]):
+class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
     """Many streams over one channel."""
 
     def __init__(
@@ -67,17 +67,13 @@ class DrivenConnection(StreamCarrier, Generic[StreamT]):
         soonest_deadline: float,
     ) -> None:
         """`accept_backlog` streams may wait to be accepted; no deadline comes up that is nearer than the soonest."""
+        super().__init__()
         self.info = info
-        self.on_stream_closed = None
         self._channel = channel
         self._core = core
         self._stream_type = stream_type
         self._accept_backlog = accept_backlog
         self._soonest_deadline = soonest_deadline
-        self._streams: dict[int, StreamT] = {}
-        self._accepted: deque[StreamT] = deque()
-        self._acceptable = trio.lowlevel.ParkingLot()
-        self._openable = trio.lowlevel.ParkingLot()
         self._flushed = trio.lowlevel.ParkingLot()
         self._stalled: dict[int, Waiter] = {}
         self._drained = Waiter()
@@ -85,7 +81,6 @@ class DrivenConnection(StreamCarrier, Generic[StreamT]):
         self._scope: trio.CancelScope | None = None
         self._closed = trio.Event()
         self._hung_up = False
-        self._failure: StackError | None = None
 
     # ---- MuxedConnection
 
@@ -107,29 +102,6 @@ class DrivenConnection(StreamCarrier, Generic[StreamT]):
         failure = self._failure
         if failure is not None and not isinstance(failure, Goodbye):
             raise failure
-
-    async def open_stream(self) -> StreamT:
-        """Open a stream; it reaches the peer with the first bytes sent on it."""
-        await trio.lowlevel.checkpoint()
-        while not self.closed and not self._core.can_open:
-            await self._openable.park()
-        if self.closed:
-            raise self._lost()
-        stream_id = self._core.open_stream(trio.current_time())
-        stream = self._streams[stream_id] = self._stream_type(self, stream_id)
-        if self._core.can_open:
-            # One answer may have made room for more than the one task it woke.
-            self._openable.unpark()
-        return stream
-
-    async def accept_stream(self) -> StreamT:
-        """Wait for the next stream the peer opens."""
-        await trio.lowlevel.checkpoint()
-        while not self._accepted:
-            if self._failure is not None:
-                raise self._lost()
-            await self._acceptable.park()
-        return self._accepted.popleft()
 
     async def aclose(self) -> None:
         """Say goodbye, give the peer a moment to hang up, and close."""
@@ -160,6 +132,15 @@ class DrivenConnection(StreamCarrier, Generic[StreamT]):
     def closed(self) -> bool:
         """Whether the connection is over, or on its way out."""
         return self._failure is not None or self._core.leaving
+
+    @property
+    def _can_open(self) -> bool:
+        return self._core.can_open
+
+    def _begin_stream(self) -> StreamT:
+        stream_id = self._core.open_stream(trio.current_time())
+        stream = self._streams[stream_id] = self._stream_type(self, stream_id)
+        return stream
 
     @property
     def rtt(self) -> float | None:
@@ -337,8 +318,7 @@ class DrivenConnection(StreamCarrier, Generic[StreamT]):
             self._core.reset(stream_id, StreamCode.RESOURCE_LIMIT)
             return
         stream = self._streams[stream_id] = self._stream_type(self, stream_id)
-        self._accepted.append(stream)
-        self._acceptable.unpark()
+        self._offer(stream)
         self._openable.unpark()  # the first stream of the peer shows that it is ready for more than a few of ours
 
     def _forget(self, stream_id: int) -> None:
@@ -346,8 +326,7 @@ class DrivenConnection(StreamCarrier, Generic[StreamT]):
         self._openable.unpark()
         if stream is not None:
             stream.forgotten()
-            if self.on_stream_closed is not None:
-                self.on_stream_closed(stream)
+            self._tell_closed(stream)
 
     def _was_reset(self, stream_id: int, code: int, remote: bool) -> None:
         stream = self._streams.get(stream_id)
@@ -360,9 +339,6 @@ class DrivenConnection(StreamCarrier, Generic[StreamT]):
         """Return what the peer's goodbye means."""
         return Goodbye("the peer closed the connection")
 
-    def _lost(self) -> ConnectionLost:
-        return ConnectionLost(str(self._failure))
-
     def _end(self, failure: StackError) -> None:
         """End the connection for the reason given; the first reason stays."""
         self._break(failure)
@@ -373,17 +349,6 @@ class DrivenConnection(StreamCarrier, Generic[StreamT]):
         if self._failure is not None:
             return
         self._failure = failure
-        streams = list(self._streams.values())
-        self._streams.clear()
         self._core.release()
-        for stream in streams:
-            stream.break_off(self._lost())
-            if self.on_stream_closed is not None:
-                self.on_stream_closed(stream)
-        self._openable.unpark_all()
-        self._acceptable.unpark_all()
+        self._break_streams()
         self._flushed.unpark_all()
-
-
-class Goodbye(ConnectionLost):
-    """An orderly end."""

@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections import deque
 from operator import index
+from typing import TYPE_CHECKING, Any
 
 import trio
 
-from ..abc import Buffer, MuxedConnection, Stream
+from ..abc import Buffer, Stream
 from ..background import Guard, Waiter
 from ..errors import StreamReset
+
+if TYPE_CHECKING:
+    from .carrier import StreamCarrier
 
 _JOIN_BELOW = 16 * 1024
 """Received pieces smaller than this are joined for the caller, up to _JOINED; larger ones are handed on as they are."""
 _JOINED = 64 * 1024
 _NOBODY = -1
 """The id of no stream."""
-
-
-class StreamCarrier(MuxedConnection):
-    """What a `MuxedStream` asks of its connection. Nothing of it waits; it is done at once, or not at all."""
-
-    @abstractmethod
-    def send_data(self, stream_id: int, data: memoryview) -> int:
-        """Take the first part of `data` and return its size; 0 when there is no room."""
-
-    @abstractmethod
-    def can_send(self, stream_id: int, sender: Waiter) -> bool:
-        """Say whether `send_data` would take something; if not, wake `sender` when it is worth another look."""
-
-    @abstractmethod
-    def send_eof(self, stream_id: int) -> None:
-        """End our direction."""
-
-    @abstractmethod
-    def close_stream(self, stream_id: int) -> None:
-        """End our direction, if that was not done, and stop listening."""
-
-    @abstractmethod
-    def reset_stream(self, stream_id: int, code: int) -> None:
-        """Abort both directions."""
-
-    @abstractmethod
-    def consumed(self, stream_id: int, size: int) -> None:
-        """Note that the application took bytes, or gave some back."""
 
 
 class MuxedStream(Stream):
@@ -69,7 +44,7 @@ class MuxedStream(Stream):
         "protocol",
     )
 
-    def __init__(self, connection: StreamCarrier, stream_id: int) -> None:
+    def __init__(self, connection: StreamCarrier[Any], stream_id: int) -> None:
         self.protocol = ""
         self._connection = connection
         self._id = stream_id
@@ -84,7 +59,7 @@ class MuxedStream(Stream):
         self._receive_guard = Guard("another task is receiving on this stream")
 
     @property
-    def connection(self) -> StreamCarrier:
+    def connection(self) -> StreamCarrier[Any]:
         """The connection that carries this stream."""
         return self._connection
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import groupby
@@ -17,8 +16,7 @@ from peerstack.stack.abc import ConnectionInfo, Direction
 from peerstack.stack.background import Waiter, open_background
 from peerstack.stack.codes import StreamCode
 from peerstack.stack.errors import ConnectionLost, StackError
-from peerstack.stack.muxing.connection import Goodbye
-from peerstack.stack.muxing.stream import StreamCarrier
+from peerstack.stack.muxing.carrier import Goodbye, StreamCarrier
 
 from .address import quic_address
 from .config import QuicConfig
@@ -49,19 +47,15 @@ _MANY_CLOSED = 64
 _UNREACHABLE = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 
-class QuicConnection(StreamCarrier):
+class QuicConnection(StreamCarrier[QuicStream]):
     """Many streams in one QUIC connection."""
 
     def __init__(self, endpoint: Endpoint, engine: Engine, config: QuicConfig) -> None:
         """The connection belongs to the endpoint from the start; `run`, `aclose` or `abandon` must follow."""
-        self.on_stream_closed = None
+        super().__init__()
         self._endpoint = endpoint
         self._engine = engine
         self._config = config
-        self._streams: dict[int, QuicStream] = {}
-        self._accepted: deque[QuicStream] = deque()
-        self._acceptable = trio.lowlevel.ParkingLot()
-        self._openable = trio.lowlevel.ParkingLot()
         self._changed = trio.lowlevel.ParkingLot()
         self._room = SendRoom(engine, config)
         self._closing: set[int] = set()
@@ -70,7 +64,6 @@ class QuicConnection(StreamCarrier):
         self._not_before = self._heard = self._asked = trio.current_time()
         self._connected = False
         self._ran = False
-        self._failure: StackError | None = None
         self._unreachable: OSError | None = None
         endpoint.add(self, engine.connection_id)
 
@@ -133,28 +126,6 @@ class QuicConnection(StreamCarrier):
         if not isinstance(self._failure, Goodbye):
             self._check_alive()
 
-    async def open_stream(self) -> QuicStream:
-        """Open a stream; it reaches the peer with the first bytes sent on it."""
-        await trio.lowlevel.checkpoint()
-        while not self.closed and not self._engine.can_open:
-            await self._openable.park()
-        if self.closed:
-            raise self._lost()
-        stream_id = self._engine.open_stream()
-        stream = self._streams[stream_id] = QuicStream(self, stream_id)
-        if self._engine.can_open:
-            self._openable.unpark()
-        return stream
-
-    async def accept_stream(self) -> QuicStream:
-        """Wait for the next stream the peer opens."""
-        await trio.lowlevel.checkpoint()
-        while not self._accepted:
-            if self._failure is not None:
-                raise self._lost()
-            await self._acceptable.park()
-        return self._accepted.popleft()
-
     async def aclose(self) -> None:
         """Let what finished streams sent arrive, for a moment, and say goodbye."""
         try:
@@ -174,6 +145,15 @@ class QuicConnection(StreamCarrier):
     def closed(self) -> bool:
         """Whether the connection is over."""
         return self._failure is not None
+
+    @property
+    def _can_open(self) -> bool:
+        return self._engine.can_open
+
+    def _begin_stream(self) -> QuicStream:
+        stream_id = self._engine.open_stream()
+        stream = self._streams[stream_id] = QuicStream(self, stream_id)
+        return stream
 
     @property
     def rtt(self) -> float | None:
@@ -233,8 +213,7 @@ class QuicConnection(StreamCarrier):
             self._engine.stop(stream_id, StreamCode.NONE)  # it was read to the end: this settles its window
         if len(self._closing) > _MANY_CLOSED:
             self._under_way()
-        if self.on_stream_closed is not None:
-            self.on_stream_closed(stream)
+        self._tell_closed(stream)
 
     def consumed(self, stream_id: int, size: int) -> None:
         """Note that the application took bytes."""
@@ -370,12 +349,8 @@ class QuicConnection(StreamCarrier):
         if not self._engine.is_new(stream_id):
             return None
         stream = self._streams[stream_id] = QuicStream(self, stream_id)
-        self._accepted.append(stream)
-        self._acceptable.unpark()
+        self._offer(stream)
         return stream
-
-    def _lost(self) -> ConnectionLost:
-        return ConnectionLost(str(self._failure))
 
     def _end(self, failure: StackError) -> None:
         """End the connection for the reason given; the first reason stays."""
@@ -386,13 +361,7 @@ class QuicConnection(StreamCarrier):
         self._send(copies=GOODBYES if self._connected else 1)
         self._endpoint.remove(self)
         self._engine.release()
-        streams = list(self._streams.values())
-        self._streams.clear()
-        for stream in streams:
-            stream.break_off(self._lost())
-            if self.on_stream_closed is not None:
-                self.on_stream_closed(stream)
-        for waiting in (self._openable, self._acceptable, self._changed):
-            waiting.unpark_all()
+        self._break_streams()
+        self._changed.unpark_all()
         if self._alarm is not None:
             self._alarm.cancel()

@@ -8,7 +8,8 @@ from ...abc import Channel, ConnectionInfo, Direction
 from ...codes import describe_code
 from ...errors import ConnectionLost, StackError
 from ...limits import WindowBudget
-from ..connection import CLOSE_LINGER, HIGH_WATER, MAX_QUEUED, DrivenConnection, Goodbye, Statistics
+from ..carrier import Goodbye
+from ..connection import CLOSE_LINGER, HIGH_WATER, MAX_QUEUED, DrivenConnection, Statistics
 from ..stream import DrivenStream
 from .config import Config
 from .core import YamuxCore
