@@ -38,7 +38,10 @@ class JsonCodec(Generic[ValueT]):
     """
 
     def __init__(self, kind: type[ValueT]) -> None:
-        import msgspec
+        try:
+            import msgspec
+        except ImportError as error:
+            raise ImportError("typed topics need an extra: pip install 'peerstack[typed]'") from error
 
         self._encoder = msgspec.json.Encoder()
         self._decoder: Any = msgspec.json.Decoder(kind)

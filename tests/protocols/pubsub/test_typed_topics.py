@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -109,3 +111,11 @@ async def test_rooms_of_one_topic_share_the_codec(autojump_clock: Clock) -> None
         with pytest.raises(InvalidInput, match="with another codec already"):
             async with alice.pubsub.join("numbers", codec=Fixed()):
                 pass
+
+
+def test_without_the_extra_the_error_names_it() -> None:
+    program = (
+        "import sys; sys.modules['msgspec'] = None; from peerstack.protocols.pubsub import JsonCodec; JsonCodec(int)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ran.stderr.endswith("ImportError: typed topics need an extra: pip install 'peerstack[typed]'\n")
