@@ -113,12 +113,12 @@ async def wait_subscribed(topic: str, *peers: Speaker) -> None:
 
 async def wait_known(topic: str, peer: Speaker, others: Sequence[Speaker]) -> None:
     """Wait until `peer` knows that the others subscribe."""
-    wanted = {other.peer_id for other in others}
-    await until(
-        f"{peer.name} waits for {_names(others)} to subscribe",
-        lambda: subscribers(peer, topic),
-        lambda found: wanted <= set(found),
-    )
+
+    async def missing() -> list[str]:
+        found = await subscribers(peer, topic)
+        return [other.name for other in others if other.peer_id not in found]
+
+    await until(f"{peer.name} waits for others to subscribe", missing, lambda found: not found)
 
 
 async def wait_forgotten(topic: str, peer: Speaker, other: Speaker) -> None:
