@@ -74,7 +74,7 @@ async def open_pair(program: Program, layers: Layers = PLAIN) -> AsyncIterator[P
                 f"{program.name} ({role})",
                 program.argv,
                 key_type=KEY_TYPE,
-                listen=layers.listen,
+                listen=layers.listen(Path(folder)),
                 options=options,
                 patience=PATIENCE_SECONDS,
             )

@@ -44,8 +44,8 @@ class Layers:
         """Return what a peer is told to listen on; a unix socket is a new file in `folder`."""
         return LISTENS[self.transport].format(path=quote(str(folder / f"{secrets.token_hex(4)}.sock"), safe=""))
 
-    def options(self, certificates: "Certificates", network: Path) -> list[str]:
-        """Return the further words of a peer's command line; `network` is the file of a private network's key."""
+    def options(self, certificates: "Certificates", network: Path | None = None) -> list[str]:
+        """Return the further words of a peer's command line; `network` is the key file, where it is private."""
         words: list[str] = []
         if self.security:
             words += ["--security", self.security, "--muxer", self.muxer]
