@@ -175,6 +175,7 @@ def test_too_few_subscribers_are_counted() -> None:
         (["subscribe", *LOOPBACK], "TOPIC requires an argument"),
         (["subscribe", "t" * 1025, *LOOPBACK], "the name of a topic has 1 to 1024 bytes, not 1025"),
         (["subscribe", "t\udcff", *LOOPBACK], "the name of a topic is UTF-8"),
+        (["subscribe", "t", "/ip4/127.0.0.1/tcp/1"], "/ip4/127.0.0.1/tcp/1 is an address and no topic; addresses go"),
         (["subscribe", "t", "--listen", "4001"], "a multiaddr begins with '/'"),
         (["subscribe", "t", "--buffer", "0", *LOOPBACK], "Must be >= 1"),
         (["subscribe", "t", "--when-full", "explode", *LOOPBACK], 'Choose from: "wait", "drop-oldest", "fail"'),

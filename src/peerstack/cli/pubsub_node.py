@@ -106,6 +106,9 @@ def _config(*, signed: bool) -> PubsubConfig:
     return PubsubConfig(signatures=SignaturePolicy.STRICT_SIGN if signed else SignaturePolicy.STRICT_NO_SIGN)
 
 
+_ADDRESSES = ("/ip4/", "/ip6/", "/dns/", "/dns4/", "/dns6/", "/dnsaddr/", "/unix/")
+
+
 def check_topics(topics: Iterable[str]) -> None:
     """Raise CommandError for a name that no topic can have."""
     for topic in topics:
@@ -114,6 +117,10 @@ def check_topics(topics: Iterable[str]) -> None:
             raise CommandError(f"the name of a topic has 1 to {MAX_TOPIC} bytes, not {size}")
         if not _is_utf8(topic):
             raise CommandError(f"the name of a topic is UTF-8, {topic!r} is not")
+        if topic.startswith(_ADDRESSES):
+            raise CommandError(
+                f"{topic} is an address and no topic; addresses go behind --peer, to connect there, or --listen"
+            )
 
 
 def _is_utf8(text: str) -> bool:
