@@ -186,8 +186,10 @@ class TlsChannel(SealedChannel):
         return None
 
     def _take_key_update(self, body: bytes) -> None:
-        if body not in (b"\0", b"\1"):
+        if len(body) != 1:
             self._fail(records.DECODE_ERROR, "a TLS key update is malformed")
+        elif body not in (b"\0", b"\1"):
+            self._fail(records.ILLEGAL_PARAMETER, f"a TLS key update asks for {body[0]}, neither 0 nor 1")
         elif self._message:
             self._fail(records.UNEXPECTED_MESSAGE, "a TLS key update is not the end of its record")
         else:

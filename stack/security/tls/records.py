@@ -31,6 +31,7 @@ CLOSE_NOTIFY: Final = 0
 UNEXPECTED_MESSAGE: Final = 10
 BAD_RECORD_MAC: Final = 20
 RECORD_OVERFLOW: Final = 22
+ILLEGAL_PARAMETER: Final = 47
 DECODE_ERROR: Final = 50
 USER_CANCELED: Final = 90
 ALERTS: Final = {
@@ -44,7 +45,7 @@ ALERTS: Final = {
     44: "certificate_revoked",
     45: "certificate_expired",
     46: "certificate_unknown",
-    47: "illegal_parameter",
+    ILLEGAL_PARAMETER: "illegal_parameter",
     48: "unknown_ca",
     49: "access_denied",
     DECODE_ERROR: "decode_error",

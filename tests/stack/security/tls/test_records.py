@@ -248,7 +248,7 @@ async def test_what_is_no_record(record: bytes, match: str, alert: int) -> None:
         (b"\2", ALERT, "type 21 and 1 bytes", 10),
         (b"\2\x2a\2\x2a", ALERT, "type 21 and 4 bytes", 10),
         (b"x" * (MAX_PLAINTEXT + 1), DATA, "more than 16384 bytes", 22),
-        (b"\x18\0\0\1\2", HANDSHAKE, "key update is malformed", 50),
+        (b"\x18\0\0\1\2", HANDSHAKE, "key update asks for 2", 47),
         (b"\x18\0\0\2\0\0", HANDSHAKE, "key update is malformed", 50),
         (b"\x18\0\0\0", HANDSHAKE, "key update is malformed", 50),
         (UPDATE + UPDATE, HANDSHAKE, "not the end of its record", 10),
