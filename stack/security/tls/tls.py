@@ -73,8 +73,7 @@ class Tls:
         except trio.BrokenResourceError as error:
             raise ConnectionLost(f"the connection broke during the TLS handshake: {error}") from error
         key = _checked(connection, state, initiator=initiator)
-        chosen = connection.get_alpn_proto_negotiated()
-        muxer = None if chosen in (b"", FALLBACK) else chosen.decode()
+        muxer = _muxer(connection.get_alpn_proto_negotiated(), muxers)
         cipher = connection.get_cipher_name() or ""
         send = state.traffic_keys(cipher, client=initiator)
         receive = state.traffic_keys(cipher, client=not initiator)
@@ -191,6 +190,16 @@ def _checked(connection: SSL.Connection, state: _Handshake, *, initiator: bool) 
     if state.key is None:
         raise CertificateError("the peer showed no certificate")
     return state.key
+
+
+def _muxer(chosen: bytes, offered: Sequence[str]) -> str | None:
+    """Return the muxer that ALPN settled on, or None if multistream-select shall."""
+    if chosen in (b"", FALLBACK):
+        return None
+    for name in offered:
+        if name.encode() == chosen:
+            return name
+    raise RemoteProtocolError(f"the peer chose {chosen!r}, which was not offered")
 
 
 def _reason(error: SSL.Error) -> str:

@@ -220,6 +220,15 @@ async def test_the_client_prefers_and_without_anything_in_common_it_is_settled_l
     assert dialed.muxer == accepted.muxer == agreed
 
 
+@pytest.mark.parametrize("chosen", [b"/mplex/6.7.0", b"\xff\xfe"])
+async def test_a_muxer_that_nobody_offered_is_refused(monkeypatch: pytest.MonkeyPatch, chosen: bytes) -> None:
+    # As by an OpenSSL that leaves this to us; newer ones look for themselves.
+    monkeypatch.setattr(SSL.Connection, "get_alpn_proto_negotiated", lambda _: chosen)
+    outcome, _ = await against(stranger(server=True), initiator=True)
+    assert isinstance(outcome, RemoteProtocolError)
+    assert f"chose {chosen!r}, which was not offered" in str(outcome)
+
+
 async def pair(client: tuple[str, ...] = (), server: tuple[str, ...] = ()) -> tuple[Secured, Secured]:
     near, far = memory_pipe_pair()
     secured: dict[bool, Secured] = {}
