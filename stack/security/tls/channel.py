@@ -171,26 +171,28 @@ class TlsChannel(SealedChannel):
             self._fail(records.UNEXPECTED_MESSAGE, f"a TLS record has the type {kind} and {len(content)} bytes")
 
     def _take_messages(self) -> None:
-        while len(self._message) >= _MESSAGE_HEADER and self._failure is None:
-            size = int.from_bytes(self._message[1:_MESSAGE_HEADER], "big")
+        received, position = self._message, 0
+        while len(received) - position >= _MESSAGE_HEADER and self._failure is None:
+            size = int.from_bytes(received[position + 1 : position + _MESSAGE_HEADER], "big")
             if size > MAX_MESSAGE:
                 return self._fail(records.DECODE_ERROR, f"a TLS message has {size} bytes, more than {MAX_MESSAGE}")
-            if len(self._message) < _MESSAGE_HEADER + size:
-                return None
-            kind, body = self._message[0], self._message[_MESSAGE_HEADER : _MESSAGE_HEADER + size]
-            self._message = self._message[_MESSAGE_HEADER + size :]
+            start = position + _MESSAGE_HEADER
+            if len(received) < start + size:
+                break
+            kind, position = received[position], start + size
             if kind == records.KEY_UPDATE:
-                self._take_key_update(body)
+                self._take_key_update(received[start:position], last=position == len(received))
             elif kind != records.NEW_SESSION_TICKET:  # tickets are for resuming, which would show no certificate
                 self._fail(records.UNEXPECTED_MESSAGE, f"the TLS message {kind} is out of place after the handshake")
+        self._message = received[position:]
         return None
 
-    def _take_key_update(self, body: bytes) -> None:
+    def _take_key_update(self, body: bytes, *, last: bool) -> None:
         if len(body) != 1:
             self._fail(records.DECODE_ERROR, "a TLS key update is malformed")
         elif body not in (b"\0", b"\1"):
             self._fail(records.ILLEGAL_PARAMETER, f"a TLS key update asks for {body[0]}, neither 0 nor 1")
-        elif self._message:
+        elif not last:
             self._fail(records.UNEXPECTED_MESSAGE, "a TLS key update is not the end of its record")
         else:
             self._receive_keys = self._receive_keys.next()
