@@ -69,8 +69,12 @@ class Intake:
             # Whatever the last frame is, those before it count.
             self._switchboard.flush()
             if fresh:
-                await self._judge(fresh)
-        await self._wait_for_the_slow(fresh)
+                await self._begin(link, fresh)
+
+    async def finish(self, link: Link) -> None:
+        """Wait until what a peer sent so far has been judged."""
+        while link.judging:
+            await link.judging[-1].wait()
 
     def _look_at(self, peer: PeerId, rpc: Rpc, now: float) -> list[Message]:
         self.entries.count(rpc)
@@ -105,11 +109,38 @@ class Intake:
 
     # ---- judging
 
-    async def _judge(self, messages: list[Message]) -> None:
-        """Give every message its verdict, or start what will; nothing is left in the core when it is cancelled."""
+    async def _begin(self, link: Link, messages: list[Message]) -> None:
+        """Judge messages at once, or beside what comes next if a thread checks them; at most two lots are under way."""
+        if not link.judging and not self._worth_a_thread(messages):
+            await self._judge(messages)
+            await self._wait_for_the_slow(messages)
+            return
+        before, done = link.judging[-1] if link.judging else None, trio.Event()
+        link.judging.append(done)
+        self._nursery.start_soon(self._judge_aside, link, messages, before, done)
+        if before is not None:
+            await before.wait()
+
+    async def _judge_aside(
+        self, link: Link, messages: list[Message], before: trio.Event | None, done: trio.Event
+    ) -> None:
+        try:
+            await self._judge(messages, before)
+            await self._wait_for_the_slow(messages)
+        finally:
+            link.judging.remove(done)
+            done.set()
+
+    async def _judge(self, messages: list[Message], before: trio.Event | None = None) -> None:
+        """Give every message its verdict, or start what will, once those before have theirs.
+
+        Nothing is left in the core when it is cancelled.
+        """
         waiting = deque(messages)
         try:
             reasons = await self._verify(messages)
+            if before is not None:
+                await before.wait()
             now = trio.current_time()
             for message, reason in zip(messages, reasons, strict=True):
                 topic = self._topics.get(message.topic)
@@ -125,14 +156,20 @@ class Intake:
                 self._ignore(message, RejectReason.VALIDATION_THROTTLED, trio.current_time())
             self._switchboard.flush()
 
+    def _worth_a_thread(self, messages: list[Message]) -> bool:
+        least = self._config.thread_from
+        return least is not None and len(messages) >= least and self._signed(messages) and signing.releases_the_gil()
+
+    def _signed(self, messages: list[Message]) -> bool:
+        return messages[0].signature is not None or self._config.signatures.signs
+
     async def _verify(self, messages: list[Message]) -> Sequence[RejectReason | None]:
         """Check signatures, all that came together at once, and beside the event loop where it is worth it."""
-        if messages[0].signature is None and not self._config.signatures.signs:
+        if not self._signed(messages):
             return [None] * len(messages)
-        least = self._config.thread_from
-        if least is None or len(messages) < least or not signing.releases_the_gil():
-            return signing.verify_batch(messages)
-        return await trio.to_thread.run_sync(signing.verify_batch, messages)
+        if self._worth_a_thread(messages):
+            return await trio.to_thread.run_sync(signing.verify_batch, messages)
+        return signing.verify_batch(messages)
 
     async def _ask(self, topic: Topic, message: Message, now: float) -> None:
         value: Any = message.data

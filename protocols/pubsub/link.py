@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import suppress
 from math import inf
 from typing import Final
@@ -43,6 +44,8 @@ class Link:
         """The last thing it did wrong."""
         self.inbound: list[Stream] = []
         """The peer's streams, the oldest first."""
+        self.judging: deque[trio.Event] = deque()
+        """Lots of messages from the peer that are being judged, each set when it has been; the oldest first."""
         self.published_at = -inf
         """When a message was last sent, on trio's clock."""
         self.parted = trio.Event()

@@ -361,13 +361,14 @@ class Pubsub:
                 await link.opened.wait()  # ours may have broken: until it is reopened, nobody could be answered
                 await self._intake.take(link, frames)
         except EndOfMessages:
+            await self._intake.finish(link)  # our end tells the peer that all of it was taken
             await stream.aclose()
         except RemoteProtocolError as error:
             self._malformed += 1
             self.host.events.notify(MalformedRpc(link.peer, str(error)))
             stream.reset()
         except BROKEN:
-            pass  # the link hears of it by itself
+            await self._intake.finish(link)  # the link hears of it by itself
         finally:
             link.release(stream)
 

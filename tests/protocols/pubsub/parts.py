@@ -31,7 +31,11 @@ class Node:
 
 @asynccontextmanager
 async def open_nodes(
-    count: int, *configs: PubsubConfig, connect: bool = True, network: MemoryNetwork | None = None
+    count: int,
+    *configs: PubsubConfig,
+    connect: bool = True,
+    network: MemoryNetwork | None = None,
+    threads: bool = False,
 ) -> AsyncIterator[list[Node]]:
     """Open so many nodes, each connected to all; the last config given holds for the rest too."""
     network = network or MemoryNetwork()
@@ -42,8 +46,8 @@ async def open_nodes(
             opened = open_host(listen=["/memory/0"], transports=[MemoryTransport(network)], observers=[events])
             host = await stack.enter_async_context(opened)
             config = configs[min(index, len(configs) - 1)] if configs else PubsubConfig()
-            # A virtual clock would jump on while a thread works.
-            config = replace(config, thread_from=None)
+            if not threads:  # a virtual clock would jump on while one works
+                config = replace(config, thread_from=None)
             pubsub = await stack.enter_async_context(open_pubsub(host, config, seed=index))
             if connect:
                 for earlier in nodes:
