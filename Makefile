@@ -51,6 +51,7 @@ format: $(VENV)/.dev ## Format the code
 
 interop: $(VENV)/.dev ## Run the matrix against other implementations (INTEROP_REQUIRE=go,rust,js,py demands them)
 	@$(BIN)/python interop/run.py --with $(INTEROP_WITH)
+	@$(BIN)/python interop/official/harness.py --with $(INTEROP_WITH)
 
 bench: $(VENV)/.dev ## Measure beside the other implementations and write docs/benchmarks.md (BENCH_OPTIONS=--quick: only look)
 	@$(BIN)/python benchmarks/run.py $(BENCH_OPTIONS)

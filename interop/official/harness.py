@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from interop.build import RECIPES, ToolchainMissing, start_command
 from interop.debian import Server
 from interop.official.adapter import IMPOSSIBLE
 from interop.official.redis_server import redis_server, running_redis
+from interop.run import OURS, required
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRACTS = ("transport", "legacy", "perf")
@@ -35,8 +37,8 @@ LAYERS = (("tcp", "noise"), ("tcp", "tls"), ("ws", "noise"), ("ws", "tls"), ("qu
 PATIENCE_SECONDS = 60.0
 SHOWN_CHARACTERS = 500
 AT_ONCE = 2
-REQUIRE_VARIABLE = "INTEROP_REQUIRE"
 REDIS = "redis"
+OK, FAILED, LEFT = "ok", "FAILED", "impossible"
 LOAD = {
     "UPLOAD_BYTES": "4194304",
     "DOWNLOAD_BYTES": "4194304",
@@ -216,27 +218,36 @@ def _inherited() -> dict[str, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the command line asks for; return 1 if a test failed or Redis is required and missing."""
+    """Run what the command line asks for; return 1 if a test failed, or what is required is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--contracts", type=_names, default=[*CONTRACTS])
     parser.add_argument("--with", dest="names", type=_names, default=[])
     options = parser.parse_args(arguments)
-    for chosen, known in ((options.contracts, CONTRACTS), (options.names, RECIPES)):
+    for chosen, known in ((options.contracts, CONTRACTS), (options.names, (*RECIPES, OURS))):
         if unknown := set(chosen).difference(known):
             parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(known)}")
     try:
         server = redis_server()
     except ToolchainMissing as missing:
         print(f"the official contracts are left out: {missing}", file=sys.stderr)
-        return 1 if REDIS in os.environ.get(REQUIRE_VARIABLE, "").split(",") else 0
-    wanted = cases(options.contracts)
-    if "transport" in options.contracts:
-        wanted += [case for name in options.names for case in foreign_cases(name, start_command(name))]
+        return 1 if REDIS in required() else 0
+    wanted, left_out = cases(options.contracts), set[str]()
+    for name in dict.fromkeys(options.names) if "transport" in options.contracts else ():
+        try:
+            wanted += foreign_cases(name, start_command(name)) if name != OURS else []
+        except ToolchainMissing as missing:
+            left_out.add(name)
+            print(f"{name} is left out: {missing}", file=sys.stderr)
     results = trio.run(run_cases, wanted, server)
-    for result in results:
-        mark = "ok" if not result.reason else "impossible" if result.impossible else "FAILED"
-        print(f"{mark:10} {result.case}, {result.seconds:.1f} s {result.reason}".rstrip())
-    return 1 if any(result.reason and not result.impossible for result in results) else 0
+    marks = Counter(_tell(result) for result in results)
+    print("official contracts: " + ", ".join(f"{marks[mark]} {mark}" for mark in (OK, FAILED, LEFT)))
+    return 1 if marks[FAILED] or required() & left_out else 0
+
+
+def _tell(result: Result) -> str:
+    mark = OK if not result.reason else LEFT if result.impossible else FAILED
+    print(f"{mark:10} {result.case}, {result.seconds:.1f} s {result.reason}".rstrip())
+    return mark
 
 
 def _names(text: str) -> list[str]:

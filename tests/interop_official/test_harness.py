@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 
@@ -13,7 +14,7 @@ import interop.official.harness
 import interop.official.redis_server
 from interop.build import INTEROP, ToolchainMissing, cache_root
 from interop.debian import Server, free_port
-from interop.official.harness import Case, cases, foreign_cases, judge, main, run_cases
+from interop.official.harness import Case, Result, cases, foreign_cases, judge, main, run_cases
 from interop.official.redis_server import redis_server, running_redis
 from interop.official.resp import open_redis
 from interop.official.settings import Settings
@@ -85,6 +86,28 @@ def test_without_redis_the_run_says_so_and_fails_only_where_it_is_required(
     monkeypatch.setenv("INTEROP_REQUIRE", "go,redis")
     assert main([]) == 1
     assert capsys.readouterr().err.count("left out: no redis-server") == 2
+
+
+def test_a_foreign_stack_that_can_not_be_built_is_left_out_and_fails_only_where_it_is_required(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(name: str) -> list[str]:
+        raise ToolchainMissing(f"no compiler for {name}")
+
+    async def all_well(wanted: Sequence[Case], server: Server) -> list[Result]:
+        assert {case.names for case in wanted} == {("peerstack", "peerstack")}
+        return [Result(case, 1.0) for case in wanted]
+
+    monkeypatch.setattr(interop.official.harness, "redis_server", lambda: Server("redis-server", {}))
+    monkeypatch.setattr(interop.official.harness, "start_command", missing)
+    monkeypatch.setattr(interop.official.harness, "run_cases", all_well)
+    monkeypatch.delenv("INTEROP_REQUIRE", raising=False)
+    assert main(["--with", "go,peerstack"]) == 0
+    told = capsys.readouterr()
+    assert told.err == "go is left out: no compiler for go\n"
+    assert told.out.endswith("official contracts: 11 ok, 0 FAILED, 0 impossible\n")
+    monkeypatch.setenv("INTEROP_REQUIRE", "go")
+    assert main(["--with", "go"]) == 1
 
 
 @pytest.mark.slow
