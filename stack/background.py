@@ -1,8 +1,8 @@
-"""Small trio building blocks: hidden nurseries, a one-task waiter, and a guard against misuse by two tasks."""
+"""Small trio building blocks: fault containment, hidden nurseries, a one-task waiter, a guard against two tasks."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -62,6 +62,74 @@ class Waiter:
         if task is not None:
             self._task = None
             trio.lowlevel.reschedule(task)
+
+
+class contained:
+    """Contain what one piece of work for a peer or a plug-in raises: `failed` is told, and nothing else ends.
+
+    This is the only supervisor: each handler, validator, hook, dial and connection runs inside one, as
+    `with contained(self._failed): await handler(stream)`. What leaves the block is
+
+    - a cancellation, as itself, while the task is being cancelled, also out of a group in which exceptions are mixed
+      with it, such as a nursery of the work's own raises when its clean-up fails. `failed` gets the exceptions;
+    - KeyboardInterrupt or SystemExit, as itself, out of any group;
+    - what `failed` raises, for the tests that want to see it.
+
+    Everything else is an `Exception` or an `ExceptionGroup` that `failed` gets: also what leaves a task as a
+    cancellation that nothing asked for (a `trio.Cancelled` kept from another task), told as a `RuntimeError`.
+    """
+
+    __slots__ = ("_failed",)
+
+    def __init__(self, failed: Callable[[Exception], object]) -> None:
+        self._failed = failed
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> bool:
+        if error is None:
+            return False
+        leaving, failure = _sort(error)
+        if failure is not None:
+            self._failed(failure)
+        if leaving is error:
+            return False
+        if leaving is not None:
+            raise leaving from None
+        return True
+
+
+def _sort(error: BaseException) -> tuple[BaseException | None, Exception | None]:
+    """Part what must leave a contained block from what it contains."""
+    leaves = list(_leaves(error))
+    leaving = next((leaf for leaf in leaves if isinstance(leaf, (KeyboardInterrupt, SystemExit))), None)
+    cancelled = next((leaf for leaf in leaves if isinstance(leaf, (trio.Cancelled, GeneratorExit))), None)
+    if isinstance(cancelled, trio.Cancelled) and trio.current_effective_deadline() != float("-inf"):
+        stray = RuntimeError("a cancellation left the work although its task is not being cancelled")
+        stray.__cause__, cancelled = error, None
+        return leaving, stray
+    if isinstance(error, Exception):
+        return None, error
+    return leaving or cancelled, _only_exceptions(error)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _leaves(part)
+    else:
+        yield error
+
+
+def _only_exceptions(error: BaseException) -> Exception | None:
+    """Leave cancellations and exits out of a group; a group of one becomes that one."""
+    if not isinstance(error, BaseExceptionGroup):
+        return None
+    rest = error.subgroup(lambda leaf: isinstance(leaf, Exception) and not isinstance(leaf, BaseExceptionGroup))
+    while isinstance(rest, BaseExceptionGroup) and len(rest.exceptions) == 1:
+        rest = rest.exceptions[0]
+    return rest if isinstance(rest, Exception) else None
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from peerstack.stack.background import Guard, Waiter, open_background
+from peerstack.stack.background import Guard, Waiter, contained, open_background
 
 
 async def test_a_guard_admits_one_at_a_time_and_opens_again() -> None:
@@ -147,3 +147,81 @@ async def test_cancelling_from_outside_passes_through() -> None:
             scope.cancel()
             await trio.sleep_forever()
     assert scope.cancelled_caught
+
+
+# ---- containment
+
+
+def _group(*errors: BaseException) -> BaseExceptionGroup[BaseException]:
+    return BaseExceptionGroup("mixed", errors)
+
+
+@pytest.mark.parametrize("error", [ValueError("a"), OSError("b"), ExceptionGroup("c", [ValueError(), OSError()])])
+async def test_what_a_contained_block_raises_is_told_and_ends_nothing(error: Exception) -> None:
+    told: list[Exception] = []
+    with contained(told.append):
+        raise error
+    assert told == [error]
+
+
+async def test_a_contained_block_that_raises_nothing_tells_nothing() -> None:
+    told: list[Exception] = []
+    with contained(told.append):
+        await trio.lowlevel.checkpoint()
+    assert told == []
+
+
+async def test_a_cancelled_block_whose_clean_up_fails_is_cancelled_and_the_failure_told() -> None:
+    told: list[Exception] = []
+
+    async def fail_when_cancelled() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise OSError("bye failed")
+
+    with trio.CancelScope() as scope:
+        with contained(told.append):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                nursery.start_soon(fail_when_cancelled)
+                await trio.testing.wait_all_tasks_blocked()
+                scope.cancel()
+        pytest.fail("the cancellation was swallowed")
+    assert scope.cancelled_caught
+    (failure,) = told
+    assert isinstance(failure, OSError)
+
+
+async def test_a_cancellation_that_is_another_task_s_is_told_and_does_not_spread() -> None:
+    kept: list[trio.Cancelled] = []
+    told: list[Exception] = []
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        try:
+            await trio.lowlevel.checkpoint()
+        except trio.Cancelled as cancelled:
+            kept.append(cancelled)
+            raise
+    with contained(told.append):
+        raise _group(kept[0], ValueError("with it"))
+    (failure,) = told
+    assert isinstance(failure, RuntimeError)
+    assert isinstance(failure.__cause__, BaseExceptionGroup)
+
+
+@pytest.mark.parametrize("leaving", [KeyboardInterrupt(), SystemExit(3)])
+async def test_an_interrupt_leaves_as_itself_out_of_any_group(leaving: BaseException) -> None:
+    told: list[Exception] = []
+    with pytest.raises(type(leaving)) as caught, contained(told.append):
+        raise _group(_group(leaving, ValueError("told")), OSError("told, too"))
+    assert caught.value is leaving
+    assert [type(error) for error in told] == [ExceptionGroup]
+
+
+async def test_what_is_told_may_raise() -> None:
+    def fail(error: Exception) -> None:
+        raise error
+
+    with pytest.raises(KeyError), contained(fail):
+        raise KeyError
