@@ -43,6 +43,14 @@ class ResolveError(StackError):
     """A name could not be resolved to any usable address."""
 
 
+class RoutingError(StackError):
+    """A search could not be made, or an announcement reached no peer. A search that finds nothing is no error."""
+
+
+class StorageError(StackError):
+    """What a store is kept on failed or holds something else; the message says what to do."""
+
+
 class ProtocolError(StackError):
     """A wire protocol was violated; see which side by the subclass."""
 

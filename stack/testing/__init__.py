@@ -3,6 +3,7 @@
 from ..memory import MemoryPipe, memory_pipe_pair
 from .channel_checks import check_channel
 from .connections import ConnectionEnd, Side, connection_infos, muxed_pair
+from .datastore_checks import check_datastore
 from .deterministic import run_deterministic, seed_scheduler
 from .identities import seeded_identity
 from .link import LinkConditions, OnLoss
@@ -29,6 +30,7 @@ __all__ = [
     "TraceEvent",
     "TraceKind",
     "check_channel",
+    "check_datastore",
     "check_muxer",
     "check_pipe",
     "check_security",

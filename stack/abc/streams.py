@@ -14,9 +14,9 @@ import trio
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
 
-    from .events import Event
-    from .identity import PeerId, PublicKey
-    from .report import Attempt
+    from ..events import Event
+    from ..identity import PeerId, PublicKey
+    from ..report import Attempt
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
