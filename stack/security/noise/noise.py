@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import trio
 
@@ -25,15 +26,26 @@ class Noise:
 
     def __init__(self, identity: Identity, *, static: StaticKey | None = None) -> None:
         self._static = static or StaticKey()
+        self._prologue = b""
         self._identity_key = identity.public_key.encode()
         self._signature = identity.sign(SIGNATURE_PREFIX + self._static.public)
+
+    def with_prologue(self, prologue: bytes) -> Noise:
+        """Return the same, with a prologue for its handshakes: bytes that both sides must know without sending them.
+
+        WebRTC puts the fingerprints of the certificates below it there. Where the prologues differ the handshake fails
+        as `RemoteProtocolError` (noiseprotocol.org, section 6).
+        """
+        bound = copy(self)
+        bound._prologue = prologue
+        return bound
 
     async def secure(
         self, stream: trio.abc.Stream, *, initiator: bool, expect: PeerId | None, muxers: Sequence[str]
     ) -> Secured:
         """Run the handshake; see `abc.Security.secure`."""
         pipe = as_pipe(stream)
-        handshake = Handshake(initiator=initiator, static=self._static)
+        handshake = Handshake(initiator=initiator, static=self._static, prologue=self._prologue)
         payload = Payload(self._identity_key, self._signature, tuple(muxers)).encode()
         try:
             if initiator:

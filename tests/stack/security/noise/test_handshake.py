@@ -129,3 +129,29 @@ async def test_the_static_key_is_signed_once_and_may_serve_many_handshakes() -> 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(RawPeer(far, initiator=True).talk)
             await noise.secure(near, initiator=False, expect=None, muxers=())
+
+
+async def _talk_after(prologues: tuple[bytes, bytes]) -> bytes:
+    near, far = memory_pipe_pair()
+
+    async def listen() -> None:
+        noise = Noise(BOB).with_prologue(prologues[1])
+        secured = await noise.secure(far, initiator=False, expect=None, muxers=())
+        await secured.channel.send_all(b"hello")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listen)
+        noise = Noise(ALICE).with_prologue(prologues[0])
+        secured = await noise.secure(near, initiator=True, expect=None, muxers=())
+        return bytes(await secured.channel.receive_some())
+
+
+async def test_a_prologue_that_both_know_changes_nothing_else() -> None:
+    assert await _talk_after((b"libp2p-webrtc-noise:", b"libp2p-webrtc-noise:")) == b"hello"
+
+
+@pytest.mark.parametrize("prologues", [(b"one", b"two"), (b"one", b""), (b"", b"two")])
+async def test_different_prologues_end_the_handshake(prologues: tuple[bytes, bytes]) -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        await _talk_after(prologues)
+    assert caught.group_contains(RemoteProtocolError)
