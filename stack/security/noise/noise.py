@@ -26,7 +26,8 @@ class Noise:
 
     def __init__(self, identity: Identity, *, static: StaticKey | None = None) -> None:
         self._static = static or StaticKey()
-        self._prologue = b""
+        self.prologue = b""
+        """Of every handshake; see `with_prologue`."""
         self._identity_key = identity.public_key.encode()
         self._signature = identity.sign(SIGNATURE_PREFIX + self._static.public)
 
@@ -37,7 +38,7 @@ class Noise:
         as `RemoteProtocolError` (noiseprotocol.org, section 6).
         """
         bound = copy(self)
-        bound._prologue = prologue
+        bound.prologue = prologue
         return bound
 
     async def secure(
@@ -45,7 +46,7 @@ class Noise:
     ) -> Secured:
         """Run the handshake; see `abc.Security.secure`."""
         pipe = as_pipe(stream)
-        handshake = Handshake(initiator=initiator, static=self._static, prologue=self._prologue)
+        handshake = Handshake(initiator=initiator, static=self._static, prologue=self.prologue)
         payload = Payload(self._identity_key, self._signature, tuple(muxers)).encode()
         try:
             if initiator:
