@@ -51,3 +51,11 @@ def js_default_id(message: Message) -> bytes:
         return sha256_of_data(message)
     key = message.author[2:] if message.author[:1] == bytes((_INLINE,)) else message.key
     return (key or b"") + (message.seqno or b"")
+
+
+def id_of(message: Message, function: MessageIdFunction) -> bytes:
+    """Return the id of a message. Raises TypeError if `function` returns no bytes, and what it raises."""
+    found = function(message)
+    if isinstance(found, bytes):
+        return found
+    raise TypeError(f"a message_id function returns bytes, not {found!r}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import trio
 
+from peerstack.stack.background import contained
 from peerstack.stack.errors import RemoteProtocolError
 from peerstack.stack.host import Host
 from peerstack.stack.identity import PeerId
@@ -18,15 +20,34 @@ from .core import GossipCore
 from .core_events import Allow
 from .entries import Entries
 from .events import MessageRejected
+from .failures import Failures
+from .ids import id_of
 from .link import Link
 from .sequence import IN_ORDER, SequenceTracker
 from .settings import PubsubConfig
-from .signing import InvalidMessage, RejectReason
+from .signing import InvalidMessage, RejectReason, SignaturePolicy
 from .subscription import PubsubMessage
 from .switchboard import Switchboard
 from .topics import Slot, Topic
 from .validation import Question, Verdict, ask, decode
 from .wire import Message, Rpc, decode_rpc
+
+GRACE: Final = 1.0
+"""Seconds that a validator has to end after it was cancelled; then its message is ignored without waiting for it."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A message in an asynchronous validator."""
+
+    topic: Topic
+    slot: Slot
+    received: PubsubMessage[Any]
+    message: Message
+    ends: float
+    """When the validator is cancelled, in seconds on trio's clock."""
+    overdue: bool = False
+    """Whether it was given up."""
 
 
 class Intake:
@@ -48,6 +69,9 @@ class Intake:
         self._switchboard = switchboard
         self._topics = topics
         self._sequences = SequenceTracker()
+        self._waiting: dict[_Waiting, None] = {}
+        """Messages in asynchronous validators, the oldest first."""
+        self._bugs = Failures("pubsub", "what was being judged is ignored")
         self.rejected: Counter[str] = Counter()
         """Messages rejected, by reason."""
         self.ignored: Counter[str] = Counter()
@@ -86,26 +110,39 @@ class Intake:
     def _admissible(self, peer: PeerId, messages: list[Message], now: float) -> list[Message]:
         """Return the messages that are worth looking at, with their ids."""
         found: list[Message] = []
-        policy, me = self._config.signatures, self._host.peer_id
-        for message in messages:
-            message.source = peer
+        pending = iter(messages)
+
+        def failed(error: Exception) -> None:
             topic = self._topics.get(message.topic)
-            if topic is None:
-                self.ignored["not subscribed"] += 1
-                continue
-            try:
-                signing.check(message, policy, me)
-                if len(message.data) > self._config.max_message:
-                    raise InvalidMessage(RejectReason.TOO_LARGE)
-            except InvalidMessage as error:
-                message.id = b""
-                # Our own messages come back from honest peers too, after we began anew with the same identity.
-                judge = self._ignore if error.reason is RejectReason.SELF_ORIGIN else self._reject
-                judge(message, error.reason, now)
-                continue
-            message.id = topic.message_id(message)
-            found.append(message)
-        return found
+            (topic.failures if topic is not None else self._bugs).report("the message_id function", error)
+            message.id = b""
+            self._ignore(message, RejectReason.VALIDATION_IGNORED, now)
+
+        policy, me = self._config.signatures, self._host.peer_id
+        while True:
+            with contained(failed):  # for as many messages as go well: one for each would cost too much
+                for message in pending:
+                    message.source = peer
+                    topic = self._topics.get(message.topic)
+                    if topic is None:
+                        self.ignored["not subscribed"] += 1
+                    elif self._check(message, policy, me, now):
+                        message.id = id_of(message, topic.message_id)
+                        found.append(message)
+                return found
+
+    def _check(self, message: Message, policy: SignaturePolicy, me: PeerId, now: float) -> bool:
+        try:
+            signing.check(message, policy, me)
+            if len(message.data) > self._config.max_message:
+                raise InvalidMessage(RejectReason.TOO_LARGE)
+        except InvalidMessage as error:
+            message.id = b""
+            # Our own messages come back from honest peers too, after we began anew with the same identity.
+            judge = self._ignore if error.reason is RejectReason.SELF_ORIGIN else self._reject
+            judge(message, error.reason, now)
+            return False
+        return True
 
     # ---- judging
 
@@ -125,8 +162,9 @@ class Intake:
         self, link: Link, messages: list[Message], before: trio.Event | None, done: trio.Event
     ) -> None:
         try:
-            await self._judge(messages, before)
-            await self._wait_for_the_slow(messages)
+            with self._bugs.contained("the judging"):
+                await self._judge(messages, before)
+                await self._wait_for_the_slow(messages)
         finally:
             link.judging.remove(done)
             done.set()
@@ -172,22 +210,29 @@ class Intake:
         return signing.verify_batch(messages)
 
     async def _ask(self, topic: Topic, message: Message, now: float) -> None:
-        value: Any = message.data
+        verdict, value = Verdict.ACCEPT, message.data
         if topic.codec is not RAW:
-            verdict, value = decode(topic.codec, topic.name, message.data)
-            if verdict is Verdict.REJECT:
-                self._reject(message, RejectReason.UNDECODABLE, now)
-                return
-            if verdict is Verdict.IGNORE:
-                self._ignore(message, RejectReason.VALIDATION_IGNORED, now)
-                return
-        received = self._received(message, value)
+            verdict, value = decode(topic.codec, message.data, topic.failures)
+        if verdict is Verdict.REJECT:
+            self._reject(message, RejectReason.UNDECODABLE, now)
+        elif verdict is Verdict.IGNORE:
+            self._ignore(message, RejectReason.VALIDATION_IGNORED, now)
+        else:
+            await self._ask_validators(topic, message, self._received(message, value), now)
+
+    async def _ask_validators(self, topic: Topic, message: Message, received: PubsubMessage[Any], now: float) -> None:
         slots, held = topic.slots, False
         if topic.validators and not slots.value:
             # Before anybody is asked: an answer that nobody can wait for must not have begun.
             await slots.acquire()
             held, now = True, trio.current_time()
-        answer = ask(topic.validators, received) if topic.validators else Verdict.ACCEPT
+        if topic.overdue >= self._config.validation_concurrency:
+            # Validators that do not end when they are cancelled would fill the memory one by one.
+            if held:
+                slots.release()
+            self._ignore(message, RejectReason.VALIDATION_THROTTLED, now)
+            return
+        answer = ask(topic.validators, received, topic.failures) if topic.validators else Verdict.ACCEPT
         if isinstance(answer, Verdict):
             if held:
                 slots.release()
@@ -196,25 +241,59 @@ class Intake:
             return
         if not held:
             slots.acquire_nowait()
-        self._nursery.start_soon(self._wait_for_verdict, topic, topic.reserve(received), message, received, answer)
+        ends = now + self._config.validation_timeout
+        waiting = _Waiting(topic, topic.reserve(received), received, message, ends)
+        self._waiting[waiting] = None
+        self._nursery.start_soon(self._wait_for_verdict, waiting, answer)
 
-    async def _wait_for_verdict(
-        self, topic: Topic, slot: Slot, message: Message, received: PubsubMessage[Any], question: Question
-    ) -> None:
+    async def _wait_for_verdict(self, waiting: _Waiting, question: Question) -> None:
         verdict: Verdict | None = None
+        try:
+            with trio.move_on_at(waiting.ends) as scope, self._bugs.contained("the judging"):
+                verdict = await question()
+            if scope.cancel_called:
+                verdict = None  # an answer that swallowed the cancellation comes too late
+            with self._bugs.contained("the judging"):
+                self._end(waiting, verdict, trio.current_time())
+        finally:
+            self._release(waiting)
+
+    def _end(self, waiting: _Waiting, verdict: Verdict | None, now: float) -> None:
+        """Do what the answer of an asynchronous validator demands, unless it was given up."""
+        if waiting not in self._waiting:
+            return
         accepted = False
         try:
-            with trio.move_on_after(self._config.validation_timeout):
-                verdict = await question()
-            now = trio.current_time()
             if verdict is None:
-                self._ignore(message, RejectReason.VALIDATION_TIMED_OUT, now)
+                self._ignore(waiting.message, RejectReason.VALIDATION_TIMED_OUT, now)
             else:
-                accepted = self._settle(message, verdict, now)
+                accepted = self._settle(waiting.message, verdict, now)
             self._switchboard.flush()
         finally:
-            topic.settle(slot, received if accepted else None)
-            topic.slots.release()
+            self._leave(waiting, accepted=accepted)
+
+    def _leave(self, waiting: _Waiting, *, accepted: bool) -> None:
+        del self._waiting[waiting]
+        waiting.topic.settle(waiting.slot, waiting.received if accepted else None)
+        waiting.topic.slots.release()
+
+    def _release(self, waiting: _Waiting) -> None:
+        """Note that a validator has ended."""
+        if waiting in self._waiting:
+            self._leave(waiting, accepted=False)  # it was cancelled with all of pubsub
+        elif waiting.overdue:
+            waiting.topic.overdue -= 1
+
+    def give_up(self, now: float) -> None:
+        """Ignore the messages of validators that are still not done, though they were cancelled in time."""
+        for waiting in list(self._waiting):
+            if waiting.ends + GRACE > now:
+                break
+            waiting.overdue = True
+            waiting.topic.overdue += 1
+            waiting.topic.failures.report("a validator", TimeoutError("it did not end when it was cancelled"))
+            with self._bugs.contained("the judging"):
+                self._end(waiting, None, now)
 
     def _settle(self, message: Message, verdict: Verdict, now: float) -> bool:
         """Do what a verdict demands; return whether the message is to be delivered."""

@@ -22,7 +22,8 @@ from . import core_events, signing
 from .codec import RAW, Codec, ValueT
 from .core import GossipCore
 from .events import MalformedRpc
-from .ids import MessageIdFunction
+from .failures import containing
+from .ids import MessageIdFunction, id_of
 from .intake import Intake
 from .introductions import Introductions
 from .keeping import protecting
@@ -91,7 +92,7 @@ class Pubsub:
             config.gossip,
             random=random,
             now=trio.current_time(),
-            score=config.score,
+            score=containing(config.score),
             gater=config.gater,
             direct=direct,
         )
@@ -201,6 +202,7 @@ class Pubsub:
         if topic.subscriptions:
             return
         del self._topics[topic.name]
+        topic.failures.close()
         self._core.leave(topic.name, trio.current_time())
         self._switchboard.flush()
         self._switchboard.tell_all(encode_subscriptions([Announcement(False, topic.name)]))
@@ -228,7 +230,7 @@ class Pubsub:
             raise InvalidInput(f"a message of {len(data)} bytes is over the limit of {limit}; see PubsubConfig")
         state = self._topics.get(topic)
         message = self._make(topic, bytes(data), state.author if state else self.host.identity)
-        message.id = (state.message_id if state else self.config.message_id)(message)
+        message.id = id_of(message, state.message_id if state else self.config.message_id)
         if state is not None and state.validators:
             await self._ask_ourselves(state, message)
         else:
@@ -270,7 +272,7 @@ class Pubsub:
             value = topic.codec.decode(message.data)
             me = topic.author.peer_id if message.author is not None else None
             mine = PubsubMessage(topic.name, message.data, value, me, seqno, None, message.id)
-            verdict = await ask_all(topic.validators, mine)
+            verdict = await ask_all(topic.validators, mine, topic.failures)
             accepted = verdict is Verdict.ACCEPT
             if not accepted:
                 raise InvalidInput(f"a validator of {topic.name!r} says {verdict} to this message")
@@ -346,6 +348,7 @@ class Pubsub:
         while True:
             await trio.sleep_until(self._core.next_deadline())
             self._core.handle_deadline(trio.current_time())
+            self._intake.give_up(trio.current_time())
             self._switchboard.flush()
 
     async def _serve(self, stream: Stream) -> None:

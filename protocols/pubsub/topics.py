@@ -16,6 +16,7 @@ from peerstack.stack.errors import InvalidInput
 from peerstack.stack.identity import Identity, PeerId
 
 from .codec import Codec
+from .failures import Failures
 from .ids import MessageIdFunction
 from .subscription import PubsubMessage, Subscription
 from .validation import Validator
@@ -93,11 +94,18 @@ class Topic:
     delivered: int = 0
     """Messages given to the readers."""
     peers_changed: trio.Event = field(default_factory=trio.Event)
+    overdue: int = 0
+    """Validators that have not ended though their time is over: they shield themselves from being cancelled."""
     max_behind: int = 1024
     """Messages that may wait for their turn behind one that is being validated."""
+    failures: Failures = field(init=False)
+    """What validators, codec and id function raise."""
     _order: deque[Slot] = field(default_factory=deque)
     _bytes: int = 0
     _settled: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
+
+    def __post_init__(self) -> None:
+        self.failures = Failures(repr(self.name))
 
     def check_joins(
         self, codec: Codec[Any] | None, message_id: MessageIdFunction | None, author: Identity | None

@@ -12,6 +12,7 @@ import trio.testing
 
 from peerstack.protocols.pubsub import PubsubConfig, PubsubMessage, Room, Validator, Verdict, sha256_of_data
 from peerstack.protocols.pubsub.events import MessageRejected
+from peerstack.protocols.pubsub.failures import Failures
 from peerstack.protocols.pubsub.signing import sign
 from peerstack.protocols.pubsub.validation import ask, ask_all
 from peerstack.stack.errors import InvalidInput
@@ -60,11 +61,15 @@ async def test_the_first_that_does_not_accept_decides() -> None:
         asked.append(Verdict.ACCEPT)
         return Verdict.ACCEPT
 
-    assert ask([], MESSAGE) is Verdict.ACCEPT
-    assert ask([say(Verdict.ACCEPT), say(Verdict.REJECT), say(Verdict.IGNORE)], MESSAGE) is Verdict.REJECT
+    failures = Failures("'news'")
+    assert ask([], MESSAGE, failures) is Verdict.ACCEPT
+    assert ask([say(Verdict.ACCEPT), say(Verdict.REJECT), say(Verdict.IGNORE)], MESSAGE, failures) is Verdict.REJECT
     assert asked == [Verdict.ACCEPT, Verdict.REJECT]
     asked.clear()
-    assert await ask_all([later, say(Verdict.ACCEPT), later, say(Verdict.IGNORE), later], MESSAGE) is Verdict.IGNORE
+    assert (
+        await ask_all([later, say(Verdict.ACCEPT), later, say(Verdict.IGNORE), later], MESSAGE, failures)
+        is Verdict.IGNORE
+    )
     assert asked == [Verdict.ACCEPT] * 3 + [Verdict.IGNORE]
 
 
