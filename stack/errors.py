@@ -67,6 +67,18 @@ class RemoteProtocolError(ProtocolError):
         self.code = code
 
 
+class ForeignProtocol(RemoteProtocolError):
+    """The other side is no peer: its first bytes are of another protocol, which `speaks` names if it is well known."""
+
+    def __init__(self, message: str, *, speaks: str | None = None) -> None:
+        super().__init__(message)
+        self.speaks = speaks
+
+
+class SameIdentity(LocalProtocolError):
+    """The peer has our own key: it is this host itself, or another one that runs with a copy of the key."""
+
+
 class NegotiationError(StackError):
     """No common protocol: `offered` were proposed, and the peer refused them all."""
 

@@ -11,7 +11,21 @@ from typing import Any
 
 import trio
 
-from .errors import DialError, LimitExceeded, LocalProtocolError, NegotiationError, PeerIdMismatch, Refused
+from .addressing import components, parse_address
+from .addressing.usable import dial_hint
+from .errors import (
+    ConnectionLost,
+    DialError,
+    ForeignProtocol,
+    InvalidAddress,
+    LimitExceeded,
+    LocalProtocolError,
+    NegotiationError,
+    PeerIdMismatch,
+    Refused,
+    RemoteProtocolError,
+    SameIdentity,
+)
 
 
 class StageName(StrEnum):
@@ -87,7 +101,7 @@ class Attempt:
             raise
         except Exception as error:
             stage.outcome = self.outcome = Outcome.FAILED
-            _explain(stage, error)
+            self._explain(stage, error)
             raise
         else:
             stage.outcome = Outcome.OK
@@ -98,9 +112,22 @@ class Attempt:
         """Record a stage that failed before it could begin, such as a limit of ours that refused it."""
         now = trio.current_time() - self.epoch
         stage = Stage(name, now, now, Outcome.FAILED)
-        _explain(stage, error)
+        self._explain(stage, error)
         self.stages.append(stage)
         self.outcome = Outcome.FAILED
+
+    def _explain(self, stage: Stage, error: Exception) -> None:
+        stage.error = str(error) or type(error).__name__
+        stage.advice = stage.advice or _advice(stage.name, error, self.address)
+        match error:
+            case LimitExceeded():
+                stage.limit = f"ours: {error.limit} {error.resource} in scope {error.scope}"
+            case Refused():
+                stage.limit = "ours: the connection gater"
+            case OSError(errno=number) if number in _OUT_OF_FILES:
+                stage.limit = "ours: open files, set by the operating system"
+            case PeerIdMismatch():
+                stage.expected, stage.found = str(error.expected), str(error.actual)
 
     @property
     def failure(self) -> Stage | None:
@@ -153,16 +180,20 @@ class DialReport:
 
     def summary(self) -> str:
         """Return one line: the most telling failure, with what to do next."""
-        tried = [*self.attempts, *self.resolutions]
-        failures = [(attempt, attempt.failure) for attempt in tried]
-        told = [(attempt, stage) for attempt, stage in failures if stage is not None]
-        if not told:
+        told = self.telling
+        if told is None:
             return "; ".join(self.notes) or "no address of it is known"
-        # The attempt that came furthest says most about the peer.
-        attempt, stage = max(told, key=lambda item: (item[1].outcome == Outcome.FAILED, len(item[0].stages)))
+        attempt, stage = told
         line = f"{attempt.address}: {stage.name}: {stage.error or stage.outcome}"
-        others = len(tried) - 1
+        others = sum(other is not attempt for other in self.attempts)
         return line + (f" (and {others} more address{'es' * (others > 1)} tried)" if others else "")
+
+    @property
+    def telling(self) -> tuple[Attempt, Stage] | None:
+        """The attempt that came furthest, which says most about the peer, and how it failed; None if none did."""
+        failures = [(attempt, attempt.failure) for attempt in (*self.attempts, *self.resolutions)]
+        told = [(attempt, stage) for attempt, stage in failures if stage is not None]
+        return max(told, key=lambda item: (item[1].outcome == Outcome.FAILED, len(item[0].stages)), default=None)
 
     def error(self) -> DialError:
         """Build the error that carries this report."""
@@ -170,44 +201,72 @@ class DialReport:
         return DialError(f"could not dial {whom}: {self.summary()}", self)
 
 
-def _explain(stage: Stage, error: Exception) -> None:
-    stage.error = str(error) or type(error).__name__
-    stage.advice = stage.advice or _advice(stage.name, error)
-    match error:
-        case LimitExceeded():
-            stage.limit = f"ours: {error.limit} {error.resource} in scope {error.scope}"
-        case Refused():
-            stage.limit = "ours: the connection gater"
-        case OSError(errno=number) if number in _OUT_OF_FILES:
-            stage.limit = "ours: open files, set by the operating system"
-        case PeerIdMismatch():
-            stage.expected, stage.found = str(error.expected), str(error.actual)
-
-
-def _advice(name: StageName, error: Exception) -> str:
+def _advice(name: StageName, error: Exception, address: str) -> str:
     match error:
         case LimitExceeded():
             return "raise the limit in Limits(...), or close connections that are not needed"
         case Refused():
             return "change the gater this host was opened with, if the peer should be reached"
+        case SameIdentity():
+            return "if it is another host, give each one a key of its own; if it is this one, dial another address"
         case LocalProtocolError():
             return "check the address: the peer did nothing wrong"
         case PeerIdMismatch():
             return "check the /p2p/ part of the address: the peer there has changed its key, or is another peer"
-        case ConnectionRefusedError():
-            return "nothing listens there: is the peer running, and is the address right?"
+        case ForeignProtocol(speaks=str(what)) if what in _FOREIGN_ADVICE:
+            return _FOREIGN_ADVICE[what]
         case OSError(errno=number) if number in _OUT_OF_FILES:
             return "raise the limit (ulimit -n), or close connections that are not needed"
         case NegotiationError() if name is StageName.SECURITY_NEGOTIATION:
             return "both sides need a security protocol in common, such as noise"
-        case trio.TooSlowError():
-            return _SILENCE_ADVICE.get(name, _STAGE_ADVICE[name])
-        case OSError() if name is StageName.CONNECT:
-            return "check the address and the route to it"
+    return (_connect_advice(error, address) if name is StageName.CONNECT else None) or _stage_advice(name, error)
+
+
+def _stage_advice(name: StageName, error: Exception) -> str:
+    if isinstance(error, trio.TooSlowError):
+        return _SILENCE_ADVICE.get(name, _STAGE_ADVICE[name])
     return _STAGE_ADVICE[name]
 
 
+def _connect_advice(error: Exception, address: str) -> str | None:
+    hint, names = _of_address(address)
+    if hint is not None:
+        return hint
+    match error:
+        case ConnectionRefusedError():
+            return "nothing listens there: is the peer running, and is the address right?"
+        case OSError():
+            return "check the address and the route to it"
+        case RemoteProtocolError() | ConnectionLost() if names & _WEBSOCKET:
+            return _NO_WEBSOCKET
+        case trio.TooSlowError() if names & _WEBSOCKET:
+            return "the host is down, a firewall drops the packets, or what is there is no WebSocket server"
+    return None
+
+
+def _of_address(address: str) -> tuple[str | None, set[str]]:
+    """Return what about an address may be why it failed, and the protocols in it."""
+    try:
+        parsed = parse_address(address)
+    except InvalidAddress:  # a transport of an application may have addresses of its own
+        return None, set()
+    return dial_hint(parsed), {name for name, _ in components(parsed)}
+
+
 _OUT_OF_FILES = (EMFILE, ENFILE)
+
+_WEBSOCKET = frozenset({"ws", "wss"})
+_NO_WEBSOCKET = (
+    "is it a WebSocket server? A plain TCP port is dialed without /ws, and one in a private network needs its key "
+    "(--swarm-key)"
+)
+
+_FOREIGN_ADVICE = {
+    "an HTTP server": "it is the port of a web server; libp2p inside it is WebSocket, whose address ends in /ws",
+    "TLS": "it speaks TLS at once, which libp2p does for secure WebSocket only: its address ends in /tls/ws",
+    "SSH": "it is the port of an SSH server, not of libp2p",
+}
+"""What to do where another protocol is spoken, by its name."""
 
 _STAGE_ADVICE = {
     StageName.RESOLVE: "check the name, and that DNS works from here",

@@ -9,8 +9,10 @@ and digits of any script; it stores a peer id given as a CID in other bytes than
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from textwrap import shorten
 from typing import NamedTuple
 
 from multiaddr.protocols import PROTOCOLS
@@ -29,6 +31,7 @@ MAX_TEXT = 4 * MAX_SIZE
 EXAMPLE = "/ip4/127.0.0.1/tcp/4001"
 
 _SHOWN = 80
+_REASON = 120
 
 
 class Component(NamedTuple):
@@ -87,9 +90,32 @@ def encode(text: str) -> bytes:
     return data
 
 
+def text(parts: Iterable[Component]) -> str:
+    """Write components as the text of a multiaddr."""
+    return "".join(map(_component_text, parts))
+
+
+def is_protocol(name: str) -> bool:
+    """Tell whether a protocol of multiaddrs has this name."""
+    return name in _BY_NAME
+
+
+def takes_value(name: str) -> bool:
+    """Tell whether a value stands behind the protocol of this name."""
+    kind = _BY_NAME.get(name)
+    return kind is not None and kind.value is not None
+
+
 def show(text: str) -> str:
     """Quote text from outside for an error message of one line, cut where it is long."""
     return ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+
+
+def _component_text(part: Component) -> str:
+    if part.value is None:
+        return f"/{part.name}"
+    # Paths bring their own slash.
+    return f"/{part.name}{part.value}" if part.name == "unix" else f"/{part.name}/{part.value}"
 
 
 def _decode_component(data: bytes, offset: int) -> tuple[Component, int]:
@@ -125,7 +151,7 @@ def _encode_component(encoded: bytearray, parts: list[str], at: int) -> int:
     name = parts[at]
     kind = _BY_NAME.get(name)
     if kind is None:
-        raise InvalidAddress(f"{_unknown(parts, at)} in {_shown(parts)}; an example is {EXAMPLE}")
+        raise InvalidAddress(f"{_unknown(parts, at)} in {_shown(parts)}")
     encoded += kind.prefix
     if kind.value is None:
         return at + 1
@@ -162,8 +188,8 @@ def _unknown(parts: list[str], at: int) -> str:
 
 
 def _plain(error: ValueError) -> str:
-    """Escape the reason of an error, into which the library copies what it was given."""
-    return ascii(str(error)[:_SHOWN])[1:-1]
+    """Escape the reason of an error, into which the library copies what it was given; cut between words."""
+    return ascii(shorten(str(error), _REASON, placeholder=" ..."))[1:-1]
 
 
 def _shown(parts: list[str]) -> str:

@@ -10,6 +10,7 @@ from ..errors import InvalidAddress
 from ..identity import PeerId
 from . import codec
 from .codec import Component
+from .suggest import suggestion
 
 MAX_ADDRESSES = 500
 """Addresses taken from one list of a peer; go-libp2p keeps as many."""
@@ -19,18 +20,44 @@ def parse_address(address: str | bytes | Multiaddr) -> Multiaddr:
     """Return the multiaddr in text or bytes, or check one that the library made without checking.
 
     The result is canonical: equal addresses have equal bytes, `/ipfs/ID` became `/p2p/ID`, and str() works.
-    Raises InvalidAddress with one line on what is wrong and how it should look; so for a `Multiaddr` of text that
+    Raises InvalidAddress with one line on what is wrong and what to type instead; so for a `Multiaddr` of text that
     the library writes in bytes of its own (a peer id as CID, /unix): hand such text to this function instead.
     """
     match address:
+        case _Parsed():
+            return address
         case str():
-            return Multiaddr(codec.encode(address))
+            return _Parsed(_encode(address))
         case Multiaddr():
             codec.decode(address.to_bytes())
-            return address
+            return _Parsed(address.to_bytes())
         case _:
             codec.decode(address)
-            return Multiaddr(address)
+            return _Parsed(address)
+
+
+class _Parsed(Multiaddr):
+    """A multiaddr that was checked.
+
+    The library imports codecs when it prints an address, which fails while the process is out of file descriptors, and
+    refuses to print names with an underscore.
+    """
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return codec.text(components(self))
+
+
+def _encode(text: str) -> bytes:
+    try:
+        return codec.encode(text)
+    except InvalidAddress as error:
+        advice = suggestion(text)
+        if advice is None:
+            raise
+        what = str(error) if text.startswith("/") else f"{codec.show(text)} is not a multiaddr"
+    raise InvalidAddress(f"{what}; {advice}")
 
 
 def parse_addresses_lossy(encoded: Iterable[bytes], *, limit: int = MAX_ADDRESSES) -> list[Multiaddr]:
@@ -60,7 +87,7 @@ def split_peer(address: Multiaddr) -> tuple[Multiaddr, PeerId | None]:
         return address, None
     peer = PeerId.parse(parts[-1].value)
     size = len(_peer_suffix(peer))
-    return Multiaddr(address.to_bytes()[:-size]), peer
+    return _Parsed(address.to_bytes()[:-size]), peer
 
 
 def with_peer(address: Multiaddr, peer: PeerId) -> Multiaddr:

@@ -16,6 +16,7 @@ import trio
 from multiaddr import Multiaddr
 
 from ..errors import InvalidAddress, ResolveError
+from . import codec
 from .codec import Component
 from .dns_lookup import lookup_host, lookup_txt
 from .parse import components, parse_address
@@ -140,7 +141,7 @@ class _Walk:
             hosts = await self._query(name, partial(self._lookup_host, name, protocol))
             if hosts is not None and not hosts:
                 self._report(f"looking up {name}: it has no addresses")
-            before, behind = _text(parts[:at]), _text(_keep_name(name, parts[at + 1 :]))
+            before, behind = codec.text(parts[:at]), codec.text(_keep_name(name, parts[at + 1 :]))
             return list(self._usable(f"{before}/{_ip_protocol(host)}/{host}{behind}" for host in hosts or ()))
         if at > 0:
             self._report(f"/dnsaddr/{name} can stand only at the beginning of a multiaddr")
@@ -191,7 +192,7 @@ class _Walk:
             kept.append(address)
         if not kept:
             self._report(
-                f"no record of {query} holds a multiaddr" + (f" that ends in {_text(suffix)}" if suffix else "")
+                f"no record of {query} holds a multiaddr" + (f" that ends in {codec.text(suffix)}" if suffix else "")
             )
         return kept
 
@@ -235,7 +236,3 @@ def _keep_name(name: str, parts: tuple[Component, ...]) -> tuple[Component, ...]
         case (Component("tcp") as tcp, Component("ws") as ws, *rest):
             return (tcp, sni, ws, *rest)
     return parts
-
-
-def _text(parts: tuple[Component, ...]) -> str:
-    return "".join(f"/{name}" if value is None else f"/{name}/{value}" for name, value in parts)

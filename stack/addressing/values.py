@@ -19,7 +19,8 @@ VARIABLE = -1
 """Size of a value that stands behind its length."""
 
 _T = TypeVar("_T")
-_LABEL = r"[a-z0-9](?!.--)(?:[a-z0-9-]{0,61}[a-z0-9])?"
+# With the underscore, which no IDNA name has but many names of containers and services.
+_LABEL = r"[a-z0-9_](?!.--)(?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _PLAIN_DOMAIN = re.compile(rf"(?!.{{254}}){_LABEL}(?:\.{_LABEL})*\.?", re.IGNORECASE | re.ASCII)
 _ZONE = re.compile(r"[!-.0-~]{1,64}")
 
@@ -76,8 +77,7 @@ def _decode_zone(data: bytes) -> str:
 
 
 def _encode_domain(text: str) -> bytes:
-    # The library refuses to print other names than IDNA's, so they must not get in. IDNA's tables are large
-    # and slow; plain ASCII names, nearly all there are, do not need them.
+    # IDNA's tables are large and slow; plain ASCII names, nearly all there are, do not need them.
     if _PLAIN_DOMAIN.fullmatch(text):
         return text.encode()
     return _from_library(lambda: codec_by_name("domain").to_bytes(None, text))
@@ -134,6 +134,9 @@ def _from_library(call: Callable[[], _T]) -> _T:
         raise ValueError(error.message) from None
     except (exceptions.Error, ValueError, LookupError, TypeError) as error:
         raise ValueError(str(error)) from None
+    except (ImportError, OSError) as error:
+        # Out of file descriptors no module can be read; an address of a stranger must not end more than itself.
+        raise ValueError(f"its codec cannot be loaded: {error}") from None
 
 
 _PORT = Value(2, "a port from 0 to 65535", partial(_encode_number, 2), _decode_number)

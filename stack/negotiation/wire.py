@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..errors import LocalProtocolError, RemoteProtocolError
+from ..errors import ForeignProtocol, LocalProtocolError, RemoteProtocolError
 from ..wire import varint
 
 HEADER = "/multistream/1.0.0"
@@ -98,11 +98,13 @@ def check_header(data: bytes | bytearray) -> bool:
     """
     seen = data[: len(HEADER_MESSAGE)]
     if not HEADER_MESSAGE.startswith(seen):
-        if guess := guess_speaker(data):
-            hint = f"; the peer seems to speak {guess}"
+        guess = guess_speaker(data)
+        if guess is not None:
+            verb = "be" if guess.startswith("an ") else "speak"
+            hint = f"; the peer seems to {verb} {guess}"
         else:
             hint = "; the peer may be in a private network" if _may_be_nonce(data) else ""
-        raise RemoteProtocolError(f"expected the multistream-select header, got {show(data)}{hint}")
+        raise ForeignProtocol(f"expected the multistream-select header, got {show(data)}{hint}", speaks=guess)
     return len(seen) == len(HEADER_MESSAGE)
 
 

@@ -11,7 +11,8 @@ from multiaddr import Multiaddr
 from ..abc import MuxedConnection, Transport
 from ..addressing import needs_resolving, split_peer
 from ..addressing.resolve import Resolver
-from ..errors import LocalProtocolError, Refused, ResolveError, StackError
+from ..addressing.usable import why_undialable
+from ..errors import Refused, ResolveError, SameIdentity, StackError
 from ..identity import PeerId
 from ..limits import Reservation, Scopes
 from ..report import Attempt, DialReport, Outcome, StageName
@@ -83,7 +84,7 @@ class Dialer:
         caller who knows more addresses dials again.
         """
         if peer == self._local_peer:
-            raise LocalProtocolError(f"{peer} is this host itself")
+            raise SameIdentity(f"{peer} is this host itself, or another one that runs with a copy of its key")
         while True:
             dial = None if peer is None else self._pending.get(peer)
             if dial is None or dial.scope.cancel_called:
@@ -175,7 +176,8 @@ class Dialer:
             if peer is not None and named is not None and named != peer:
                 report.notes.append(f"{address} is left out: it names another peer")
             elif self._transport_for(address) is None:
-                report.notes.append(f"{address} is left out: no transport of this host can dial it")
+                reason = why_undialable(address) or "no transport of this host can dial it"
+                report.notes.append(f"{address} is left out: {reason}")
             elif self._may_dial(report, peer, bare):
                 kept.append(bare)
         return kept

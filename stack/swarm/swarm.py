@@ -11,6 +11,7 @@ from multiaddr import Multiaddr
 
 from ..abc import Direction, Gater, Incoming, Listener, MuxedConnection, Stream, StreamHandler, Transport
 from ..addressing.resolve import Resolver
+from ..addressing.usable import why_unlistenable
 from ..errors import (
     ConnectionLost,
     DialError,
@@ -19,6 +20,7 @@ from ..errors import (
     LocalProtocolError,
     Refused,
     RemoteProtocolError,
+    SameIdentity,
     StackError,
 )
 from ..events import (
@@ -147,7 +149,12 @@ class Swarm:
         """Listen, and return the address as bound. Raises InvalidAddress, OSError."""
         transport = next((item for item in self._transports if item.can_listen(address)), None)
         if transport is None:
-            raise InvalidAddress(f"no transport of this host can listen on {address}")
+            reason = why_unlistenable(address)
+            raise InvalidAddress(
+                f"cannot listen on {address}: {reason}"
+                if reason
+                else f"no transport of this host can listen on {address}"
+            )
         nursery = self._running
         listener = await transport.listen(address)
         self._listeners.append(listener)
@@ -266,7 +273,7 @@ class Swarm:
         peer = muxed.info.remote_peer
         try:
             if peer == self.local_peer:
-                raise LocalProtocolError("the address leads back to this host itself")
+                raise SameIdentity("the peer has our own key: it is this host itself, or another one with a copy of it")
             self._gate.check_connection(muxed.info)
             scope = self.scopes.connected(reservation, peer, muxed.info.remote_address)
         except (LocalProtocolError, Refused, LimitExceeded):

@@ -42,7 +42,7 @@ def test_a_unix_socket_that_can_not_be_is_one_line(tmp_path: Path, path: str, pr
     (tmp_path / "file").write_text("precious")
     ran = cli("listen", "--listen", f"/unix{tmp_path / path}")
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err == f"peerstack: can not listen on /unix{tmp_path / path}: {problem}\n"
+    assert ran.err == f"peerstack: cannot listen on /unix{tmp_path / path}: {problem}\n"
     assert (tmp_path / "file").read_text() == "precious"
 
 

@@ -28,6 +28,8 @@ def line_of(ran: Ran) -> str:
 @pytest.mark.parametrize(
     ("address", "says"),
     [
+        ("127.0.0.1:4001", "'127.0.0.1:4001' is not a multiaddr; type /ip4/127.0.0.1/tcp/4001"),
+        ("ws://example.com", "type /dns/example.com/tcp/80/ws"),
         ("nonsense", "a multiaddr begins with '/', like /ip4/127.0.0.1/tcp/4001; got 'nonsense'"),
         ("", "/ip4/127.0.0.1/tcp/4001"),
         ("/", "empty"),
@@ -36,7 +38,10 @@ def line_of(ran: Ran) -> str:
         ("/ip4/127.0.0.1/tcp/4001/p2p/12D3", "'12D3' is not a peer id"),
         (SOMEBODY, f"{SOMEBODY} says who the peer is, but not where; put its address in front"),
         (f"/p2p/{SOMEBODY}", "says who the peer is, but not where; put its address in front"),
-        ("/ip4/127.0.0.1/udp/4001", "give an address over TCP, WebSocket or QUIC, such as"),
+        ("/ip4/127.0.0.1/udp/4001", "for QUIC type /ip4/127.0.0.1/udp/4001/quic-v1"),
+        ("/ip4/127.0.0.1/udp/4001/quic", "nothing speaks any more; type /ip4/127.0.0.1/udp/4001/quic-v1"),
+        ("/ip4/127.0.0.1/tcp/0", "port 0 is for listening"),
+        ("/ip4/127.0.0.1", "it has no port; type /ip4/127.0.0.1/tcp/4001"),
         ("/dns4/" + "a" * 70 + "/tcp/1", "needs a host name"),
     ],
 )
@@ -48,7 +53,11 @@ def test_an_address_that_can_not_be_dialed(command: str, address: str, says: str
 def test_explain_advises_where_nothing_can_be_dialed() -> None:
     ran = cli("explain", "/ip4/127.0.0.1/udp/4001")
     assert (ran.code, ran.err) == (1, "")
-    assert "is left out: no transport of this host can dial it\nadvice  give an address over TCP" in ran.out
+    assert ran.out.splitlines() == [
+        "could not reach the address",
+        "note  /ip4/127.0.0.1/udp/4001 is left out: UDP alone carries no connection; "
+        "for QUIC type /ip4/127.0.0.1/udp/4001/quic-v1",
+    ]
 
 
 def test_explain_refuses_what_is_no_address() -> None:
@@ -106,15 +115,15 @@ def test_another_peer_than_expected_is_named_with_both_ids(peer: Peer) -> None:
         (["id", "convert", SOMEBODY], "--to requires an argument"),
         (["id", "convert", SOMEBODY, "--to", "base64"], 'Choose from: "base58", "cid", "base36", "hex"'),
         (["listen", "--listen"], "--listen requires an argument"),
-        (["listen", "4001"], "a multiaddr begins with '/'"),
-        (["listen", "--listen", "/ip4/127.0.0.1/udp/0"], "or on QUIC: /ip4/0.0.0.0/udp/4001/quic-v1"),
+        (["listen", "4001"], "'4001' is not a multiaddr; type /ip4/127.0.0.1/tcp/4001"),
+        (["listen", "--listen", "/ip4/127.0.0.1/udp/0"], "for QUIC type /ip4/127.0.0.1/udp/0/quic-v1"),
         (["listen", f"/unix/{'a' * 120}"], "aaa has 121"),
         (
             ["chat", "lobby", "/ip4/1.2.3.4/tcp/1"],
             "/ip4/1.2.3.4/tcp/1; addresses go behind --peer, to connect",
         ),
-        (["listen", "--listen", "4001"], "a multiaddr begins with '/'"),
-        (["listen", "--listen", "/dns4/localhost/tcp/0"], "listen on an IP address and a TCP port, such as"),
+        (["listen", "--listen", "4001"], "type /ip4/127.0.0.1/tcp/4001"),
+        (["listen", "--listen", "/dns4/localhost/tcp/0"], "to listen takes an IP address, such as"),
         (["listen", "--listen", "/ip4/203.0.113.7/tcp/0"], "this machine does not have that address; /ip4/0.0.0.0"),
     ],
 )
@@ -125,7 +134,7 @@ def test_arguments_that_can_not_be_meant(arguments: list[str], says: str) -> Non
 def test_a_port_in_use(peer: Peer) -> None:
     text = line_of(cli("listen", "--listen", peer.address))
     assert text == (
-        f"can not listen on {peer.address}: the port is in use; choose another one, or 0 for any that is free"
+        f"cannot listen on {peer.address}: the port is in use; choose another one, or 0 for any that is free"
     )
 
 
@@ -133,12 +142,12 @@ def test_a_port_in_use(peer: Peer) -> None:
     ("number", "says"),
     [
         (13, "the system keeps ports below 1024 for itself; choose a higher one"),
-        (97, "Address family not supported by protocol"),
+        (97, "tcp/80: Address family not supported by protocol"),
     ],
 )
 def test_a_port_that_the_system_refuses(number: int, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def listen(self: Host, address: object) -> None:
-        raise OSError(number, "Address family not supported by protocol")
+        raise OSError(number, f"can not listen on {address}: Address family not supported by protocol")
 
     monkeypatch.setattr(Host, "listen", listen)
     assert line_of(cli("listen", "--listen", "/ip4/127.0.0.1/tcp/80")).endswith(says)
@@ -209,7 +218,7 @@ def test_a_peer_without_ping() -> None:
         ran = cli("ping", peer.address)
     assert ran.code == 2
     assert ran.err.count("\n") == 1
-    assert ran.err.endswith("; `peerstack identify ADDR` lists what the peer serves\n")
+    assert ran.err.endswith("; `peerstack identify ADDRESS` lists what the peer serves\n")
 
 
 def test_nothing_that_is_mistyped_reaches_the_terminal_as_it_is() -> None:
@@ -220,4 +229,4 @@ def test_nothing_that_is_mistyped_reaches_the_terminal_as_it_is() -> None:
 
 def test_a_process_of_its_own_says_the_same() -> None:
     text = line_of(process("ping", "/ip4/127.0.0.1/tpc/4001"))
-    assert text == "unknown protocol 'tpc' in '/ip4/127.0.0.1/tpc/4001'; an example is /ip4/127.0.0.1/tcp/4001"
+    assert text == "unknown protocol 'tpc' in '/ip4/127.0.0.1/tpc/4001'; did you mean /ip4/127.0.0.1/tcp/4001?"

@@ -259,7 +259,7 @@ async def test_the_advice_is_that_of_the_failure_in_the_summary() -> None:
     with pytest.raises(OSError, match="odd"), stage as recorded:
         raise OSError("odd")
     recorded.advice = None
-    assert failure_of(DialError("no", without)).message == "no; `peerstack explain ADDR` shows every stage"
+    assert failure_of(DialError("no", without)).message == "no; `peerstack explain ADDRESS` shows every stage"
 
 
 async def test_of_several_failures_the_one_that_came_furthest_is_told_with_its_advice() -> None:

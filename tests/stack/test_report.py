@@ -12,6 +12,7 @@ import trio.testing
 
 from peerstack.stack.errors import (
     ConnectionLost,
+    ForeignProtocol,
     LimitExceeded,
     LocalProtocolError,
     NegotiationError,
@@ -19,6 +20,7 @@ from peerstack.stack.errors import (
     Refused,
     RemoteProtocolError,
     ResolveError,
+    SameIdentity,
 )
 from peerstack.stack.identity import Identity
 from peerstack.stack.report import Attempt, DialReport, Outcome, Stage, StageName
@@ -27,8 +29,8 @@ Clock = trio.testing.MockClock
 ADDRESS = "/ip4/203.0.113.1/tcp/4001"
 
 
-def failed_stage(name: StageName, error: Exception) -> Stage:
-    attempt = Attempt(ADDRESS, 0)
+def failed_stage(name: StageName, error: Exception, address: str = ADDRESS) -> Stage:
+    attempt = Attempt(address, 0)
     with pytest.raises(type(error)), attempt.stage(name):
         raise error
     assert attempt.outcome is Outcome.FAILED
@@ -93,6 +95,34 @@ async def test_the_advice_fits(name: StageName, error: Exception, advice: str) -
     stage = failed_stage(name, error)
     assert advice in str(stage.advice)
     assert stage.error == str(error)
+
+
+REFUSED, INVALID = ConnectionRefusedError(errno.ECONNREFUSED, "refused"), OSError(errno.EINVAL, "Invalid argument")
+HTTP, TLS = (ForeignProtocol("HTTP/1.1", speaks=what) for what in ("an HTTP server", "TLS"))
+WEBSOCKET = f"{ADDRESS}/ws"
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "address", "advice"),
+    [
+        (CONNECT, REFUSED, "/ip4/0.0.0.0/tcp/1", "0.0.0.0 is for listening: dial /ip4/127.0.0.1/tcp/1 on the same"),
+        (CONNECT, trio.TooSlowError("no answer"), "/ip6/::/udp/1/quic-v1", ":: is for listening"),
+        (CONNECT, INVALID, "/ip6/fe80::1/tcp/1", "/ip6zone/eth0/ip6/fe80::1/tcp/1"),
+        (CONNECT, REFUSED, "an address of another transport", "nothing listens there"),
+        (CONNECT, RemoteProtocolError("no HTTP"), WEBSOCKET, "dialed without /ws, and one in a private network"),
+        (CONNECT, ConnectionLost("closed"), WEBSOCKET, "is it a WebSocket server?"),
+        (CONNECT, trio.TooSlowError("no answer"), WEBSOCKET, "or what is there is no WebSocket server"),
+        (CONNECT, REFUSED, WEBSOCKET, "nothing listens there"),
+        (NEGOTIATION, HTTP, ADDRESS, "it is the port of a web server"),
+        (NEGOTIATION, TLS, ADDRESS, "its address ends in /tls/ws"),
+        (NEGOTIATION, ForeignProtocol("??"), ADDRESS, "or in a private network (--swarm-key)?"),
+        (SECURITY, SameIdentity("ourselves"), ADDRESS, "give each one a key of its own"),
+    ],
+)
+async def test_the_advice_fits_the_address_and_what_answers(
+    name: StageName, error: Exception, address: str, advice: str
+) -> None:
+    assert advice in str(failed_stage(name, error, address).advice)
 
 
 async def test_advice_given_where_more_is_known_stays() -> None:
@@ -211,10 +241,19 @@ async def test_json_is_a_documented_contract(autojump_clock: Clock) -> None:
 
 async def test_the_summary_tells_the_failure_that_came_furthest(autojump_clock: Clock) -> None:
     report = await failing_report()
-    assert report.summary() == "/two: security negotiation: garbage (and 2 more addresses tried)"
+    assert report.summary() == "/two: security negotiation: garbage (and 1 more address tried)"
     error = report.error()
     assert str(error) == f"could not dial peer 12D3Koo: {report.summary()}"
     assert error.report is report
+
+
+async def test_a_name_that_was_looked_up_is_no_address_tried(autojump_clock: Clock) -> None:
+    report = DialReport(None)
+    with report.resolution("/dns4/localhost/tcp/1").stage(StageName.RESOLVE):
+        pass
+    with pytest.raises(ConnectionLost), report.attempt("/one").stage(CONNECT):
+        raise ConnectionLost("gone")
+    assert report.summary() == "/one: transport connect: gone"
 
 
 async def test_a_failure_tells_more_than_a_cancellation(autojump_clock: Clock) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from peerstack.stack.errors import DialError, NegotiationError, StackError
-from peerstack.stack.report import DialReport, Outcome
+from peerstack.stack.report import DialReport
 
 from .units import without_number
 
@@ -35,24 +35,21 @@ def failure_of(error: Exception) -> Failure:
     match error:
         case DialError(report=report):
             add_advice(report)
-            return Failure(_one_line(_join(str(error), advice(report))), report.to_json())
+            return Failure(_one_line(_join(str(error), advice(report) or "")), report.to_json())
         case NegotiationError():
-            return Failure(_one_line(_join(str(error), "`peerstack identify ADDR` lists what the peer serves")))
+            return Failure(_one_line(_join(str(error), "`peerstack identify ADDRESS` lists what the peer serves")))
         case OSError(strerror=str(reason), filename=str(name)):
             return Failure(_one_line(f"{name}: {reason}"))
         case _:
             return Failure(_one_line(str(error) or type(error).__name__))
 
 
-def advice(report: DialReport) -> str:
-    """Return what the report advises for the failure that its summary tells of."""
-    tried = [*report.attempts, *report.resolutions]
-    failures = [(attempt, attempt.failure) for attempt in tried]
-    told = [(len(attempt.stages), stage) for attempt, stage in failures if stage is not None]
-    if not told:
-        return "give an address over TCP, WebSocket or QUIC, such as /ip4/127.0.0.1/tcp/4001 or …/udp/4001/quic-v1"
-    _, stage = max(told, key=lambda item: (item[1].outcome == Outcome.FAILED, item[0]))
-    return stage.advice or "`peerstack explain ADDR` shows every stage"
+def advice(report: DialReport) -> str | None:
+    """Return what the report advises for the failure that its summary tells of; None where its notes say it all."""
+    if report.telling is None:
+        return None if report.notes else "give an address of it, such as /ip4/127.0.0.1/tcp/4001"
+    _, stage = report.telling
+    return stage.advice or "`peerstack explain ADDRESS` shows every stage"
 
 
 def add_advice(report: DialReport) -> None:
@@ -70,7 +67,7 @@ def add_advice(report: DialReport) -> None:
 
 
 def _join(what: str, next_step: str) -> str:
-    return f"{what.rstrip('.')}; {next_step}"
+    return f"{what.rstrip('.')}; {next_step}" if next_step else what
 
 
 def _one_line(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections import deque
 from functools import partial
 from pathlib import Path
@@ -106,14 +107,14 @@ async def bind(host: Host, address: Multiaddr) -> None:
     except MissingExtra as error:
         raise CommandError(str(error)) from error
     except InvalidAddress as error:
-        raise CommandError(str(error) if transport_name(address) == "unix" else f"{error}; {_LISTENABLE}") from error
+        raise CommandError(str(error)) from error
     except OSError as error:
         problems = _NO_SOCKET_FILE if transport_name(address) == "unix" else _NO_PORT
-        problem = problems.get(error.errno or 0, error.strerror or str(error))
-        raise CommandError(f"can not listen on {address}: {problem}") from error
+        # The transport says where already; without its words the system's own remain.
+        problem = problems.get(error.errno or 0, os.strerror(error.errno) if error.errno else str(error))
+        raise CommandError(f"cannot listen on {address}: {problem}") from error
 
 
-_LISTENABLE = f"listen on an IP address and a TCP port, such as {EVERYWHERE}, or on QUIC: /ip4/0.0.0.0/udp/4001/quic-v1"
 _NO_PORT = {
     errno.EADDRINUSE: "the port is in use; choose another one, or 0 for any that is free",
     errno.EACCES: "the system keeps ports below 1024 for itself; choose a higher one",

@@ -160,8 +160,8 @@ def _report(event: told.Report) -> Iterator[Shape]:
         yield _attempt("", attempt)
     for note in report.notes:
         yield line(Span("note", Style.HINT), f"  {note}")
-    if not report.attempts and not report.resolutions:
-        yield line(Span("advice", Style.HINT), f"  {advice(report)}")
+    if event.reached is None and report.telling is None and (what := advice(report)):
+        yield line(Span("advice", Style.HINT), f"  {what}")
 
 
 def _attempt(prefix: str, attempt: Attempt) -> Tree:

@@ -81,7 +81,7 @@ async def test_a_peer_that_closes_inside_its_answer_is_reported(size: int) -> No
 
 async def test_a_web_server_is_recognised() -> None:
     stream = await peer_that_says(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
-    with pytest.raises(RemoteProtocolError, match=r"got b'HTTP/1\.1 400 .*'\.\.\.; the peer seems to speak an HTTP"):
+    with pytest.raises(RemoteProtocolError, match=r"got b'HTTP/1\.1 400 .*'\.\.\.; the peer seems to be an HTTP"):
         await negotiate_outbound(stream, ["/noise"])
 
 

@@ -211,7 +211,8 @@ async def test_our_own_identity_is_no_peer(transport: ListeningTransport, listen
     async with running(transport) as (swarm, observer):
         await swarm.listen(LISTEN)
         listener.arrive(lambda: connection_of(connection))
-        assert (await observer.wait_for(InboundRefused)).reason == "the address leads back to this host itself"
+        reason = (await observer.wait_for(InboundRefused)).reason
+        assert reason == "the peer has our own key: it is this host itself, or another one with a copy of it"
         assert connection.closed
 
 
