@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import trio
 
+from ..errors import LocalProtocolError
+
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
 
@@ -26,6 +28,23 @@ class Direction(StrEnum):
 
     INBOUND = "inbound"
     OUTBOUND = "outbound"
+
+
+class ConnectionState(StrEnum):
+    """What may be expected of a connection now."""
+
+    ALIVE = "alive"
+    """Nothing speaks against it."""
+    SUSPECTED = "suspected"
+    """Something was sent and nothing has been received for some round trips, or a probe is not answered yet."""
+    CLOSING = "closing"
+    """It is over, or on its way out: no stream can be opened."""
+
+
+SILENCE = 2.0
+"""Seconds without an answer to what was sent after which a connection is suspected, or `SILENT_ROUND_TRIPS`."""
+SILENT_ROUND_TRIPS = 4
+"""Round trips of that silence, where they take longer than `SILENCE`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +102,13 @@ class MuxedConnection(trio.abc.AsyncResource):
     info: ConnectionInfo
     on_stream_closed: Callable[[Stream], None] | None = None
     """Called once for each stream when both its directions are done or it was reset."""
+    doubted: bool = False
+    """Set by the owner of the connection while the answer to a probe decides whether it is alive."""
+
+    def __repr__(self) -> str:
+        info = self.info
+        where = f"{info.direction} to {info.remote_peer} at {info.remote_address}"
+        return f"<{type(self).__name__} {where}, {self.state}, {self.stream_count} streams>"
 
     @abstractmethod
     async def run(self) -> None:
@@ -114,6 +140,44 @@ class MuxedConnection(trio.abc.AsyncResource):
     @abstractmethod
     def stream_count(self) -> int:
         """How many streams are open in either direction."""
+
+    @property
+    def unanswered_since(self) -> float | None:
+        """When something was first sent after the peer was last heard of, on trio's clock; None if nothing was.
+
+        Only what usually brings an answer counts: content of streams and questions, and not acknowledgements. A
+        connection that always says None is never suspected of being dead on its own account.
+        """
+        return None
+
+    @property
+    def state(self) -> ConnectionState:
+        """What may be expected of the connection now."""
+        if self.closed:
+            return ConnectionState.CLOSING
+        since = self.unanswered_since
+        silent = since is not None and trio.current_time() - since >= max(SILENCE, SILENT_ROUND_TRIPS * (self.rtt or 0))
+        return ConnectionState.SUSPECTED if silent or self.doubted else ConnectionState.ALIVE
+
+    async def probe(self) -> None:
+        """Ask the peer for a sign of life, and wait until anything at all is received from it.
+
+        Waits for ever for a peer that is gone while the connection is not: the caller sets the deadline. Raises
+        `ConnectionLost` when the connection ends meanwhile. One that cannot ask returns at once.
+        """
+        await trio.lowlevel.checkpoint()
+
+    async def wait_acknowledged(self) -> None:
+        """Wait until the peer's end of the connection has taken every byte that was sent on it before this call.
+
+        What it proves: those bytes left this host, crossed the network, and were received, whole and in order, by the
+        peer's process (over QUIC: by its QUIC endpoint). What it does not prove: that any handler has read them. Bytes
+        of streams that were reset meanwhile are not waited for. It costs one round trip, or two while another task
+        waits for the same, and a few bytes. Raises `ConnectionLost` when the connection ends first, so that what was
+        sent may be lost; `LocalProtocolError` where a connection has no means to know.
+        """
+        await trio.lowlevel.checkpoint()
+        raise LocalProtocolError(f"{type(self).__name__} has no means to know what the peer has received")
 
     @property
     def remote_peer(self) -> PeerId:

@@ -5,6 +5,7 @@ A muxer is a core, which knows the frames and does no I/O, and this.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar, assert_never
@@ -12,7 +13,7 @@ from typing import Generic, TypeVar, assert_never
 import trio
 
 from ..abc import Channel, ConnectionInfo
-from ..background import Waiter
+from ..background import Waiter, open_background
 from ..codes import StreamCode, describe_code
 from ..errors import ConnectionLost, LocalProtocolError, ProtocolError, RemoteProtocolError, StackError, StreamReset
 from .carrier import Goodbye, StreamCarrier
@@ -81,6 +82,11 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
         self._scope: trio.CancelScope | None = None
         self._closed = trio.Event()
         self._hung_up = False
+        self._heard = 0
+        """How often something was received; only that it changes matters."""
+        self._unanswered_since: float | None = None
+        self._signs = trio.lowlevel.ParkingLot()
+        """Who waits for something to be received, or for the end."""
 
     # ---- MuxedConnection
 
@@ -152,6 +158,41 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
         """Streams open in either direction."""
         return self._core.stream_count
 
+    @property
+    def unanswered_since(self) -> float | None:
+        """When content or a question was first sent after the peer was last heard of."""
+        return self._unanswered_since
+
+    async def probe(self) -> None:
+        """Ask the peer for a sign of life and wait for any; see `abc.MuxedConnection.probe`."""
+        self._check_open()
+        heard = self._heard
+        async with open_background() as nursery:
+            nursery.start_soon(self._ask)
+            await self._until(lambda: self._heard != heard)
+
+    async def _ask(self) -> None:
+        with suppress(ConnectionLost):
+            await self.wait_acknowledged()
+
+    def _check_open(self) -> None:
+        if self._failure is not None:
+            raise self._lost()
+
+    def _question(self) -> float:
+        """Note that the peer owes an answer from now on, and return the time."""
+        now = trio.current_time()
+        if self._unanswered_since is None:
+            self._unanswered_since = now
+        return now
+
+    async def _until(self, reached: Callable[[], bool]) -> None:
+        """Wait until something received has brought this about. Raises ConnectionLost when the connection ends."""
+        await trio.lowlevel.checkpoint()
+        while not reached():
+            self._check_open()
+            await self._signs.park()
+
     def statistics(self) -> Statistics:
         """Return a snapshot."""
         return Statistics(self._core.stream_count, self._core.buffered, self._channel.queued, self._core.rtt)
@@ -176,7 +217,7 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
         """Send as much of `data` as window and queue allow and return its size: one write for all its frames."""
         if self.congested or not self._core.send_credit(stream_id):
             return 0
-        core, now = self._core, trio.current_time()
+        core, now = self._core, self._question()
         sent = core.send_data(stream_id, data, now)
         size = min(len(data), BATCH)
         while sent < size and (more := core.send_data(stream_id, data[sent:size], now)):
@@ -217,9 +258,13 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
                     self._end(self._end_of_input())
                     return
                 now = trio.current_time()
+                self._heard += 1
+                self._unanswered_since = None
                 for chunk in chunks:
                     self._dispatch(self._core.receive_data(chunk, now))
                 self._pump()
+                if self._signs:
+                    self._signs.unpark_all()
         except ProtocolError as error:
             if isinstance(error, RemoteProtocolError):
                 self._core.blame(error.code)
@@ -352,3 +397,4 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
         self._core.release()
         self._break_streams()
         self._flushed.unpark_all()
+        self._signs.unpark_all()

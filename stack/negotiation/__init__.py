@@ -9,13 +9,14 @@ from .select import (
     optimistic_prefix,
     read_answer,
 )
-from .wire import HEADER
+from .wire import HEADER, greeting
 
 __all__ = [
     "HEADER",
     "MAX_PROPOSALS",
     "Replay",
     "Unreadable",
+    "greeting",
     "negotiate_inbound",
     "negotiate_outbound",
     "optimistic_prefix",

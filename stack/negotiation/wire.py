@@ -53,6 +53,11 @@ def encode_message(text: str, *, limit: int = MAX_OWN_MESSAGE) -> bytes:
     return varint.encode(len(body)) + body
 
 
+def greeting() -> bytes:
+    """Return what either side of every stream says first."""
+    return encode_message(HEADER)
+
+
 def encode_list(protocols: Iterable[str]) -> bytes:
     """Encode the answer to `ls`: as many of `protocols` as fit into MAX_LIST bytes."""
     body = b""

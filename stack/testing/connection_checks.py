@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import trio
 import trio.testing
 
+from ..abc import ConnectionState, MuxedConnection
 from ..errors import ConnectionLost, RemoteProtocolError
 from ..memory import MemoryPipe, memory_pipe_pair
 from .checks import clog, raising, receive_until_end, require, run_checks, some_bytes
@@ -141,6 +142,57 @@ async def _round_trip_time(subject: ConnectionSubject) -> None:
             require(rtt is None or rtt >= 0, f"rtt is {rtt}")
 
 
+async def _acknowledged(subject: ConnectionSubject) -> None:
+    """What `wait_acknowledged` has waited for survives the loss of the connection, although nobody had read it."""
+    async with subject.sides() as (near, far), trio.open_nursery() as nursery:
+        stream, accepted = await open_pair(near.connection, far.connection)
+        nursery.start_soon(_reset_streams, far.connection)
+        data = some_bytes(100_000, 1)
+        await stream.send_all(data)
+        async with trio.open_nursery() as asking:
+            for _ in range(3):
+                asking.start_soon(near.connection.wait_acknowledged)
+        near.scope.cancel()
+        got = b""
+        with suppress(trio.BrokenResourceError):
+            while piece := await accepted.receive_some():
+                got += piece
+        require(got == data, f"only {len(got)} of {len(data)} bytes had arrived when they were acknowledged")
+        nursery.cancel_scope.cancel()
+
+
+async def _answered_probe(subject: ConnectionSubject) -> None:
+    """`probe` returns when the other side shows a sign of life, and the connection is alive."""
+    async with subject.sides() as (near, far), trio.open_nursery() as nursery:
+        nursery.start_soon(_reset_streams, far.connection)
+        await near.connection.probe()
+        state = near.connection.state
+        require(state is ConnectionState.ALIVE, f"a connection is {state} although its probe was answered")
+        require(str(near.connection.remote_peer) in repr(near.connection), "repr does not name the peer")
+        nursery.cancel_scope.cancel()
+
+
+async def _asked_when_closed(subject: ConnectionSubject) -> None:
+    """On a connection that is closed, `probe` and `wait_acknowledged` raise ConnectionLost."""
+    async with subject.sides() as sides:
+        await open_pair(sides[0].connection, sides[1].connection)
+        await sides[0].connection.aclose()
+        for side in sides:
+            await side.ended.wait()
+            require(side.connection.state is ConnectionState.CLOSING, f"it is {side.connection.state}")
+            with raising("probe on a connection that is gone", ConnectionLost):
+                await side.connection.probe()
+            with raising("wait_acknowledged on a connection that is gone", ConnectionLost):
+                await side.connection.wait_acknowledged()
+
+
+async def _reset_streams(connection: MuxedConnection) -> None:
+    """Refuse streams: muxers without pings ask by one."""
+    with suppress(ConnectionLost):
+        while True:
+            (await connection.accept_stream()).reset()
+
+
 async def _start_waiters(
     nursery: trio.Nursery, subject: ConnectionSubject, sides: tuple[ConnectionEnd, ConnectionEnd]
 ) -> None:
@@ -201,4 +253,7 @@ _CHECKS = (
     _cancelled_close,
     _finished_streams_survive,
     _round_trip_time,
+    _acknowledged,
+    _answered_probe,
+    _asked_when_closed,
 )

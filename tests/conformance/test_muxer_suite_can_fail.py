@@ -103,6 +103,13 @@ class Greedy(YamuxConnection):
                 self._core.consumed(stream.stream_id, stream.buffered, trio.current_time())
 
 
+class AlwaysAcknowledges(YamuxConnection):
+    """Says that everything has arrived, also when the connection is gone."""
+
+    async def wait_acknowledged(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
 @pytest.mark.parametrize(
     ("connection", "complaint"),
     [
@@ -117,6 +124,7 @@ class Greedy(YamuxConnection):
         (LocalResets, "remote is False"),
         (ResetsAreEnds, "trio's own suite.*hangs"),
         (Greedy, "took|no back-pressure"),
+        (AlwaysAcknowledges, "wait_acknowledged on a connection that is gone must raise"),
     ],
 )
 async def test_faulty_connections_fail(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import groupby
 from operator import itemgetter
@@ -62,6 +62,9 @@ class QuicConnection(StreamCarrier[QuicStream]):
         """Streams that were closed, and whose last bytes may be under way."""
         self._alarm: trio.CancelScope | None = None
         self._not_before = self._heard = self._asked = trio.current_time()
+        self._datagrams = 0
+        """Received; only that it changes matters."""
+        self._unanswered_since: float | None = None
         self._connected = False
         self._ran = False
         self._unreachable: OSError | None = None
@@ -165,6 +168,33 @@ class QuicConnection(StreamCarrier[QuicStream]):
         """Streams open in either direction."""
         return len(self._streams)
 
+    @property
+    def unanswered_since(self) -> float | None:
+        """When something was first sent that the peer has to acknowledge, after it was last heard of."""
+        return self._unanswered_since
+
+    async def probe(self) -> None:
+        """Send a PING and wait for anything from the peer; see `abc.MuxedConnection.probe`."""
+        heard = self._datagrams
+        if self._failure is None:
+            self._engine.ping()
+            self._pump()
+        await self._until(lambda: self._datagrams != heard)
+
+    async def wait_acknowledged(self) -> None:
+        """Wait for the acknowledgement of all stream data sent; see `abc.MuxedConnection.wait_acknowledged`."""
+        sent = self._engine.sent_marks()
+        await self._until(lambda: self._engine.acknowledged(sent))
+
+    async def _until(self, reached: Callable[[], bool]) -> None:
+        await trio.lowlevel.checkpoint()
+        while True:
+            if self._failure is not None:
+                raise self._lost()
+            if reached():
+                return
+            await self._changed.park()
+
     # ---- called by streams
 
     def can_send(self, stream_id: int, sender: Waiter) -> bool:
@@ -225,6 +255,8 @@ class QuicConnection(StreamCarrier[QuicStream]):
     def receive(self, datagram: bytes, address: SocketAddress, now: float) -> None:
         """Take a datagram; `settle` follows."""
         self._heard = now
+        self._datagrams += 1
+        self._unanswered_since = None
         self._engine.receive(datagram, address, now)
 
     def settle(self) -> None:
@@ -311,7 +343,10 @@ class QuicConnection(StreamCarrier[QuicStream]):
                 self._alarm.deadline = deadline
 
     def _send(self, *, copies: int = 1) -> None:
-        datagrams = self._engine.datagrams_to_send(trio.current_time()) * copies
+        now = trio.current_time()
+        datagrams = self._engine.datagrams_to_send(now) * copies
+        if self._unanswered_since is None and datagrams and self._engine.awaits_acknowledgement:
+            self._unanswered_since = now
         for address, group in groupby(datagrams, key=itemgetter(1)):
             self._endpoint.send([datagram for datagram, _ in group], address)
 

@@ -102,6 +102,19 @@ class Engine(Protocol):
         """The smoothed round-trip time in seconds, once measured."""
         ...
 
+    @property
+    def awaits_acknowledgement(self) -> bool:
+        """Whether packets are under way that the peer has to acknowledge."""
+        ...
+
+    def sent_marks(self) -> dict[int, int]:
+        """Return where what each stream was given to send ends, of those that wait for acknowledgements."""
+        ...
+
+    def acknowledged(self, marks: dict[int, int]) -> bool:
+        """Say whether everything before these marks was acknowledged, or its stream was reset; forgets those."""
+        ...
+
     def receive(self, datagram: bytes, address: SocketAddress, now: float) -> None:
         """Take a datagram. What is wrong with it shows in `events`, if it counts at all."""
         ...

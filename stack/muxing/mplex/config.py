@@ -33,6 +33,10 @@ class Config:
     (CVE-2023-44487), which never exceeds a count of open streams."""
     idle_frames_per_second: int = 20_000
     """Frames that carry nothing, or are for streams that are gone; against floods that cost only CPU."""
+    keepalive_interval: float = 30.0
+    """Seconds of silence after which the peer is asked for a sign of life, by a stream (as yamux does by a ping)."""
+    keepalive_timeout: float = 10.0
+    """Seconds the peer then has to send anything at all."""
     close_timeout: float = 60.0
     """Seconds the peer has to end its half of a stream that we closed; then the stream is reset."""
 
@@ -45,5 +49,6 @@ class Config:
             raise ValueError("every limit on streams must be at least 1, or nothing could be opened")
         if min(self.opens_per_second, self.idle_frames_per_second) < 1:
             raise ValueError("rates must be at least 1 a second, or every peer would exceed them")
-        if min(self.stall_timeout, self.close_timeout) <= 0:
+        times = (self.stall_timeout, self.close_timeout, self.keepalive_interval, self.keepalive_timeout)
+        if min(times) <= 0:
             raise ValueError("timeouts must be more than 0 seconds")

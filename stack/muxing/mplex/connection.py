@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import trio
 
 from ...abc import Channel, ConnectionInfo
+from ...background import open_background
+from ...errors import ConnectionLost, StreamReset
+from ...negotiation import greeting
 from ..connection import DrivenConnection
 from ..stream import DrivenStream
 from .config import Config
 from .core import MplexCore
 from .wire import PROTOCOL_ID
+
+_GREETING = greeting()
 
 
 class Mplex:
@@ -43,3 +50,37 @@ class MplexConnection(DrivenConnection[MplexStream]):
             accept_backlog=config.accept_backlog,
             soonest_deadline=min(config.stall_timeout, config.close_timeout),
         )
+        self._config = config
+
+    async def run(self) -> None:
+        """Move bytes until the connection ends, and ask a peer that is silent for long whether it is there."""
+        async with open_background() as nursery:
+            nursery.start_soon(self._keep_alive)
+            await super().run()
+
+    async def wait_acknowledged(self) -> None:
+        """Wait for the answer to a stream that follows what was sent; see `abc.MuxedConnection.wait_acknowledged`.
+
+        Mplex has no pings, but every stream of libp2p begins with the same line, to which every peer answers with the
+        same. A reset is an answer, too: messages are read in order, whatever becomes of the stream.
+        """
+        stream = await self.open_stream()
+        try:
+            await stream.send_all(_GREETING)
+            with suppress(StreamReset):
+                await stream.receive_some()
+        finally:
+            stream.reset()
+
+    async def _keep_alive(self) -> None:
+        interval, timeout = self._config.keepalive_interval, self._config.keepalive_timeout
+        while True:
+            heard = self._heard
+            await trio.sleep(interval)
+            if self._heard != heard:
+                continue
+            with trio.move_on_after(timeout) as scope, suppress(ConnectionLost):
+                await self.probe()
+            if scope.cancelled_caught:
+                silence = interval + timeout
+                self._end(ConnectionLost(f"the peer did not answer and has been silent for {silence:.0f} s or longer"))

@@ -55,6 +55,13 @@ class YamuxConnection(DrivenConnection[YamuxStream]):
             soonest_deadline=min(config.keepalive_timeout, config.close_timeout),
         )
 
+    async def wait_acknowledged(self) -> None:
+        """Wait for the answer to a ping that follows what was sent; see `abc.MuxedConnection.wait_acknowledged`."""
+        self._check_open()
+        number = self._core.ask(self._question())
+        self._pump()
+        await self._until(lambda: self._core.answered_pings >= number)
+
     def _farewell(self, code: int) -> StackError:
         if code == GoAwayCode.NORMAL:
             return Goodbye("the peer closed the connection")

@@ -200,7 +200,7 @@ class YamuxCore(YamuxSession):
         if flags & SYN:
             self._out.append(encode_header(PING, ACK, 0, value))
         elif flags & ACK:
-            self._liveness.answered(value, now)
+            self._send(self._liveness.answered(value, now))
 
     # ---- what the peer may waste
 

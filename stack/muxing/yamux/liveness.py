@@ -10,13 +10,14 @@ from .wire import PING, SYN, encode_header
 class Liveness:
     """One ping at a time: it measures the round trip, and anything heard from the peer after it proves life."""
 
-    __slots__ = ("_config", "_last_heard", "_next", "_sent", "_value", "rtt")
+    __slots__ = ("_asked", "_config", "_last_heard", "_next", "_sent", "_wanted", "answered_pings", "rtt")
 
     def __init__(self, config: Config, now: float) -> None:
         self._config = config
         self.rtt: float | None = None
         """The latest round-trip time in seconds."""
-        self._value = 0
+        self._asked = self._wanted = self.answered_pings = 0
+        """Counted from 1: the newest ping sent, the newest asked for, and the newest answered."""
         self._sent: float | None = None
         self._next = now + config.keepalive_interval
         self._last_heard = now
@@ -29,11 +30,25 @@ class Liveness:
         """Return the first ping when bytes begin to flow, in either direction: windows can not grow without it."""
         return self._ping(now) if self.rtt is None and self._sent is None else None
 
-    def answered(self, value: int, now: float) -> None:
-        """Take an answer; one that was not asked for means nothing."""
-        if self._sent is not None and value == self._value:
-            self.rtt = now - self._sent
-            self._sent = None
+    def ask(self, now: float) -> tuple[int, bytes | None]:
+        """Return which ping proves, by its answer, that the peer has read what was sent before; and a ping to send now.
+
+        While one is under way the next must wait: one ping a round trip serves all who ask.
+        """
+        if self._sent is None:
+            frame = self._ping(now)
+            return self._asked, frame
+        self._wanted = self._asked + 1
+        return self._wanted, None
+
+    def answered(self, value: int, now: float) -> bytes | None:
+        """Take an answer, and return the next ping if one was asked for; an answer to no ping of ours means nothing."""
+        if self._sent is None or value != self._asked % 2**32:
+            return None
+        self.rtt = now - self._sent
+        self._sent = None
+        self.answered_pings = self._asked
+        return self._wanted_ping(now)
 
     def next_deadline(self) -> float:
         """Return when `handle_deadline` should be called next."""
@@ -46,10 +61,15 @@ class Liveness:
                 silence = now - self._last_heard
                 raise ConnectionLost(f"the peer did not answer a ping and has been silent for {silence:.0f} s")
             self._sent = None
-        return self._ping(now) if self._sent is None and now >= self._next else None
+        if self._sent is None and now >= self._next:
+            return self._ping(now)
+        return self._wanted_ping(now)
+
+    def _wanted_ping(self, now: float) -> bytes | None:
+        return self._ping(now) if self._sent is None and self._wanted > self._asked else None
 
     def _ping(self, now: float) -> bytes:
-        self._value = (self._value + 1) % 2**32
+        self._asked += 1
         self._sent = now
         self._next = now + self._config.keepalive_interval
-        return encode_header(PING, SYN, 0, self._value)
+        return encode_header(PING, SYN, 0, self._asked % 2**32)

@@ -109,7 +109,21 @@ class YamuxSession:
         out, self._out = self._out, []
         return out
 
+    @property
+    def answered_pings(self) -> int:
+        """The newest ping, of those that `ask` names, that the peer has answered."""
+        return self._liveness.answered_pings
+
     # ---- commands
+
+    def ask(self, now: float) -> int:
+        """Ask for an answer, and return the number that `answered_pings` has from then on.
+
+        Frames are read in order: by then the peer has read all that was sent before.
+        """
+        number, frame = self._liveness.ask(now)
+        self._send(frame)
+        return number
 
     def open_stream(self, now: float) -> int:
         """Begin a stream and return its id; the peer learns of it with the first frame."""

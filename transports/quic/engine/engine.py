@@ -182,6 +182,30 @@ class AioquicEngine:
         loss = self._connection._loss
         return loss._rtt_smoothed if loss._rtt_initialized else None
 
+    @property
+    def awaits_acknowledgement(self) -> bool:
+        """Whether packets are under way that the peer has to acknowledge."""
+        return any(space.ack_eliciting_in_flight for space in self._connection._loss.spaces)
+
+    def sent_marks(self) -> dict[int, int]:
+        """Return where what each stream was given to send ends, of those that wait for acknowledgements."""
+        streams = self._connection._streams.items()
+        return {stream_id: each.sender._buffer_stop for stream_id, each in streams if not each.sender.is_finished}
+
+    def acknowledged(self, marks: dict[int, int]) -> bool:
+        """Say whether everything before these marks was acknowledged, or its stream was reset; forgets those."""
+        for stream_id, mark in list(marks.items()):
+            stream = self._connection._streams.get(stream_id)
+            sender = None if stream is None else stream.sender
+            if (
+                sender is None
+                or sender.is_finished
+                or sender._reset_error_code is not None
+                or sender._buffer_start >= mark
+            ):
+                del marks[stream_id]
+        return not marks
+
     # ---- datagrams and time
 
     def receive(self, datagram: bytes, address: SocketAddress, now: float) -> None:

@@ -102,7 +102,47 @@ def test_a_timeout_longer_than_the_interval(timeout: float) -> None:
 
 def test_the_ping_s_value_wraps() -> None:
     side = Side(client=True)
-    side.core._liveness._value = 2**32 - 1
+    side.core._liveness._asked = 2**32 - 1
     side.now += 30
     side.core.handle_deadline(side.now)
     assert pings(side) == [(PING, SYN, 0, 0)]
+
+
+def test_a_question_is_answered_by_a_ping_sent_after_it() -> None:
+    side = Side(client=True)
+    number = side.core.ask(side.now)
+    (ping,) = pings(side)
+    assert side.core.answered_pings < number
+    side.receive(frame(PING, ACK, 0, ping[3]))
+    assert side.core.answered_pings == number
+
+
+def test_questions_while_a_ping_is_under_way_share_the_next_one() -> None:
+    side = Side(client=True)
+    first = side.core.ask(side.now)
+    (ping,) = pings(side)
+    later = {side.core.ask(side.now) for _ in range(5)}
+    assert pings(side) == []
+    side.receive(frame(PING, ACK, 0, ping[3]))
+    assert side.core.answered_pings == first
+    assert later == {first + 1}
+    (ping,) = pings(side)
+    side.receive(frame(PING, ACK, 0, ping[3]))
+    assert side.core.answered_pings == first + 1
+    assert pings(side) == []
+
+
+def test_a_ping_that_a_talkative_peer_never_answers_holds_up_no_question() -> None:
+    side = Side(client=True)
+    side.core.ask(side.now)
+    second = side.core.ask(side.now)
+    (lost,) = pings(side)
+    side.now += 5
+    side.receive(frame(PING, SYN, 0, 7))
+    side.core.data_to_send()
+    side.now = side.core.next_deadline()
+    side.core.handle_deadline(side.now)
+    (ping,) = pings(side)
+    assert ping[3] != lost[3]
+    side.receive(frame(PING, ACK, 0, ping[3]))
+    assert side.core.answered_pings == second
