@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -73,24 +74,26 @@ class contained:
     - a cancellation, as itself, while the task is being cancelled, also out of a group in which exceptions are mixed
       with it, such as a nursery of the work's own raises when its clean-up fails. `failed` gets the exceptions;
     - KeyboardInterrupt or SystemExit, as itself, out of any group;
+    - GeneratorExit, as itself, while the interpreter throws the task away;
     - what `failed` raises, for the tests that want to see it.
 
-    Everything else is an `Exception` or an `ExceptionGroup` that `failed` gets: also what leaves a task as a
-    cancellation that nothing asked for (a `trio.Cancelled` kept from another task), told as a `RuntimeError`.
+    Everything else is an `Exception` or an `ExceptionGroup` that `failed` gets. What is no `Exception` is told as a
+    `RuntimeError` with it as the cause: a cancellation that nothing asked for (a `trio.Cancelled` kept from another
+    task), a GeneratorExit or a `BaseException` of the work's own.
     """
 
-    __slots__ = ("_failed",)
+    __slots__ = ("_failed", "_task")
 
     def __init__(self, failed: Callable[[Exception], object]) -> None:
         self._failed = failed
 
     def __enter__(self) -> None:
-        pass
+        self._task = _current_task()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> bool:
         if error is None:
             return False
-        leaving, failure = _sort(error)
+        leaving, failure = _sort(error, thrown_away=_current_task() is not self._task)
         if failure is not None:
             self._failed(failure)
         if leaving is error:
@@ -100,18 +103,51 @@ class contained:
         return True
 
 
-def _sort(error: BaseException) -> tuple[BaseException | None, Exception | None]:
+def failure_of(error: BaseException) -> Exception | None:
+    """Return what `contained` would tell of this, or None if it is a cancellation or an exit and nothing else."""
+    return _sort(error, thrown_away=False)[1]
+
+
+def _only_exceptions(error: BaseException) -> Exception | None:
+    """Leave cancellations and exits out: return the exceptions of a group, of a group of one that one, or None."""
+    if isinstance(error, Exception):
+        return error
+    if not isinstance(error, BaseExceptionGroup):
+        return None
+    rest = error.subgroup(lambda leaf: isinstance(leaf, Exception) and not isinstance(leaf, BaseExceptionGroup))
+    while isinstance(rest, BaseExceptionGroup) and len(rest.exceptions) == 1:
+        rest = rest.exceptions[0]
+    return rest if isinstance(rest, Exception) else None
+
+
+def _sort(error: BaseException, *, thrown_away: bool) -> tuple[BaseException | None, Exception | None]:
     """Part what must leave a contained block from what it contains."""
-    leaves = list(_leaves(error))
-    leaving = next((leaf for leaf in leaves if isinstance(leaf, (KeyboardInterrupt, SystemExit))), None)
-    cancelled = next((leaf for leaf in leaves if isinstance(leaf, (trio.Cancelled, GeneratorExit))), None)
-    if isinstance(cancelled, trio.Cancelled) and trio.current_effective_deadline() != float("-inf"):
-        stray = RuntimeError("a cancellation left the work although its task is not being cancelled")
-        stray.__cause__, cancelled = error, None
-        return leaving, stray
     if isinstance(error, Exception):
         return None, error
-    return leaving or cancelled, _only_exceptions(error)
+    leaving, ending, failure = _interrupt(error), None, _only_exceptions(error)
+    for leaf in _leaves(error):
+        if isinstance(leaf, (Exception, KeyboardInterrupt, SystemExit)):
+            continue
+        if thrown_away or (isinstance(leaf, trio.Cancelled) and _being_cancelled()):
+            ending = ending or leaf
+            continue
+        what = "a cancellation that nothing asked for" if isinstance(leaf, trio.Cancelled) else type(leaf).__name__
+        failure = RuntimeError(f"the work ended with {what}: {leaf}")
+        failure.__cause__ = error
+    return leaving or ending, failure
+
+
+def _being_cancelled() -> bool:
+    return trio.lowlevel.in_trio_task() and trio.current_effective_deadline() == -math.inf
+
+
+def _current_task() -> trio.lowlevel.Task | None:
+    return trio.lowlevel.current_task() if trio.lowlevel.in_trio_task() else None
+
+
+def _interrupt(error: BaseException) -> BaseException | None:
+    """Return the KeyboardInterrupt or SystemExit that `error` is, or that is in it."""
+    return next((leaf for leaf in _leaves(error) if isinstance(leaf, (KeyboardInterrupt, SystemExit))), None)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -122,21 +158,12 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def _only_exceptions(error: BaseException) -> Exception | None:
-    """Leave cancellations and exits out of a group; a group of one becomes that one."""
-    if not isinstance(error, BaseExceptionGroup):
-        return None
-    rest = error.subgroup(lambda leaf: isinstance(leaf, Exception) and not isinstance(leaf, BaseExceptionGroup))
-    while isinstance(rest, BaseExceptionGroup) and len(rest.exceptions) == 1:
-        rest = rest.exceptions[0]
-    return rest if isinstance(rest, Exception) else None
-
-
 @asynccontextmanager
 async def open_background() -> AsyncIterator[trio.Nursery]:
     """Open a nursery that users do not see: what their block raises leaves as itself, not inside a group.
 
-    When the block ends, the nursery is cancelled. A task in it that crashes is a bug, and leaves as a group.
+    When the block ends, the nursery is cancelled. A task in it that crashes is a bug, and leaves as a group. A
+    KeyboardInterrupt or SystemExit leaves as itself, wherever it was raised: a program that catches it must get it.
     """
     failure: BaseException | None = None
     try:
@@ -151,7 +178,12 @@ async def open_background() -> AsyncIterator[trio.Nursery]:
                 if cancelled is not None:
                     raise cancelled from None
             nursery.cancel_scope.cancel()
-    except BaseExceptionGroup as crash:
+    except BaseException as crash:
+        interrupt = _interrupt(crash)
+        if interrupt is crash:
+            raise
+        if interrupt is not None:
+            raise interrupt from _only_exceptions(crash)
         if failure is None:
             raise
         raise failure from crash
@@ -161,6 +193,11 @@ async def open_background() -> AsyncIterator[trio.Nursery]:
 
 def _split(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
     """Part what is cancellation from what is not; a nursery in the block makes groups of both."""
-    if isinstance(error, BaseExceptionGroup) and error.subgroup(trio.Cancelled) is not None:
-        return error.split(trio.Cancelled)
-    return (error, None) if isinstance(error, trio.Cancelled) else (None, error)
+    if not isinstance(error, BaseExceptionGroup):
+        return (error, None) if isinstance(error, trio.Cancelled) else (None, error)
+    cancelled, rest = error.split(trio.Cancelled)
+    interrupt = _interrupt(error)
+    if interrupt is not None:
+        interrupt.__cause__ = _only_exceptions(error)
+        return cancelled, interrupt
+    return (cancelled, rest) if cancelled is not None else (None, error)

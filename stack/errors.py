@@ -133,3 +133,20 @@ class DialError(StackError):
     def __init__(self, message: str, report: DialReport) -> None:
         super().__init__(message)
         self.report = report
+
+
+_EXPECTED = (StackError, OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
+
+
+def is_expected(error: BaseException) -> bool:
+    """Say whether a peer, the network or a limit can cause this; anything else is a bug, ours or of a plug-in."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_expected, error.exceptions))
+    return isinstance(error, _EXPECTED)
+
+
+def describe(error: BaseException) -> str:
+    """Return what an error says, or its kind where it says nothing; a group says what all in it say."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(dict.fromkeys(map(describe, error.exceptions)))
+    return str(error) or type(error).__name__

@@ -13,6 +13,7 @@ import trio
 
 from .addressing import components, parse_address
 from .addressing.usable import dial_hint
+from .background import failure_of
 from .errors import (
     ConnectionLost,
     DialError,
@@ -25,6 +26,8 @@ from .errors import (
     Refused,
     RemoteProtocolError,
     SameIdentity,
+    describe,
+    is_expected,
 )
 
 
@@ -96,12 +99,13 @@ class Attempt:
         self.stages.append(stage)
         try:
             yield stage
-        except trio.Cancelled:
-            stage.outcome = self.outcome = Outcome.CANCELLED
-            raise
-        except Exception as error:
-            stage.outcome = self.outcome = Outcome.FAILED
-            self._explain(stage, error)
+        except BaseException as error:
+            failure = failure_of(error)
+            if failure is not None:
+                self.fail_stage(stage, failure)
+            else:
+                stage.outcome = Outcome.CANCELLED
+            self.outcome = stage.outcome
             raise
         else:
             stage.outcome = Outcome.OK
@@ -111,13 +115,19 @@ class Attempt:
     def fail(self, name: StageName, error: Exception) -> None:
         """Record a stage that failed before it could begin, such as a limit of ours that refused it."""
         now = trio.current_time() - self.epoch
-        stage = Stage(name, now, now, Outcome.FAILED)
-        self._explain(stage, error)
+        stage = Stage(name, now, now)
+        self.fail_stage(stage, error)
         self.stages.append(stage)
         self.outcome = Outcome.FAILED
 
-    def _explain(self, stage: Stage, error: Exception) -> None:
-        stage.error = str(error) or type(error).__name__
+    def fail_stage(self, stage: Stage, error: Exception) -> None:
+        """Say that a stage failed, why, and what to do about it."""
+        stage.outcome = Outcome.FAILED
+        if not is_expected(error):
+            stage.error = f"a bug: {type(error).__name__}: {error}"
+            stage.advice = "report it to who wrote the transport or plug-in, or to us: the log has the traceback"
+            return
+        stage.error = describe(error)
         stage.advice = stage.advice or _advice(stage.name, error, self.address)
         match error:
             case LimitExceeded():

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -14,6 +15,8 @@ from multiaddr import Multiaddr
 
 from peerstack.stack.abc import MuxedConnection, Stream
 from peerstack.stack.addressing import transport_name
+from peerstack.stack.background import contained
+from peerstack.stack.bugs import BugReporter
 from peerstack.stack.errors import PeerIdMismatch, StackError
 from peerstack.stack.events import AddressesChanged, Event, PeerIdentified
 from peerstack.stack.host.peerstore import Peerstore
@@ -111,10 +114,13 @@ class IdentifyService:
         config: IdentifyConfig | None = None,
         *,
         observed: ObservedAddresses | None = None,
+        bugs: BugReporter | None = None,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._host = host
         self._config = config or IdentifyConfig()
+        self._bugs = bugs or BugReporter()
+        self._announced: tuple[Multiaddr, ...] | None = None
         self._observed = observed or ObservedAddresses()
         self._believed: tuple[Multiaddr, ...] = ()
         self._now_ns = now_ns
@@ -261,14 +267,22 @@ class IdentifyService:
 
     async def run(self) -> None:
         """Push changes to all peers that were told something else, until cancelled."""
-        addresses = tuple(self._host.announced_addresses)
+        failed = partial(self._bugs.reason, what="telling the peers what changed")
+        with contained(failed):
+            self._announced = tuple(self._host.announced_addresses)
         while True:
             await self._changed.wait()
             await trio.sleep(self._config.push_delay)
             self._changed = trio.Event()
-            if addresses != (addresses := tuple(self._host.announced_addresses)):
-                self._host.notify(AddressesChanged(addresses))
-            await self._push_to_all()
+            with contained(failed):
+                await self._push_changes()
+
+    async def _push_changes(self) -> None:
+        addresses = tuple(self._host.announced_addresses)
+        if self._announced != addresses:
+            self._announced = addresses
+            self._host.notify(AddressesChanged(addresses))
+        await self._push_to_all()
 
     async def _push_to_all(self) -> None:
         limiter = trio.CapacityLimiter(self._config.push_concurrency)
@@ -281,14 +295,17 @@ class IdentifyService:
                     nursery.start_soon(self._push, connection, ours, limiter)
 
     async def _push(self, connection: MuxedConnection, ours: Identify, limiter: trio.CapacityLimiter) -> None:
+        failed = partial(self._push_failed, connection)
         async with limiter:
-            try:
+            with contained(failed):
                 with trio.fail_after(self._config.timeout):
                     stream = await self._host.open_stream_on(connection, PUSH_PROTOCOL)
                 self._told[connection] = ours
                 await self._send(stream, ours)
-            except _FAILURES as error:
-                _log.debug("push to %s failed: %s", connection.remote_peer, error)
+
+    def _push_failed(self, connection: MuxedConnection, error: Exception) -> None:
+        reason = self._bugs.reason(error, f"the push to {connection.remote_peer}")
+        _log.debug("push to %s failed: %s", connection.remote_peer, reason)
 
 
 def _seen_at(address: Multiaddr) -> bytes | None:

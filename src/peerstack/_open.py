@@ -139,7 +139,8 @@ def _yamux(engine: Swarm) -> Yamux:
 
 def _identify(host: Host, agent: str, observed: ObservedAddresses) -> identify.IdentifyService:
     """Serve identify and push on a host, ask every new peer, and keep the peerstore told of comings and goings."""
-    service = identify.IdentifyService(_AsIdentifyHost(host), identify.IdentifyConfig(agent=agent), observed=observed)
+    config = identify.IdentifyConfig(agent=agent)
+    service = identify.IdentifyService(_AsIdentifyHost(host), config, observed=observed, bugs=host.swarm.bugs)
     host.handle(identify.PROTOCOL, service.serve)
     host.handle(identify.PUSH_PROTOCOL, service.serve_push)
     host.on_changed = service.changed

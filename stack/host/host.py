@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 from multiaddr import Multiaddr
@@ -18,6 +19,7 @@ from ..addressing import (
     transport_name,
     with_peer,
 )
+from ..background import contained
 from ..errors import ConnectionLost, DialError, InvalidAddress, InvalidInput
 from ..events import Event
 from ..identity import Identity, PeerId
@@ -58,13 +60,15 @@ class EventHub:
     def notify(self, event: Event) -> None:
         """Tell every observer."""
         for observer in self.observers:
-            try:
+            with contained(partial(self._failed, observer, event)):
                 observer.notify(event)
-            except Exception as error:  # noqa: BLE001 - the owner of the host raises it
-                _log.exception("%r failed at %s; an observer that fails ends its host", observer, type(event).__name__)
-                if self.failure is None:
-                    self.failure = error
-                    self.on_failure()
+
+    def _failed(self, observer: Observer, event: Event, error: Exception) -> None:
+        what = type(event).__name__
+        _log.error("%r failed at %s; an observer that fails ends its host", observer, what, exc_info=error)
+        if self.failure is None:
+            self.failure = error
+            self.on_failure()
 
 
 class Host:
@@ -178,12 +182,14 @@ class Host:
         try:
             with attempt.stage(StageName.IDENTIFY) as stage:
                 try:
-                    await self._identified(connection)
+                    connection = await self._identified(connection)
                 except ConnectionLost:
                     stage.limit = "theirs, most likely: it knew who we are when it hung up"
                     stage.advice = "the peer's limits or its gater may refuse this host: its own log says why"
                     raise
                 stage.found = self.peerstore.agent(connection.remote_peer) or None
+            if connection.hook_failure is not None:
+                attempt.fail_stage(stage, connection.hook_failure)
         except trio.TooSlowError:
             # The connection stands all the same; who needs identify sees in the report that it is missing.
             attempt.outcome = Outcome.OK
@@ -192,8 +198,11 @@ class Host:
                 report.attempts.append(attempt)
             raise report.error() from None
 
-    async def _identified(self, connection: Connection) -> None:
-        """Wait until the peer is identified. Raises trio.TooSlowError, and ConnectionLost if it hung up instead."""
+    async def _identified(self, connection: Connection) -> Connection:
+        """Wait until the peer is identified, and return the connection that it is on.
+
+        Raises trio.TooSlowError, and ConnectionLost if it hung up instead.
+        """
         timeout = self.swarm.config.identify_timeout
         with trio.move_on_after(timeout):
             await connection.identified.wait()
@@ -206,7 +215,7 @@ class Host:
                     raise ConnectionLost(f"{reason}, right after the handshake")
                 connection = others[0]
                 await connection.identified.wait()
-            return
+            return connection
         raise trio.TooSlowError(f"no answer within {timeout:g} s")
 
     async def open_stream(self, peer: PeerId, *protocols: str) -> Stream:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from functools import partial
+from typing import Any, Protocol
 
 import trio
 from multiaddr import Multiaddr
@@ -12,7 +13,9 @@ from ..abc import MuxedConnection, Transport
 from ..addressing import needs_resolving, split_peer
 from ..addressing.resolve import Resolver
 from ..addressing.usable import why_undialable
-from ..errors import Refused, ResolveError, SameIdentity, StackError
+from ..background import contained
+from ..bugs import BugReporter
+from ..errors import Refused, SameIdentity
 from ..identity import PeerId
 from ..limits import Reservation, Scopes
 from ..report import Attempt, DialReport, Outcome, StageName
@@ -24,6 +27,13 @@ from .table import Connection
 
 Own = Callable[[MuxedConnection, Reservation], Awaitable[Connection]]
 """Enters a new connection into the table and starts its tasks."""
+
+
+class StartSoon(Protocol):
+    """Starts a task of the swarm."""
+
+    def __call__(self, work: Callable[..., Awaitable[object]], /, *args: Any) -> None:
+        """Raises LocalProtocolError when the swarm is over."""
 
 
 class _Dial:
@@ -64,7 +74,9 @@ class Dialer:
         gate: Gate,
         resolver: Resolver,
         config: SwarmConfig,
+        bugs: BugReporter,
         own: Own,
+        start_soon: StartSoon,
     ) -> None:
         self._local_peer = local_peer
         self._transports = transports
@@ -72,12 +84,12 @@ class Dialer:
         self._gate = gate
         self._resolver = resolver
         self._config = config
+        self._bugs = bugs
         self._own = own
+        self._start_soon = start_soon
         self._pending: dict[PeerId, _Dial] = {}
 
-    async def dial(
-        self, nursery: trio.Nursery, peer: PeerId | None, addresses: Sequence[Multiaddr]
-    ) -> tuple[Connection, DialReport]:
+    async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr]) -> tuple[Connection, DialReport]:
         """Dial until one address answers as `peer` (anybody when None). Raises DialError with its report.
 
         Two callers who want one peer share one dial, which is cancelled when the last of them is. When it fails, a
@@ -88,7 +100,7 @@ class Dialer:
         while True:
             dial = None if peer is None else self._pending.get(peer)
             if dial is None or dial.scope.cancel_called:
-                dial = self._begin(nursery, peer, addresses)
+                dial = self._begin(peer, addresses)
             connection = await dial.wait()
             if connection is not None:
                 return connection, dial.report
@@ -97,44 +109,56 @@ class Dialer:
             if not dial.finished or dial.addresses.issuperset(addresses):
                 raise dial.report.error()
 
-    def _begin(self, nursery: trio.Nursery, peer: PeerId | None, addresses: Sequence[Multiaddr]) -> _Dial:
+    def _begin(self, peer: PeerId | None, addresses: Sequence[Multiaddr]) -> _Dial:
         dial = _Dial(peer, addresses)
+        self._start_soon(self._run, dial, addresses)
         if peer is not None:
             self._pending[peer] = dial
-        nursery.start_soon(self._run, dial, addresses)
         return dial
 
     async def _run(self, dial: _Dial, addresses: Sequence[Multiaddr]) -> None:
         try:
             with dial.scope:
-                dial.connection = await self._dial(dial.report, dial.peer, addresses)
+                with contained(partial(self._failed, dial.report)):
+                    dial.connection = await self._dial(dial.report, dial.peer, addresses)
                 dial.finished = True
         finally:
             if dial.peer is not None and self._pending.get(dial.peer) is dial:
                 del self._pending[dial.peer]
             dial.ended.set()
 
+    def _failed(self, report: DialReport, error: Exception) -> None:
+        report.notes.append(f"the dial failed: {self._bugs.reason(error, 'a dial')}")
+
     async def _dial(self, report: DialReport, peer: PeerId | None, addresses: Sequence[Multiaddr]) -> Connection | None:
         resolved = await self._resolve(report, addresses)
         wanted = self._filter(report, peer, resolved)
-        ranked = rank(wanted, limit=self._config.addresses_per_dial)
-        if len(ranked) < len(set(wanted)):
-            report.notes.append(f"only the first {len(ranked)} of {len(set(wanted))} addresses were tried")
+        ranked = rank(list(wanted), limit=self._config.addresses_per_dial)
+        if len(ranked) < len(wanted):
+            report.notes.append(f"only the first {len(ranked)} of {len(wanted)} addresses were tried")
 
-        async def dial_one(address: Multiaddr) -> Connection:
-            return await self._dial_address(report.attempt(address), peer, address)
+        async def dial_one(address: Multiaddr) -> Connection | None:
+            return await self._dial_address(report.attempt(address), peer, address, wanted[address])
 
-        async def discard(connection: Connection) -> None:
-            await connection.muxed.aclose()
-
-        race = Race(dial_one, discard, concurrency=self._config.dials_per_peer)
+        race = Race(dial_one, self._discard, concurrency=self._config.dials_per_peer)
         return await race.run(ranked)
 
-    async def _dial_address(self, attempt: Attempt, peer: PeerId | None, address: Multiaddr) -> Connection:
-        transport = self._transport_for(address)
-        assert transport is not None, "addresses without a transport were filtered out"
+    async def _discard(self, connection: Connection) -> None:
+        with contained(partial(self._bugs.reason, what=f"closing a connection to {connection.remote_peer}")):
+            await connection.muxed.aclose()
+
+    async def _dial_address(
+        self, attempt: Attempt, peer: PeerId | None, address: Multiaddr, transport: Transport
+    ) -> Connection | None:
+        """Dial one address; whatever the transport raises costs this attempt only, and is in its record."""
         stage = StageName.CONNECT
-        try:
+
+        def failed(error: Exception) -> None:
+            if attempt.failure is None:  # it failed between the stages, as by a limit of ours
+                attempt.fail(stage, error)
+            self._bugs.reason(error, f"dialing {attempt.address}")
+
+        with contained(failed):
             reservation = self._scopes.dial()
             try:
                 muxed = await transport.dial(address, peer, attempt)
@@ -143,12 +167,9 @@ class Dialer:
             except BaseException:
                 reservation.release()
                 raise
-        except (StackError, OSError, trio.TooSlowError) as error:
-            if attempt.failure is None:  # it failed between the stages, as by a limit of ours
-                attempt.fail(stage, error)
-            raise
-        attempt.outcome = Outcome.OK
-        return connection
+            attempt.outcome = Outcome.OK
+            return connection
+        return None
 
     async def _resolve(self, report: DialReport, addresses: Sequence[Multiaddr]) -> list[Multiaddr]:
         """Put what names stand for in their places; all are looked up at once, since any of them may be slow."""
@@ -163,23 +184,26 @@ class Dialer:
         return [each for address in addresses for each in found.get(address, [address])]
 
     async def _look_up(self, record: Attempt, name: Multiaddr, found: list[Multiaddr]) -> None:
-        with suppress(ResolveError), record.stage(StageName.RESOLVE) as stage:
+        failed = partial(self._bugs.reason, what=f"resolving {record.address}")
+        with contained(failed), record.stage(StageName.RESOLVE) as stage:
             found += await self._resolver.resolve(name)
             stage.found = ", ".join(map(str, found))
             record.outcome = Outcome.OK
 
-    def _filter(self, report: DialReport, peer: PeerId | None, addresses: Iterable[Multiaddr]) -> list[Multiaddr]:
-        """Keep the addresses that can and may be dialed; note the others."""
-        kept: list[Multiaddr] = []
+    def _filter(
+        self, report: DialReport, peer: PeerId | None, addresses: Iterable[Multiaddr]
+    ) -> dict[Multiaddr, Transport]:
+        """Keep the addresses that can and may be dialed, each with its transport; note the others."""
+        kept: dict[Multiaddr, Transport] = {}
         for address in addresses:
             bare, named = split_peer(address)
             if peer is not None and named is not None and named != peer:
                 report.notes.append(f"{address} is left out: it names another peer")
-            elif self._transport_for(address) is None:
+            elif (transport := self._transport_for(report, bare)) is None:
                 reason = why_undialable(address) or "no transport of this host can dial it"
                 report.notes.append(f"{address} is left out: {reason}")
             elif self._may_dial(report, peer, bare):
-                kept.append(bare)
+                kept[bare] = transport
         return kept
 
     def _may_dial(self, report: DialReport, peer: PeerId | None, address: Multiaddr) -> bool:
@@ -190,6 +214,14 @@ class Dialer:
             return False
         return True
 
-    def _transport_for(self, address: Multiaddr) -> Transport | None:
-        bare = split_peer(address)[0]
-        return next((transport for transport in self._transports if transport.can_dial(bare)), None)
+    def _transport_for(self, report: DialReport, address: Multiaddr) -> Transport | None:
+        for transport in self._transports:
+            what = f"{transport} asked whether it can dial {address}"
+
+            def failed(error: Exception, what: str = what) -> None:
+                report.notes.append(f"{what}: {self._bugs.reason(error, what)}")
+
+            with contained(failed):
+                if transport.can_dial(address):
+                    return transport
+        return None

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from multiaddr import Multiaddr
 
 from ..abc import ConnectionInfo, Gater
+from ..background import contained
+from ..bugs import BugReporter
 from ..errors import Refused
 from ..identity import PeerId
-
-_log = logging.getLogger(__name__)
 
 
 class Gate:
     """Each check raises Refused where the gater says no, raises, or says neither yes nor no."""
 
-    def __init__(self, gater: Gater | None, *, raise_errors: bool) -> None:
+    def __init__(self, gater: Gater | None, bugs: BugReporter) -> None:
         self._gater = gater
-        self._raise_errors = raise_errors
+        self._bugs = bugs
 
     def check_dial(self, peer: PeerId | None, address: Multiaddr) -> None:
         """Ask before an address is dialed."""
@@ -37,15 +36,15 @@ class Gate:
             self._check(f"peer {info.remote_peer}", lambda: gater.allow_connection(info))
 
     def _check(self, what: str, ask: Callable[[], bool]) -> None:
-        try:
+        def failed(error: Exception) -> None:
+            self._bugs.report(error, f"the connection gater failed; {what} is refused")
+            raise Refused(f"our connection gater failed on {what}: {type(error).__name__}: {error}") from error
+
+        answer = False
+        with contained(failed):
             answer = ask()
             if not isinstance(answer, bool):
                 # An `async def` would let everybody in: what it returns is true.
                 raise TypeError(f"the gater has to answer True or False, not {answer!r}")
-        except Exception as error:
-            if self._raise_errors:
-                raise
-            _log.exception("the connection gater failed; %s is refused", what)
-            raise Refused(f"our connection gater failed on {what}: {type(error).__name__}: {error}") from error
         if not answer:
             raise Refused(f"our connection gater refuses {what}")

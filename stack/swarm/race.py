@@ -8,21 +8,21 @@ from typing import Generic, TypeVar
 import trio
 from multiaddr import Multiaddr
 
-from ..errors import StackError
-
 T = TypeVar("T")
+
+DISCARD_TIMEOUT = 2.0
+"""Seconds for closing a connection that came too late."""
 
 
 class Race(Generic[T]):
     """Runs `dial` over ranked addresses until one succeeds; the others are cancelled.
 
-    `dial` records its own failures; those it may fail with are `StackError`, `OSError` and `trio.TooSlowError`.
-    A success that comes too late is given to `discard`.
+    `dial` records its own failures and returns None for them. A success that comes too late is given to `discard`.
     """
 
     def __init__(
         self,
-        dial: Callable[[Multiaddr], Awaitable[T]],
+        dial: Callable[[Multiaddr], Awaitable[T | None]],
         discard: Callable[[T], Awaitable[None]],
         *,
         concurrency: int,
@@ -48,16 +48,15 @@ class Race(Generic[T]):
         return self._winner[0] if self._winner else None
 
     async def _attempt(self, address: Multiaddr, scope: trio.CancelScope) -> None:
-        try:
-            async with self._capacity:
-                result = await self._dial(address)
-        except (StackError, OSError, trio.TooSlowError):
+        async with self._capacity:
+            result = await self._dial(address)
+        if result is None:
             self._running -= 1
             if not self._running:
                 self._all_failed.set()
             return
         if self._winner:
-            with trio.CancelScope(shield=True):
+            with trio.move_on_after(DISCARD_TIMEOUT, shield=True):
                 await self._discard(result)
             return
         self._winner.append(result)

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import trio
 
 from ..abc import Direction, Stream, StreamHandler
+from ..background import contained
+from ..bugs import BugReporter
 from ..codes import StreamCode
-from ..errors import ConnectionLost, DialError, LimitExceeded, LocalProtocolError, NegotiationError, StackError
+from ..errors import (
+    ConnectionLost,
+    DialError,
+    LimitExceeded,
+    LocalProtocolError,
+    NegotiationError,
+    StackError,
+    describe,
+)
 from ..events import Event, HandlerFailed, StreamClosed, StreamOpened
 from ..identity import PeerId
 from ..limits import RateLimiter, Reservation, Scopes
@@ -30,8 +41,11 @@ LINES_AT_ONCE = 3
 class Streams:
     """What is done with the streams of all connections."""
 
-    def __init__(self, *, scopes: Scopes, config: SwarmConfig, notify: Callable[[Event], None]) -> None:
+    def __init__(
+        self, *, scopes: Scopes, config: SwarmConfig, bugs: BugReporter, notify: Callable[[Event], None]
+    ) -> None:
         self._scopes = scopes
+        self._bugs = bugs
         self._config = config
         self._notify = notify
         self._waiting = WaitingRoom(scopes.transient)
@@ -88,7 +102,7 @@ class Streams:
             _log.debug("%s: %s: %s", peer, what, why)
 
     async def _serve(self, connection: Connection, stream: Stream, reservation: Reservation) -> None:
-        with reservation:
+        with reservation, contained(partial(self._stream_failed, stream)):
             try:
                 handler = await self._negotiate(connection, stream, reservation)
             except BaseException:
@@ -100,6 +114,11 @@ class Streams:
                     await self._handle(handler, stream)
                 finally:
                     self._notify(StreamClosed(connection.remote_peer, stream.protocol))
+
+    def _stream_failed(self, stream: Stream, error: Exception) -> None:
+        """Tell what went wrong with a stream outside its handler: a bug, such as of a muxer."""
+        stream.reset()
+        self._tell(stream.remote_peer, "a stream ended", self._bugs.reason(error, f"a stream of {stream.remote_peer}"))
 
     async def _negotiate(
         self, connection: Connection, stream: Stream, reservation: Reservation
@@ -126,23 +145,24 @@ class Streams:
         return None
 
     async def _handle(self, handler: StreamHandler, stream: Stream) -> None:
-        """Run a handler: one of the two places where any exception is caught, since it must cost its stream only."""
+        """Run a handler; whatever it raises costs its stream only."""
         try:
-            await handler(stream)
-            await stream.aclose()
-        except Exception as error:
-            if _caused_by_peer(error):
-                self._tell(stream.remote_peer, f"{stream.protocol} ended", _describe(error))
-                stream.reset(_code(error))
-                return
-            if self._config.raise_handler_errors:
-                raise
-            _log.exception("the handler of %s raised; its stream with %s is reset", stream.protocol, stream.remote_peer)
-            stream.reset()
-            self._notify(HandlerFailed(stream.remote_peer, stream.protocol, error))
+            with contained(partial(self._handler_failed, stream)):
+                await handler(stream)
+                await stream.aclose()
         except BaseException:
             stream.reset(StreamCode.SHUTDOWN)
             raise
+
+    def _handler_failed(self, stream: Stream, error: Exception) -> None:
+        peer, protocol = stream.remote_peer, stream.protocol
+        if _caused_by_peer(error):
+            self._tell(peer, f"{protocol} ended", describe(error))
+            stream.reset(_code(error))
+            return
+        stream.reset()
+        self._bugs.report(error, f"the handler of {protocol} raised; its stream with {peer} is reset")
+        self._notify(HandlerFailed(peer, protocol, error))
 
 
 def _caused_by_peer(error: BaseException) -> bool:
@@ -152,12 +172,6 @@ def _caused_by_peer(error: BaseException) -> bool:
     if isinstance(error, (LocalProtocolError, DialError)):
         return False
     return isinstance(error, (StackError, trio.BrokenResourceError, trio.TooSlowError))
-
-
-def _describe(error: BaseException) -> str:
-    if isinstance(error, BaseExceptionGroup):
-        return "; ".join(map(_describe, error.exceptions))
-    return str(error) or type(error).__name__
 
 
 def _code(error: BaseException) -> StreamCode:

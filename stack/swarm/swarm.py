@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import trio
 from multiaddr import Multiaddr
@@ -12,6 +14,8 @@ from multiaddr import Multiaddr
 from ..abc import Direction, Gater, Incoming, Listener, MuxedConnection, Stream, StreamHandler, Transport
 from ..addressing.resolve import Resolver
 from ..addressing.usable import why_unlistenable
+from ..background import contained
+from ..bugs import BugReporter
 from ..errors import (
     ConnectionLost,
     DialError,
@@ -19,9 +23,9 @@ from ..errors import (
     LimitExceeded,
     LocalProtocolError,
     Refused,
-    RemoteProtocolError,
     SameIdentity,
-    StackError,
+    describe,
+    is_expected,
 )
 from ..events import (
     ConnectionClosed,
@@ -45,8 +49,8 @@ from .waiting_room import WaitingRoom
 
 _log = logging.getLogger(__name__)
 
-_EXPECTED = (StackError, OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
-"""What a peer or the network can cause."""
+LISTENER_CLOSE_TIMEOUT = 2.0
+"""Seconds for a listener to close, which needs no peer; a transport that hangs must not hold up the end of a host."""
 
 ConnectionHook = Callable[[Connection], Awaitable[None]]
 """Runs beside every new connection, such as identify; `Connection.identified` is set when it returns."""
@@ -86,10 +90,12 @@ class Swarm:
         self.on_disconnected: Callable[[PeerId], None] | None = None
         """Called when the last connection to a peer is gone."""
         self._transports = list(transports)
-        self._gate = Gate(gater, raise_errors=self.config.raise_handler_errors)
+        self.bugs = BugReporter(raise_bugs=self.config.raise_handler_errors)
+        """Where what plug-ins raise is told."""
+        self._gate = Gate(gater, self.bugs)
         self._notify = notify
         self._table = ConnectionTable(local_peer)
-        self._streams = Streams(scopes=self.scopes, config=self.config, notify=notify)
+        self._streams = Streams(scopes=self.scopes, config=self.config, bugs=self.bugs, notify=notify)
         self._dialer = Dialer(
             local_peer=local_peer,
             transports=self._transports,
@@ -97,12 +103,15 @@ class Swarm:
             gate=self._gate,
             resolver=resolver or Resolver(),
             config=self.config,
+            bugs=self.bugs,
             own=self._start,
+            start_soon=self._start_soon,
         )
         self._listeners: list[Listener] = []
         self._waiting = WaitingRoom(self.scopes.transient)
         self._tidying: set[PeerId] = set()
         self._nursery: trio.Nursery | None = None
+        self._ending = False
 
     # ---- life
 
@@ -115,24 +124,30 @@ class Swarm:
             try:
                 await trio.sleep_forever()
             finally:
-                self._nursery = None
+                self._ending = True
 
     async def aclose(self) -> None:
         """Stop listening, say goodbye to every peer, and end `run`."""
-        for listener in list(self._listeners):
-            await listener.aclose()
+        self._ending = True
         async with trio.open_nursery() as nursery:
-            for connection in self._table:
-                nursery.start_soon(connection.muxed.aclose)
-        # A cancellation from outside the block has reached `run` already.
+            for listener in list(self._listeners):
+                nursery.start_soon(self._close_listener, listener)
+        await self._close(list(self._table))
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
 
-    @property
-    def _running(self) -> trio.Nursery:
-        if self._nursery is None:
+    def _check_running(self) -> None:
+        if self._nursery is None or self._ending:
             raise LocalProtocolError("the swarm is not running")
-        return self._nursery
+
+    def _start_soon(self, work: Callable[..., Awaitable[object]], *args: Any) -> None:
+        """Start a task of the swarm. Raises LocalProtocolError before it runs and when the last of them has ended.
+
+        Tasks that are being cancelled may start others, which are cancelled like them.
+        """
+        if self._nursery is None or (self._ending and not self._nursery.child_tasks):
+            raise LocalProtocolError("the swarm is not running")
+        self._nursery.start_soon(work, *args)
 
     def add_transport(self, transport: Transport) -> None:
         """Dial and listen with one more transport, after those there are."""
@@ -155,29 +170,48 @@ class Swarm:
                 if reason
                 else f"no transport of this host can listen on {address}"
             )
-        nursery = self._running
+        self._check_running()
         listener = await transport.listen(address)
+        try:
+            self._check_running()
+        except LocalProtocolError:  # it ended meanwhile
+            await trio.aclose_forcefully(listener)
+            raise
         self._listeners.append(listener)
-        nursery.start_soon(self._serve_listener, listener)
+        self._start_soon(self._serve_listener, listener)
         self._notify(ListenStarted(listener.address))
         return listener.address
 
     async def _serve_listener(self, listener: Listener) -> None:
-        error: OSError | None = None
+        """Accept connections until the listener is closed or fails, which costs that listener only."""
+        stopped: list[Exception] = []
         try:
-            while True:
-                incoming = await listener.accept()
-                await self._admit(incoming)
-        except trio.ClosedResourceError:
-            pass
-        except OSError as caught:
-            error = caught
-            _log.error("no longer listening on %s: %s", listener.address, error)
+            with contained(stopped.append):
+                while True:
+                    incoming = await listener.accept()
+                    with contained(partial(self._handshake_failed, incoming)):
+                        await self._admit(incoming)
         finally:
             self._listeners.remove(listener)
-            with trio.CancelScope(shield=True):
-                await listener.aclose()
-            self._notify(ListenStopped(listener.address, None if error is None else str(error)))
+            with trio.move_on_after(LISTENER_CLOSE_TIMEOUT, shield=True):
+                await self._close_listener(listener)
+            self._notify(ListenStopped(listener.address, self._why_stopped(listener, stopped)))
+
+    def _why_stopped(self, listener: Listener, stopped: list[Exception]) -> str | None:
+        """Return why a listener failed; None when it was closed, also by the end of the swarm that it raced with."""
+        if not stopped or isinstance(stopped[0], trio.ClosedResourceError):
+            return None
+        (error,) = stopped
+        if not is_expected(error):
+            return self.bugs.reason(error, f"listening on {listener.address}")
+        if self._ending:
+            return None
+        _log.error("no longer listening on %s: %s", listener.address, describe(error))
+        return describe(error)
+
+    async def _close_listener(self, listener: Listener) -> None:
+        with contained(partial(self.bugs.reason, what=f"closing the listener on {listener.address}")):
+            await listener.aclose()
 
     async def _admit(self, incoming: Incoming) -> None:
         """Let an arriving connection begin its handshake, if gater and limits agree."""
@@ -189,22 +223,17 @@ class Swarm:
             await incoming.refuse()
             self._inbound_failed(incoming, str(error))
             return
-        self._running.start_soon(self._handshake, incoming, reservation)
+        self._start_soon(self._handshake, incoming, reservation)
 
     async def _handshake(self, incoming: Incoming, reservation: Reservation) -> None:
-        """Authenticate an arriving connection and serve it; what the peer does wrong ends here."""
-        with reservation:
-            try:
-                muxed = await self._upgrade(incoming, reservation)
-            except Exception as error:  # noqa: BLE001 - a supervisor, see `_reason`
-                self._inbound_failed(incoming, self._reason(error, f"the handshake with {incoming.remote_address}"))
-                return
-            try:
-                connection = await self._enter(muxed, reservation)
-            except StackError as error:
-                self._inbound_failed(incoming, str(error))
-                return
+        """Authenticate an arriving connection and serve it; what goes wrong costs that connection only."""
+        with reservation, contained(partial(self._handshake_failed, incoming)):
+            muxed = await self._upgrade(incoming, reservation)
+            connection = await self._enter(muxed, reservation)
             await self._serve(connection)
+
+    def _handshake_failed(self, incoming: Incoming, error: Exception) -> None:
+        self._inbound_failed(incoming, self.bugs.reason(error, f"the handshake with {incoming.remote_address}"))
 
     async def _upgrade(self, incoming: Incoming, reservation: Reservation) -> MuxedConnection:
         try:
@@ -213,19 +242,6 @@ class Swarm:
                 return await incoming.upgrade()
         except trio.TooSlowError:
             raise ConnectionLost("the peer did not finish the handshake in time") from None
-
-    def _reason(self, error: Exception, what: str) -> str:
-        """Say why a connection ended, and whose fault it was.
-
-        A bug, ours or of a plug-in, is logged, and costs no more than the connection.
-        """
-        if isinstance(error, RemoteProtocolError):
-            return f"the peer broke the protocol: {error}"
-        if not isinstance(error, _EXPECTED):
-            if self.config.raise_handler_errors:
-                raise error
-            _log.error("%s failed by a bug", what, exc_info=error)
-        return str(error) or type(error).__name__
 
     def _inbound_failed(self, incoming: Incoming, reason: str) -> None:
         _log.debug("connection from %s refused: %s", incoming.remote_address, reason)
@@ -241,8 +257,9 @@ class Swarm:
         if peer is not None and (connection := self._table.best(peer)) is not None:
             await trio.lowlevel.checkpoint()
             return connection, DialReport(str(peer), notes=["already connected"])
+        self._check_running()
         try:
-            return await self._dialer.dial(self._running, peer, addresses)
+            return await self._dialer.dial(peer, addresses)
         except DialError as error:
             self._notify(DialFailed(error.report))
             raise
@@ -250,7 +267,7 @@ class Swarm:
     async def _start(self, muxed: MuxedConnection, reservation: Reservation) -> Connection:
         """Own a dialed connection from here on."""
         connection = await self._enter(muxed, reservation)
-        self._running.start_soon(self._serve_dialed, connection, reservation)
+        self._start_soon(self._serve_dialed, connection, reservation)
         return connection
 
     async def _serve_dialed(self, connection: Connection, reservation: Reservation) -> None:
@@ -270,53 +287,90 @@ class Swarm:
 
     async def _enter(self, muxed: MuxedConnection, reservation: Reservation) -> Connection:
         """Enter an authenticated connection into the table, or close it if gater or limits refuse."""
-        peer = muxed.info.remote_peer
         try:
+            peer = muxed.info.remote_peer
             if peer == self.local_peer:
                 raise SameIdentity("the peer has our own key: it is this host itself, or another one with a copy of it")
             self._gate.check_connection(muxed.info)
             scope = self.scopes.connected(reservation, peer, muxed.info.remote_address)
-        except (LocalProtocolError, Refused, LimitExceeded):
+            connection = Connection(muxed, scope)
+            self._table.add(connection)
+        except BaseException:
             await muxed.aclose()
             raise
-        connection = Connection(muxed, scope)
-        self._table.add(connection)
         self._notify(ConnectionOpened(muxed.info))
-        if self._table.redundant(peer) and peer not in self._tidying:
-            self._tidying.add(peer)
-            self._running.start_soon(self._close_redundant, peer)
         return connection
 
     async def _serve(self, connection: Connection) -> None:
-        """Run a connection and serve its streams until it ends."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._streams.accept, connection, nursery)
-            nursery.start_soon(self._run_hook, connection)
-            try:
-                # It may have been closed again before this task had its first turn.
-                if not connection.muxed.closed:
-                    await connection.muxed.run()
-            except Exception as error:  # noqa: BLE001 - a supervisor, see `_reason`
-                connection.reason = self._reason(error, f"the connection to {connection.remote_peer}")
-            finally:
-                self._leave(connection)
-            # Its streams are broken, but what they received may still be read.
-            nursery.cancel_scope.deadline = trio.current_time() + self.config.handler_grace
+        """Run a connection and serve its streams until it ends; what goes wrong costs that connection only."""
+        failed = partial(self._connection_failed, connection)
+        with contained(failed):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._accept_streams, connection, nursery)
+                nursery.start_soon(self._run_hook, connection)
+                try:
+                    with contained(failed):
+                        self._tidy(connection.remote_peer)
+                        # It may have been closed again before this task had its first turn.
+                        if not connection.muxed.closed:
+                            await connection.muxed.run()
+                finally:
+                    self._leave(connection)
+                    if connection.reason is not None:
+                        # A muxer that failed may have left its wire open.
+                        with contained(failed):
+                            await trio.aclose_forcefully(connection.muxed)
+                # Its streams are broken, but what they received may still be read.
+                nursery.cancel_scope.deadline = trio.current_time() + self.config.handler_grace
+
+    def _connection_failed(self, connection: Connection, error: Exception) -> None:
+        reason = self.bugs.reason(error, f"the connection to {connection.remote_peer}")
+        connection.reason = connection.reason or reason
+
+    async def _accept_streams(self, connection: Connection, nursery: trio.Nursery) -> None:
+        with contained(partial(self._connection_failed, connection)):
+            await self._streams.accept(connection, nursery)
+            return
+        # A muxer that can not say what the peer opens is of no use.
+        nursery.cancel_scope.cancel()
 
     async def _run_hook(self, connection: Connection) -> None:
-        if self.on_connection is not None:
-            await self.on_connection(connection)
-        connection.identified.set()
+        try:
+            if self.on_connection is not None:
+                with contained(partial(self._hook_failed, connection)):
+                    await self.on_connection(connection)
+        finally:
+            connection.identified.set()
+
+    def _hook_failed(self, connection: Connection, error: Exception) -> None:
+        connection.hook_failure = error
+        self.bugs.reason(error, f"identify on the connection to {connection.remote_peer}")
+
+    def _tidy(self, peer: PeerId) -> None:
+        if self._table.redundant(peer) and peer not in self._tidying:
+            self._tidying.add(peer)
+            self._start_soon(self._close_redundant, peer)
 
     async def _close_redundant(self, peer: PeerId) -> None:
         """Close connections of ours that simultaneous dials made superfluous, as soon as they are idle."""
-        while redundant := self._table.redundant(peer):
-            await trio.sleep(self.config.redundant_interval)
-            for connection in redundant:
-                if connection.idle and connection in self._table.redundant(peer):
-                    _log.debug("closing a connection to %s that a simultaneous dial made superfluous", peer)
-                    await connection.muxed.aclose()
+        with contained(partial(self.bugs.reason, what=f"closing superfluous connections to {peer}")):
+            while redundant := self._table.redundant(peer):
+                await trio.sleep(self.config.redundant_interval)
+                for connection in redundant:
+                    if connection.idle and connection in self._table.redundant(peer):
+                        _log.debug("closing a connection to %s that a simultaneous dial made superfluous", peer)
+                        await self._close_connection(connection)
         self._tidying.discard(peer)
+
+    async def _close(self, connections: Sequence[Connection]) -> None:
+        """Say goodbye to several peers at once."""
+        async with trio.open_nursery() as nursery:
+            for connection in connections:
+                nursery.start_soon(self._close_connection, connection)
+
+    async def _close_connection(self, connection: Connection) -> None:
+        with contained(partial(self._connection_failed, connection)):
+            await connection.muxed.aclose()
 
     def _leave(self, connection: Connection) -> None:
         peer = connection.remote_peer
@@ -347,28 +401,30 @@ class Swarm:
     async def disconnect(self, peer: PeerId) -> None:
         """Close every connection to a peer, and return when they have left the table."""
         connections = [connection for connection in self._table if connection.remote_peer == peer]
-        async with trio.open_nursery() as nursery:
-            for connection in connections:
-                nursery.start_soon(connection.muxed.aclose)
+        await self._close(connections)
         for connection in connections:
             await connection.gone.wait()
 
     async def _trim_now_and_then(self) -> None:
         while True:
             await trio.sleep(self.config.trim_interval)
-            candidates = [
-                Candidate(
-                    connection=connection,
-                    peer=connection.remote_peer,
-                    opened_at=connection.opened,
-                    streams=connection.muxed.stream_count,
-                    inbound=connection.muxed.info.direction is Direction.INBOUND,
-                )
-                for connection in self._table
-            ]
-            for connection in self.trimmer.choose_to_trim(candidates, trio.current_time()):
-                _log.debug("closing the connection to %s: there are too many", connection.remote_peer)
-                self._running.start_soon(connection.muxed.aclose)
+            with contained(partial(self.bugs.reason, what="trimming connections")):
+                self._trim()
+
+    def _trim(self) -> None:
+        candidates = [
+            Candidate(
+                connection=connection,
+                peer=connection.remote_peer,
+                opened_at=connection.opened,
+                streams=connection.muxed.stream_count,
+                inbound=connection.muxed.info.direction is Direction.INBOUND,
+            )
+            for connection in self._table
+        ]
+        for connection in self.trimmer.choose_to_trim(candidates, trio.current_time()):
+            _log.debug("closing the connection to %s: there are too many", connection.remote_peer)
+            self._start_soon(self._close_connection, connection)
 
     # ---- streams
 

@@ -14,7 +14,7 @@ from ..limits import ConnectionScope
 class Connection:
     """A connection in the table: the muxed connection, what it counts as, and whether identify is done."""
 
-    __slots__ = ("_on_closed", "gone", "identified", "muxed", "opened", "reason", "scope")
+    __slots__ = ("_on_closed", "gone", "hook_failure", "identified", "muxed", "opened", "reason", "scope")
 
     def __init__(self, muxed: MuxedConnection, scope: ConnectionScope) -> None:
         self.muxed = muxed
@@ -27,6 +27,8 @@ class Connection:
         """On trio's clock, in seconds."""
         self.identified = trio.Event()
         """Set when identify has finished, well or not."""
+        self.hook_failure: Exception | None = None
+        """What identify failed with, if that was a bug rather than the peer."""
         self._on_closed: dict[Stream, Callable[[], None]] = {}
         muxed.on_stream_closed = self._stream_closed
 

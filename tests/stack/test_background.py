@@ -149,7 +149,57 @@ async def test_cancelling_from_outside_passes_through() -> None:
     assert scope.cancelled_caught
 
 
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt(), SystemExit(3)])
+@pytest.mark.parametrize("crash_with", [[], [OSError("a bug, too")]], ids=["alone", "beside a bug"])
+@pytest.mark.parametrize("failure", [None, KeyError("x")], ids=["the block waits", "the block fails"])
+async def test_an_interrupt_in_the_background_leaves_as_itself(
+    interrupt: BaseException, crash_with: list[Exception], failure: Exception | None
+) -> None:
+    async def interrupted() -> None:
+        try:
+            await trio.sleep_forever() if failure else None
+        finally:
+            raise _group(interrupt, *crash_with) if crash_with else interrupt
+
+    with pytest.raises(type(interrupt)) as caught:
+        await block(failure, interrupted)
+    assert caught.value is interrupt
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt(), SystemExit(3)])
+async def test_an_interrupt_in_a_nursery_of_the_block_leaves_as_itself(interrupt: BaseException) -> None:
+    async def interrupted() -> None:
+        raise interrupt
+
+    async def open_and_wait() -> None:
+        async with open_background() as nursery, trio.open_nursery() as users:
+            nursery.start_soon(crash_when_cancelled)
+            users.start_soon(trio.sleep_forever)
+            users.start_soon(interrupted)
+
+    with pytest.raises(type(interrupt)) as caught:
+        await open_and_wait()
+    assert caught.value is interrupt
+
+
+async def test_a_failure_beside_a_cancellation_is_not_lost() -> None:
+    async def fail(scope: trio.CancelScope) -> None:
+        async with open_background(), trio.open_nursery() as users:
+            users.start_soon(trio.sleep_forever)
+            await trio.testing.wait_all_tasks_blocked()
+            scope.cancel()
+            raise KeyError("x")
+
+    with trio.CancelScope() as scope, pytest.raises(ExceptionGroup) as caught:
+        await fail(scope)
+    assert [type(error) for error in caught.value.exceptions] == [KeyError]
+
+
 # ---- containment
+
+
+class ByTheUser(BaseException):
+    """What no supervisor knows of."""
 
 
 def _group(*errors: BaseException) -> BaseExceptionGroup[BaseException]:
@@ -217,6 +267,33 @@ async def test_an_interrupt_leaves_as_itself_out_of_any_group(leaving: BaseExcep
         raise _group(_group(leaving, ValueError("told")), OSError("told, too"))
     assert caught.value is leaving
     assert [type(error) for error in told] == [ExceptionGroup]
+
+
+@pytest.mark.parametrize("kind", [ByTheUser, GeneratorExit])
+@pytest.mark.parametrize("grouped", [False, True])
+async def test_what_is_no_exception_is_told_as_one(kind: type[BaseException], grouped: bool) -> None:
+    told: list[Exception] = []
+    error = _group(kind("x"), _group(OSError())) if grouped else kind("x")
+    with contained(told.append):
+        raise error
+    (failure,) = told
+    assert isinstance(failure, RuntimeError)
+    assert kind.__name__ in str(failure)
+    assert failure.__cause__ is error
+
+
+async def test_a_block_whose_task_is_thrown_away_goes_quietly() -> None:
+    told: list[Exception] = []
+
+    async def work() -> None:
+        with contained(told.append):
+            await trio.sleep_forever()
+        pytest.fail("it went on")
+
+    coroutine = work()
+    await trio.to_thread.run_sync(lambda: coroutine.send(None))
+    coroutine.close()
+    assert told == []
 
 
 async def test_what_is_told_may_raise() -> None:

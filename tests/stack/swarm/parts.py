@@ -195,7 +195,7 @@ class FakeListener(Listener):
 
     def __init__(self, address: Multiaddr) -> None:
         self.address = address
-        self._arrive, self._arrivals = trio.open_memory_channel[Incoming | OSError](1000)
+        self._arrive, self._arrivals = trio.open_memory_channel[Incoming | BaseException](1000)
 
     def arrive(
         self,
@@ -207,12 +207,12 @@ class FakeListener(Listener):
         self._arrive.send_nowait(incoming)
         return incoming
 
-    def break_down(self, error: OSError) -> None:
+    def break_down(self, error: BaseException) -> None:
         self._arrive.send_nowait(error)
 
     async def accept(self) -> Incoming:
         item = await self._arrivals.receive()
-        if isinstance(item, OSError):
+        if isinstance(item, BaseException):
             raise item
         return item
 

@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from peerstack.stack.abc import MuxedConnection, Stream, StreamHandler
+from peerstack.stack.bugs import BugReporter
 from peerstack.stack.errors import (
     StreamReset,
 )
@@ -75,7 +76,9 @@ async def serving(
     handlers: dict[str, StreamHandler] | None = None, *, limits: Limits | None = None, config: SwarmConfig | None = None
 ) -> AsyncIterator[Served]:
     scopes, observer = Scopes(limits or Limits()), RecordingObserver()
-    streams = Streams(scopes=scopes, config=config or SwarmConfig(), notify=observer.notify)
+    config = config or SwarmConfig()
+    bugs = BugReporter(raise_bugs=config.raise_handler_errors)
+    streams = Streams(scopes=scopes, config=config, bugs=bugs, notify=observer.notify)
     streams.handlers.update({ECHO: echo} if handlers is None else handlers)
     async with muxed_pair(Yamux(), Yamux()) as (near, far):
         await trio.testing.wait_all_tasks_blocked()

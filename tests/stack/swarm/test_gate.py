@@ -9,6 +9,7 @@ import trio.testing
 from multiaddr import Multiaddr
 
 from peerstack.stack.abc import ConnectionInfo
+from peerstack.stack.bugs import BugReporter
 from peerstack.stack.errors import Refused
 from peerstack.stack.events import ConnectionOpened, InboundRefused
 from peerstack.stack.identity import PeerId
@@ -138,8 +139,8 @@ async def test_a_failure_about_a_peer_fails_the_dial_and_nothing_else(
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
-def test_an_answer_that_is_neither_yes_nor_no_lets_nobody_in(caplog: pytest.LogCaptureFixture) -> None:
-    gate = Gate(Asynchronous(), raise_errors=False)  # type: ignore[arg-type]  # what the test is about
+async def test_an_answer_that_is_neither_yes_nor_no_lets_nobody_in(caplog: pytest.LogCaptureFixture) -> None:
+    gate = Gate(Asynchronous(), BugReporter())  # type: ignore[arg-type]  # what the test is about
     with pytest.raises(Refused, match="has to answer True or False, not <coroutine"):
         gate.check_accept(ONE)
 

@@ -9,7 +9,7 @@ import trio
 import trio.testing
 from multiaddr import Multiaddr
 
-from peerstack.stack.errors import ConnectionLost, RemoteProtocolError
+from peerstack.stack.errors import ConnectionLost, RemoteProtocolError, StackError
 from peerstack.stack.swarm.race import Race
 from peerstack.stack.testing import seed_scheduler
 
@@ -35,13 +35,15 @@ class Course:
         race = Race(self._dial, self._discard, concurrency=self._concurrency)
         return await race.run(self.ranked)
 
-    async def _dial(self, address: Multiaddr) -> str:
+    async def _dial(self, address: Multiaddr) -> str | None:
         number, dial = self._dials[address]
         self.started.append((trio.current_time(), number))
         self.running += 1
         self.most_at_once = max(self.most_at_once, self.running)
         try:
             return await dial()
+        except (StackError, OSError, trio.TooSlowError):
+            return None
         except trio.Cancelled:
             self.cancelled.append(number)
             raise
