@@ -1,4 +1,4 @@
-"""Ledger: payments that every peer checks and nobody makes twice; needs `pip install 'peerstack[typed]'`.
+"""Ledger: payments that every peer checks and nobody makes twice; needs the extra `typed`.
 
 Verdicts must be fair to peers that only pass a payment on:
 - REJECT is for what is wrong whoever looks at it, whenever. No honest peer passes it on: whoever sends it is to blame.

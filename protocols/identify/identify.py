@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from peerstack.stack.abc import Stream
 from peerstack.stack.errors import RemoteProtocolError
+from peerstack.stack.host.arguments import check_kind, check_part
 from peerstack.stack.wire.framing import BufferedReader, EndOfMessages, read_length_prefixed
 
 from .wire import MAX_MESSAGE, MAX_MESSAGES, Identify, decode, encode
@@ -39,11 +40,14 @@ async def serve_push(stream: Stream) -> Identify:
 
 
 async def _send(stream: Stream, ours: Identify) -> None:
+    check_part(stream, "identify takes a stream", "send_all")
+    check_kind(ours, "what identify says", Identify)
     await stream.send_all(encode(ours))
     await stream.aclose()
 
 
 async def _receive(stream: Stream) -> Identify:
+    check_part(stream, "identify takes a stream", "receive_some")
     messages: list[bytes] = []
     reader = BufferedReader(stream)
     while True:

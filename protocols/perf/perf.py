@@ -16,7 +16,9 @@ from dataclasses import dataclass
 import trio
 
 from peerstack.stack.abc import OpensStreams, Stream
+from peerstack.stack.addressing import AnyPeer
 from peerstack.stack.errors import LimitExceeded, Refused, RemoteProtocolError
+from peerstack.stack.host.arguments import check_part
 from peerstack.stack.identity import PeerId
 
 PROTOCOL = "/perf/1.0.0"
@@ -63,14 +65,17 @@ class PerfResult:
 
 
 async def measure(
-    host: OpensStreams, peer: PeerId, *, upload: int, download: int, on_progress: Progress | None = None
+    host: OpensStreams, peer: AnyPeer, *, upload: int, download: int, on_progress: Progress | None = None
 ) -> PerfResult:
-    """Upload and download so many bytes, one after the other.
+    """Upload and download so many bytes, one after the other, to a peer by its id or an address that ends in it.
 
     `on_progress` is called after each block with the bytes uploaded and downloaded so far; a slow one slows the
     measurement. Raises ValueError for impossible sizes, RemoteProtocolError when the peer sends another number of
     bytes than asked for, and what `open_stream` and the stream raise.
     """
+    check_part(host, "the host that measures", "open_stream")
+    if not isinstance(upload, int) or not isinstance(download, int):
+        raise TypeError(f"upload and download are numbers of bytes, not {upload!r} and {download!r}")
     if upload < 0 or not 0 <= download <= MAX_BYTES:
         raise ValueError(f"can not move {upload} bytes there and {download} back")
     async with _open(host, peer) as stream:
@@ -135,7 +140,7 @@ async def _send_zeros(stream: Stream, count: int, on_sent: Callable[[int], objec
 
 
 @asynccontextmanager
-async def _open(host: OpensStreams, peer: PeerId) -> AsyncIterator[Stream]:
+async def _open(host: OpensStreams, peer: AnyPeer) -> AsyncIterator[Stream]:
     stream = await host.open_stream(peer, PROTOCOL)
     try:
         yield stream

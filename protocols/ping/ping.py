@@ -19,8 +19,9 @@ from typing import Self
 import trio
 
 from peerstack.stack.abc import OpensStreams, Stream
-from peerstack.stack.errors import RemoteProtocolError
-from peerstack.stack.identity import PeerId
+from peerstack.stack.addressing import AnyPeer
+from peerstack.stack.errors import InvalidInput, RemoteProtocolError
+from peerstack.stack.host.arguments import check_part
 from peerstack.stack.wire.framing import BufferedReader, EndOfMessages
 
 PROTOCOL = "/ipfs/ping/1.0.0"
@@ -41,23 +42,25 @@ class PingConfig:
             raise ValueError(f"deadlines must be positive: idle {self.idle}, total {self.total}")
 
 
-async def ping(host: OpensStreams, peer: PeerId, *, count: int = 1) -> float:
+async def ping(host: OpensStreams, peer: AnyPeer, *, count: int = 1) -> float:
     """Return the round-trip time to a peer in seconds, the median of `count` pings on one stream.
 
-    Raises RemoteProtocolError for a wrong echo, and what `open_stream` and the stream raise.
+    The peer is a PeerId, the text of one, or an address that ends in `/p2p/<id>`. Raises RemoteProtocolError for
+    a wrong echo, and what `open_stream` and the stream raise.
     """
-    if count < 1:
-        raise ValueError(f"at least one ping is needed, not {count}")
+    if not isinstance(count, int) or count < 1:
+        raise InvalidInput(f"count is a whole number of pings, at least 1, not {count!r}")
     async with pings(host, peer) as times:
         return median([await anext(times) for _ in range(count)])
 
 
 @asynccontextmanager
-async def pings(host: OpensStreams, peer: PeerId) -> AsyncIterator[Pings]:
+async def pings(host: OpensStreams, peer: AnyPeer) -> AsyncIterator[Pings]:
     """Open an endless iterator of round-trip times in seconds; each step sends one ping.
 
     The caller sets the pace, by what it does between two steps.
     """
+    check_part(host, "the host that pings", "open_stream")
     iterator = Pings(host, peer, await host.open_stream(peer, PROTOCOL))
     try:
         yield iterator
@@ -70,7 +73,7 @@ async def pings(host: OpensStreams, peer: PeerId) -> AsyncIterator[Pings]:
 class Pings:
     """Round-trip times to one peer; see `pings`."""
 
-    def __init__(self, host: OpensStreams, peer: PeerId, stream: Stream) -> None:
+    def __init__(self, host: OpensStreams, peer: AnyPeer, stream: Stream) -> None:
         self.stream = stream
         self._host = host
         self._peer = peer

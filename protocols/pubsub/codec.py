@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Generic, Protocol, TypeVar
 
+from peerstack.stack.extras import how_to_install
+
 ValueT = TypeVar("ValueT")
 
 
@@ -32,7 +34,7 @@ class RawCodec:
 
 
 class JsonCodec(Generic[ValueT]):
-    """Dataclasses, and whatever else msgspec knows, as JSON; needs the extra `typed` (`pip install peerstack[typed]`).
+    """Dataclasses, and whatever else msgspec knows, as JSON; needs the extra `typed`.
 
     What does not fit the type, by a missing field or one of another type, is no valid payload.
     """
@@ -41,7 +43,7 @@ class JsonCodec(Generic[ValueT]):
         try:
             import msgspec
         except ImportError as error:
-            raise ImportError("typed topics need an extra: pip install 'peerstack[typed]'") from error
+            raise ImportError(f"typed topics need the extra `typed`: {how_to_install('typed')}") from error
 
         self._encoder = msgspec.json.Encoder()
         self._decoder: Any = msgspec.json.Decoder(kind)

@@ -22,12 +22,12 @@ from peerstack.stack.abc import (
     StreamTransport,
     Transport,
 )
-from peerstack.stack.addressing import transport_name
 from peerstack.stack.addressing.resolve import Resolver
 from peerstack.stack.background import open_background
 from peerstack.stack.errors import ConnectionLost, InvalidInput
 from peerstack.stack.events import Event
 from peerstack.stack.host import EventHub, Host, Peerstore
+from peerstack.stack.host.arguments import is_tellable
 from peerstack.stack.identity import Identity
 from peerstack.stack.limits import GrowsWindows, Limits
 from peerstack.stack.muxing import yamux
@@ -169,8 +169,7 @@ class _AsIdentifyHost:
 
     @property
     def announced_addresses(self) -> Sequence[Multiaddr]:
-        # A path in our file system is nobody else's business, and of no use to them.
-        return [address for address in self._host.announced_addresses if transport_name(address) != "unix"]
+        return [address for address in self._host.announced_addresses if is_tellable(address)]
 
     @property
     def protocols(self) -> Sequence[str]:

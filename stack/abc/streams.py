@@ -439,6 +439,9 @@ class Observer(Protocol):
 class OpensStreams(Protocol):
     """What the dialing side of a protocol needs of a host."""
 
-    async def open_stream(self, peer: PeerId, protocol: str, /) -> Stream:
-        """Open a stream to the peer for a protocol, connecting first if need be. Raises `StackError`."""
+    async def open_stream(self, peer: PeerId | str | Multiaddr, protocol: str, /) -> Stream:
+        """Open a stream to the peer (its id, or an address that ends in it) for a protocol, connecting at need.
+
+        Raises `StackError`.
+        """
         ...

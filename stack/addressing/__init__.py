@@ -12,7 +12,17 @@ from .match import (
     thin_waist,
     transport_name,
 )
-from .parse import MAX_ADDRESSES, components, parse_address, parse_addresses_lossy, split_peer, with_peer
+from .parse import (
+    MAX_ADDRESSES,
+    AnyPeer,
+    components,
+    parse_address,
+    parse_addresses,
+    parse_addresses_lossy,
+    parse_peer,
+    split_peer,
+    with_peer,
+)
 from .reach import (
     ip_of,
     is_ip,
@@ -30,6 +40,7 @@ __all__ = [
     "MAX_ADDRESSES",
     "MAX_COMPONENTS",
     "MAX_SIZE",
+    "AnyPeer",
     "Component",
     "Family",
     "LookupHost",
@@ -53,7 +64,9 @@ __all__ = [
     "is_unspecified",
     "needs_resolving",
     "parse_address",
+    "parse_addresses",
     "parse_addresses_lossy",
+    "parse_peer",
     "split_peer",
     "tcp_address",
     "tcp_endpoint",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeAlias
 
 from multiaddr import Multiaddr
 
@@ -11,6 +12,9 @@ from ..identity import PeerId
 from . import codec
 from .codec import Component
 from .suggest import suggestion
+
+AnyPeer: TypeAlias = PeerId | str | Multiaddr
+"""A peer as programs may name it: its id, the text of the id, or an address that ends in `/p2p/<id>`."""
 
 MAX_ADDRESSES = 500
 """Addresses taken from one list of a peer; go-libp2p keeps as many."""
@@ -22,6 +26,7 @@ def parse_address(address: str | bytes | Multiaddr) -> Multiaddr:
     The result is canonical: equal addresses have equal bytes, `/ipfs/ID` became `/p2p/ID`, and str() works.
     Raises InvalidAddress with one line on what is wrong and what to type instead; so for a `Multiaddr` of text that
     the library writes in bytes of its own (a peer id as CID, /unix): hand such text to this function instead.
+    TypeError for anything else.
     """
     match address:
         case _Parsed():
@@ -31,9 +36,11 @@ def parse_address(address: str | bytes | Multiaddr) -> Multiaddr:
         case Multiaddr():
             codec.decode(address.to_bytes())
             return _Parsed(address.to_bytes())
-        case _:
+        case bytes():
             codec.decode(address)
             return _Parsed(address)
+        case _:
+            return parse_address(_text_or_parsed(address))
 
 
 class _Parsed(Multiaddr):
@@ -58,6 +65,46 @@ def _encode(text: str) -> bytes:
             raise
         what = str(error) if text.startswith("/") else f"{codec.show(text)} is not a multiaddr"
     raise InvalidAddress(f"{what}; {advice}")
+
+
+def parse_addresses(addresses: str | Multiaddr | Iterable[str | Multiaddr]) -> list[Multiaddr]:
+    """Return the multiaddrs that a program gave as one, or as an iterable of them, each text or a Multiaddr.
+
+    Raises InvalidAddress and TypeError as `parse_address` does.
+    """
+    # A Multiaddr is a mapping, and text a sequence of text: neither must be iterated over.
+    if isinstance(addresses, (str, Multiaddr)):
+        return [parse_address(addresses)]
+    if isinstance(addresses, (bytes, bytearray, memoryview)) or not isinstance(addresses, Iterable):
+        raise TypeError(f"addresses are a list of text such as {codec.EXAMPLE} or Multiaddrs, not {_type(addresses)}")
+    return [parse_address(_text_or_parsed(address)) for address in addresses]
+
+
+def _text_or_parsed(address: object) -> str | Multiaddr:
+    if isinstance(address, (str, Multiaddr)):
+        return address
+    raise TypeError(f"an address is text such as {codec.EXAMPLE}, or a Multiaddr, not {_type(address)}")
+
+
+def parse_peer(peer: AnyPeer) -> PeerId:
+    """Return the peer that a program gave as its id, the text of the id, or an address that ends in `/p2p/<id>`.
+
+    Raises InvalidPeerId and InvalidAddress for other text, TypeError for anything else.
+    """
+    match peer:
+        case PeerId():
+            return peer
+        case str() if not peer.startswith("/"):
+            return PeerId.parse(peer)
+        case str() | Multiaddr():
+            named = split_peer(parse_address(peer))[1]
+            if named is None:
+                raise InvalidAddress(f"{peer} names no peer: the address of a peer ends in /p2p/ and its id")
+            return named
+        case _:
+            raise TypeError(
+                f"a peer is a PeerId, the text of one, or an address that ends in /p2p/ and its id, not {_type(peer)}"
+            )
 
 
 def parse_addresses_lossy(encoded: Iterable[bytes], *, limit: int = MAX_ADDRESSES) -> list[Multiaddr]:
@@ -102,3 +149,7 @@ def with_peer(address: Multiaddr, peer: PeerId) -> Multiaddr:
 
 def _peer_suffix(peer: PeerId) -> bytes:
     return codec.encode(f"/p2p/{peer}")
+
+
+def _type(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,9 +12,12 @@ from multiaddr import Multiaddr
 
 from ..abc import MuxedConnection, Observer, Stream, StreamHandler
 from ..addressing import (
+    AnyPeer,
     expand_unspecified,
     is_unspecified,
     parse_address,
+    parse_addresses,
+    parse_peer,
     split_peer,
     transport_name,
     with_peer,
@@ -25,6 +28,16 @@ from ..events import Event
 from ..identity import Identity, PeerId
 from ..report import Attempt, DialReport, Outcome, StageName
 from ..swarm import Connection, ObservedAddresses, Swarm, SwarmStatistics
+from .arguments import (
+    address_of,
+    announceable,
+    as_list,
+    check_handler,
+    check_part,
+    check_protocol,
+    check_tag,
+    type_name,
+)
 from .peerstore import Peerstore, Ttl
 from .quirks import takes_early_proposals
 
@@ -51,11 +64,18 @@ class EventHub:
     """
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
-        self.observers: list[Observer] = list(observers)
+        self.observers: list[Observer] = []
+        for observer in as_list(observers, "observers"):
+            self.add(observer)
         self.on_failure: Callable[[], None] = lambda: None
         """Called when the first observer has failed."""
         self.failure: Exception | None = None
         """What it raised."""
+
+    def add(self, observer: Observer) -> None:
+        """Tell one more observer from now on. Raises TypeError for what has no `notify`."""
+        check_part(observer, "an observer", "notify")
+        self.observers.append(observer)
 
     def notify(self, event: Event) -> None:
         """Tell every observer."""
@@ -72,7 +92,11 @@ class EventHub:
 
 
 class Host:
-    """An authenticated peer. Get one from `open_host`."""
+    """An authenticated peer. Get one from `open_host`.
+
+    Where a method takes a peer, it is a `PeerId`, the text of one, or an address that ends in `/p2p/<id>`; where it
+    takes an address, text or a `Multiaddr`. TypeError for anything else, InvalidInput for text that is neither.
+    """
 
     def __init__(
         self,
@@ -92,6 +116,9 @@ class Host:
         """Called when our addresses or protocols may have changed; identify tells the peers."""
         self._observed = observed or ObservedAddresses()
         self._external: tuple[Multiaddr, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Host {self.peer_id}, {len(self.swarm.listen_addresses)} listeners, {len(self.peers)} peers>"
 
     # ---- where we are
 
@@ -118,16 +145,21 @@ class Host:
         """Our addresses as enough peers agree on seeing us; what one of them sees is in the peerstore."""
         return self._observed.addresses(self.swarm.listen_addresses)
 
-    def announce(self, addresses: Iterable[Multiaddr]) -> None:
-        """Announce these external addresses too, in place of earlier ones; for mapped or configured addresses."""
-        external = tuple(addresses)
+    def announce(self, addresses: str | Multiaddr | Iterable[str | Multiaddr]) -> None:
+        """Announce these external addresses too, in place of earlier ones; for mapped or configured addresses.
+
+        One address or several, each with or without `/p2p` and our own id behind it. Raises InvalidAddress for one at
+        which no other peer could dial this host: of another peer, empty, unspecified, of port 0, without a transport, a
+        path in the file system; and for more than 30. Then the earlier ones stay.
+        """
+        external = announceable(addresses, self.peer_id)
         if external != self._external:
             self._external = external
             self.on_changed()
 
     async def listen(self, address: str | Multiaddr) -> list[Multiaddr]:
         """Listen on one more address and return where others reach it. Raises InvalidAddress, OSError."""
-        bound = await self.swarm.listen(parse_address(address))
+        bound = await self.swarm.listen(address_of(self.peer_id, parse_address(address)))
         self.on_changed()
         expanded = expand_unspecified(bound) if is_unspecified(bound) else [bound]
         return [self._named(item) for item in expanded]
@@ -141,15 +173,17 @@ class Host:
         """Serve inbound streams of a protocol, in place of an earlier handler.
 
         The stream is closed when the handler returns, and reset when it raises, which harms nothing else.
-        Raises InvalidInput for an id that does not begin with a slash (rust-libp2p refuses others).
+        Raises InvalidInput for an id that does not begin with a slash (rust-libp2p refuses others), is longer than 139
+        characters or not printable ASCII; TypeError for a handler that is not async.
         """
-        if not protocol.startswith("/") or not protocol.isascii() or len(protocol) > 140:
-            raise InvalidInput(f"protocol id {protocol!r} must be ASCII, begin with / and have at most 140 characters")
+        check_protocol(protocol)
+        check_handler(protocol, handler)
         self.swarm.handlers[protocol] = handler
         self.on_changed()
 
     def unhandle(self, protocol: str) -> None:
         """Refuse a protocol from now on; streams that are open go on."""
+        check_protocol(protocol)
         self.swarm.handlers.pop(protocol, None)
         self.on_changed()
 
@@ -160,15 +194,16 @@ class Host:
 
     # ---- peers
 
-    async def connect(self, *targets: Target) -> PeerId:
+    async def connect(self, *targets: Target | Iterable[Target]) -> PeerId:
         """Connect to one peer by its id, its addresses, or both, and return its id once it is identified.
 
-        An open connection is used again. Raises DialError with its report, InvalidInput for unusable targets.
+        An open connection is used again, and a list of addresses counts as these addresses. Raises DialError with its
+        report, InvalidInput for unusable targets.
         """
         peer, _ = await self.connect_with_report(*targets)
         return peer
 
-    async def connect_with_report(self, *targets: Target) -> tuple[PeerId, DialReport]:
+    async def connect_with_report(self, *targets: Target | Iterable[Target]) -> tuple[PeerId, DialReport]:
         """Connect as `connect` does, and return the report of the dial as well."""
         peer, addresses = parse_targets(targets)
         if peer is not None:
@@ -218,16 +253,18 @@ class Host:
             return connection
         raise trio.TooSlowError(f"no answer within {timeout:g} s")
 
-    async def open_stream(self, peer: PeerId, *protocols: str) -> Stream:
+    async def open_stream(self, peer: AnyPeer, *protocols: str) -> Stream:
         """Open a stream for the first of `protocols` that the peer supports, dialing if need be.
 
-        Use it as `async with`. Raises DialError, NegotiationError, LimitExceeded, StreamReset, ConnectionLost.
+        An address that ends in the peer's id is dialed together with those that are known. Use the stream as
+        `async with`. Raises DialError, NegotiationError, LimitExceeded, StreamReset, ConnectionLost.
         """
+        target, peer = peer, parse_peer(peer)
         if not protocols or not all(isinstance(protocol, str) for protocol in protocols):
             raise InvalidInput(f"open_stream takes one or more protocol ids, each a str, not {protocols!r}")
         connection = self._connection(peer)
         if connection is None:
-            await self.connect(peer)
+            await self.connect(target)
             connection = self._connection(peer)
             if connection is None:
                 raise DialError(f"peer {peer} hung up at once", DialReport(str(peer)))
@@ -239,46 +276,59 @@ class Host:
         connections = self.swarm.connections(peer)
         return connections[0] if connections else None
 
-    def connections(self, peer: PeerId | None = None) -> list[MuxedConnection]:
+    def connections(self, peer: AnyPeer | None = None) -> list[MuxedConnection]:
         """Return the connections to one peer, the best first, or all."""
-        return [connection.muxed for connection in self.swarm.connections(peer)]
+        wanted = None if peer is None else parse_peer(peer)
+        return [connection.muxed for connection in self.swarm.connections(wanted)]
 
     @property
     def peers(self) -> list[PeerId]:
         """The connected peers."""
         return self.swarm.peers
 
-    async def disconnect(self, peer: PeerId) -> None:
+    async def disconnect(self, peer: AnyPeer) -> None:
         """Close every connection to a peer; nothing happens if there is none."""
-        await self.swarm.disconnect(peer)
+        await self.swarm.disconnect(parse_peer(peer))
 
-    def tag(self, peer: PeerId, name: str, value: int) -> None:
+    def tag(self, peer: AnyPeer, name: str, value: int) -> None:
         """Say what a peer is worth when connections must be trimmed; the tags of a peer add up."""
-        self.swarm.trimmer.tag(peer, name, value)
+        check_tag(name, value)
+        self.swarm.trimmer.tag(parse_peer(peer), name, value)
 
-    def untag(self, peer: PeerId, name: str) -> None:
+    def untag(self, peer: AnyPeer, name: str) -> None:
         """Take a tag back; nothing happens if there is none."""
-        self.swarm.trimmer.untag(peer, name)
+        check_tag(name)
+        self.swarm.trimmer.untag(parse_peer(peer), name)
 
-    def protect(self, peer: PeerId, name: str) -> None:
+    def protect(self, peer: AnyPeer, name: str) -> None:
         """Never trim a peer until `unprotect` with the same name."""
-        self.swarm.trimmer.protect(peer, name)
+        check_tag(name)
+        self.swarm.trimmer.protect(parse_peer(peer), name)
 
-    def unprotect(self, peer: PeerId, name: str) -> None:
+    def unprotect(self, peer: AnyPeer, name: str) -> None:
         """Take a protection back."""
-        self.swarm.trimmer.unprotect(peer, name)
+        check_tag(name)
+        self.swarm.trimmer.unprotect(parse_peer(peer), name)
 
     def add_addresses(
-        self, peer: PeerId, addresses: Sequence[str | Multiaddr], ttl: Ttl | float = Ttl.DISCOVERED
+        self,
+        peer: AnyPeer,
+        addresses: str | Multiaddr | Iterable[str | Multiaddr],
+        ttl: Ttl | float = Ttl.DISCOVERED,
     ) -> None:
-        """Remember addresses of a peer for later dials. Raises InvalidAddress."""
-        self.peerstore.add_addresses(peer, [parse_address(address) for address in addresses], ttl)
+        """Remember one or several addresses of a peer for later dials, for a class of time or a number of seconds.
+
+        Raises InvalidAddress, also for one that names another peer; then none is remembered.
+        """
+        peer = parse_peer(peer)
+        own = [address_of(peer, address) for address in parse_addresses(addresses)]
+        self.peerstore.add_addresses(peer, own, ttl)
 
     # ---- the rest
 
     def observe(self, observer: Observer) -> None:
-        """Send events to one more observer."""
-        self.events.observers.append(observer)
+        """Send events to one more observer. Raises TypeError for what has no `notify`."""
+        self.events.add(observer)
 
     def statistics(self) -> HostStatistics:
         """Return a snapshot."""
@@ -292,25 +342,33 @@ def _unidentified(report: DialReport) -> Attempt | None:
     return None if waited_for else made
 
 
-def parse_targets(targets: Sequence[Target]) -> tuple[PeerId | None, list[Multiaddr]]:
-    """Split targets into the one peer they name, if any, and addresses. Raises InvalidInput."""
-    if not targets:
+def parse_targets(targets: Iterable[Target | Iterable[Target]]) -> tuple[PeerId | None, list[Multiaddr]]:
+    """Split targets into the one peer they name, if any, and addresses. Raises InvalidInput, TypeError."""
+    peers: set[PeerId] = set()
+    addresses: list[Multiaddr] = []
+    for target in _flat(targets):
+        if isinstance(target, PeerId) or (isinstance(target, str) and not target.startswith("/")):
+            peers.add(parse_peer(target))
+            continue
+        address, peer = split_peer(parse_address(target))
+        if peer is not None:
+            peers.add(peer)
+        if len(address.to_bytes()):
+            addresses.append(address)
+    if not peers and not addresses:
         raise InvalidInput(
             "nobody to connect to: give a peer id or an address such as /ip4/127.0.0.1/tcp/4001/p2p/12D3…"
         )
-    peers: set[PeerId] = set()
-    addresses: list[Multiaddr] = []
-    for target in targets:
-        if isinstance(target, PeerId):
-            peers.add(target)
-        elif isinstance(target, str) and not target.startswith("/"):
-            peers.add(PeerId.parse(target))
-        else:
-            address, peer = split_peer(parse_address(target))
-            if peer is not None:
-                peers.add(peer)
-            if len(address.to_bytes()):
-                addresses.append(address)
     if len(peers) > 1:
         raise InvalidAddress(f"these addresses name {len(peers)} different peers; connect to one at a time")
     return (peers.pop() if peers else None), addresses
+
+
+def _flat(targets: Iterable[Target | Iterable[Target]]) -> Iterator[Target]:
+    for target in targets:
+        if isinstance(target, (PeerId, str, Multiaddr)):
+            yield target
+        elif isinstance(target, (list, tuple, set, frozenset)):
+            yield from target
+        else:
+            raise TypeError(f"a target is a PeerId, an address or a list of addresses, not {type_name(target)}")

@@ -14,7 +14,7 @@ from typing import TypeVar
 import trio
 from multiaddr import Multiaddr
 
-from ..addressing import is_unix, parse_address, parse_addresses_lossy, split_peer
+from ..addressing import AnyPeer, is_unix, parse_address, parse_addresses, parse_addresses_lossy, parse_peer, split_peer
 from ..errors import InvalidInput
 from ..identity import Envelope, PeerId, PeerRecord
 
@@ -136,7 +136,11 @@ class _Shared:
 
 
 class Peerstore:
-    """What is known of other peers. Reading a peer never makes an entry for it."""
+    """What is known of other peers. Reading a peer never makes an entry for it.
+
+    A peer is given as a `PeerId`, the text of one, or an address that ends in `/p2p/<id>`; every method raises
+    InvalidInput for other text, and TypeError for anything else.
+    """
 
     def __init__(
         self, config: PeerstoreConfig | None = None, *, clock: Callable[[], float] = trio.current_time
@@ -151,49 +155,54 @@ class Peerstore:
 
     # --- addresses
 
-    def add_addresses(self, peer: PeerId, addresses: Iterable[Multiaddr], ttl: Ttl | float) -> None:
+    def add_addresses(
+        self, peer: AnyPeer, addresses: str | Multiaddr | Iterable[str | Multiaddr], ttl: Ttl | float
+    ) -> None:
         """Remember addresses for a class of time or a number of seconds.
 
         `/p2p/` of the peer itself is stripped, and addresses that name another peer are left out.
-        Raises TypeError for anything but Multiaddrs, InvalidAddress for a malformed one.
+        Raises InvalidAddress for a malformed one, TypeError for what is no address and no time.
         """
-        _check_peer(peer)
-        own = [address for address in (_own(peer, item) for item in addresses) if address is not None]
+        peer = parse_peer(peer)
+        _check_ttl(ttl)
+        own = [address for address in (_own(peer, item) for item in parse_addresses(addresses)) if address is not None]
         if own:
             entry = self._entry(peer)
             entry.add(own, self._expires(entry, ttl), self._limit(entry))
             self._settle(peer, entry)
 
-    def replace_addresses(self, peer: PeerId, addresses: Iterable[Multiaddr]) -> None:
+    def replace_addresses(self, peer: AnyPeer, addresses: Iterable[Multiaddr]) -> None:
         """Remember what a connected peer says of itself now, in place of what it said before without a signature.
 
         Paths of unix sockets are left out, as those are ours to give.
         """
+        peer = parse_peer(peer)
         entry = self._entry(peer)
         said = Ttl.CONNECTED.value
         entry.addresses = {a: t for a, t in entry.addresses.items() if t != said or a in entry.certified}
-        self.add_addresses(peer, filterfalse(is_unix, addresses), Ttl.CONNECTED)
+        self.add_addresses(peer, [address for address in addresses if not is_unix(address)], Ttl.CONNECTED)
 
-    def addresses(self, peer: PeerId) -> tuple[Multiaddr, ...]:
+    def addresses(self, peer: AnyPeer) -> tuple[Multiaddr, ...]:
         """Return the addresses that have not expired, in no order of preference."""
-        entry = self._peers.get(peer)
+        entry = self._known(peer)
         return tuple(entry.live(self._clock())) if entry else ()
 
-    def certified_addresses(self, peer: PeerId) -> tuple[Multiaddr, ...]:
+    def certified_addresses(self, peer: AnyPeer) -> tuple[Multiaddr, ...]:
         """Return those of them that the peer signed in its newest record."""
-        entry = self._peers.get(peer)
+        entry = self._known(peer)
         return tuple(address for address in entry.live(self._clock()) if address in entry.certified) if entry else ()
 
-    def clear_addresses(self, peer: PeerId) -> None:
+    def clear_addresses(self, peer: AnyPeer) -> None:
         """Forget the addresses of a peer, permanent ones too."""
-        if entry := self._peers.get(peer):
+        peer = parse_peer(peer)
+        if entry := self._known(peer):
             entry.addresses.clear()
             entry.certified = ()
             self._settle(peer, entry)
 
     def add_record(
         self,
-        peer: PeerId,
+        peer: AnyPeer,
         envelope: Envelope | bytes,
         ttl: Ttl | float,
         *,
@@ -205,7 +214,8 @@ class Peerstore:
         is not newer than the stored one; the very same record again refreshes its addresses. Raises InvalidInput,
         InvalidSignature, or PeerIdMismatch if it is not a record of `peer` signed by `peer`.
         """
-        _check_peer(peer)
+        peer = parse_peer(peer)
+        _check_ttl(ttl)
         envelope = envelope if isinstance(envelope, Envelope) else Envelope.decode(envelope)
         encoded = envelope.encode()
         if len(encoded) > self._config.record_size:
@@ -224,75 +234,83 @@ class Peerstore:
         self._settle(peer, entry)
         return record
 
-    def record(self, peer: PeerId) -> bytes | None:
+    def record(self, peer: AnyPeer) -> bytes | None:
         """Return the newest signed record, the very bytes the peer signed, to be served on."""
-        known = self._records.get(peer)
+        known = self._records.get(parse_peer(peer))
         return known[1] if known else None
 
     # --- what else a peer says
 
-    def set_protocols(self, peer: PeerId, protocols: Iterable[str]) -> None:
+    def set_protocols(self, peer: AnyPeer, protocols: Iterable[str]) -> None:
         """Remember what the peer serves, in place of what was known; no more than the configured number."""
+        peer = parse_peer(peer)
+        if isinstance(protocols, str):
+            raise TypeError("protocols is a list of protocol ids, not one text")
         entry = self._entry(peer)
         unique = dict.fromkeys(protocols)
         first = (self._shared(protocol) for protocol, _ in zip(unique, range(self._config.protocols), strict=False))
         entry.protocols = self._shared(tuple(first))
         self._settle(peer, entry)
 
-    def protocols(self, peer: PeerId) -> tuple[str, ...]:
+    def protocols(self, peer: AnyPeer) -> tuple[str, ...]:
         """Return what the peer said it serves."""
-        entry = self._peers.get(peer)
+        entry = self._known(peer)
         return entry.protocols if entry else ()
 
-    def supports(self, peer: PeerId, *protocols: str) -> tuple[str, ...]:
+    def supports(self, peer: AnyPeer, *protocols: str) -> tuple[str, ...]:
         """Return those of `protocols`, in their order, that the peer said it serves."""
         known = self.protocols(peer)
         return tuple(protocol for protocol in protocols if protocol in known)
 
-    def set_agent(self, peer: PeerId, agent: str) -> None:
+    def set_agent(self, peer: AnyPeer, agent: str) -> None:
         """Remember the peer's software; what can not be shown is taken out, and the rest cut."""
+        peer = parse_peer(peer)
         entry = self._entry(peer)
         entry.agent = self._shared(printable(agent, self._config.text_length))
         self._settle(peer, entry)
 
-    def agent(self, peer: PeerId) -> str:
+    def agent(self, peer: AnyPeer) -> str:
         """Return the peer's software as it calls itself, empty when unknown; safe to print."""
-        entry = self._peers.get(peer)
+        entry = self._known(peer)
         return entry.agent if entry else ""
 
-    def set_protocol_version(self, peer: PeerId, version: str) -> None:
+    def set_protocol_version(self, peer: AnyPeer, version: str) -> None:
         """Remember what family of protocols the peer says it speaks, made safe as the agent is."""
+        peer = parse_peer(peer)
         entry = self._entry(peer)
         entry.protocol_version = self._shared(printable(version, self._config.text_length))
         self._settle(peer, entry)
 
-    def protocol_version(self, peer: PeerId) -> str:
+    def protocol_version(self, peer: AnyPeer) -> str:
         """Return that family, such as `ipfs/0.1.0`, empty when unknown; safe to print, and proof of nothing."""
-        entry = self._peers.get(peer)
+        entry = self._known(peer)
         return entry.protocol_version if entry else ""
 
-    def set_observed(self, peer: PeerId, observed: Multiaddr) -> None:
+    def set_observed(self, peer: AnyPeer, observed: Multiaddr) -> None:
         """Remember at which address the peer sees us."""
+        peer = parse_peer(peer)
         entry = self._entry(peer)
-        entry.observed = _checked(observed)
+        entry.observed = parse_address(observed)
         self._settle(peer, entry)
 
-    def observed(self, peer: PeerId) -> Multiaddr | None:
+    def observed(self, peer: AnyPeer) -> Multiaddr | None:
         """Return at which address the peer last said that it sees us."""
-        entry = self._peers.get(peer)
+        entry = self._known(peer)
         return entry.observed if entry else None
 
     # --- comings and goings
 
-    def connected(self, peer: PeerId) -> None:
+    def connected(self, peer: AnyPeer) -> None:
         """Take note that there is a connection now: nothing of the peer expires or is evicted."""
+        peer = parse_peer(peer)
         entry = self._entry(peer)
         entry.connected = True
         self._settle(peer, entry)
 
-    def disconnected(self, peer: PeerId) -> None:
+    def disconnected(self, peer: AnyPeer) -> None:
         """Take note that the last connection is gone: what the peer said of itself begins to expire."""
-        entry = self._peers.get(peer)
+        peer = parse_peer(peer)
+        entry = self._known(peer)
         if entry is None or not entry.connected:
             return
         entry.connected = False
@@ -303,8 +321,9 @@ class Peerstore:
         entry.trim(self._config.addresses_after_disconnect)
         self._settle(peer, entry)
 
-    def forget(self, peer: PeerId) -> None:
+    def forget(self, peer: AnyPeer) -> None:
         """Forget everything about a peer."""
+        peer = parse_peer(peer)
         entry = self._peers.pop(peer, None)
         if entry:
             self._addresses -= entry.counted
@@ -326,8 +345,10 @@ class Peerstore:
 
     # --- bounds
 
+    def _known(self, peer: AnyPeer) -> _Entry | None:
+        return self._peers.get(parse_peer(peer))
+
     def _entry(self, peer: PeerId) -> _Entry:
-        _check_peer(peer)
         entry = self._peers.get(peer)
         if entry is None:
             entry = self._peers[peer] = _Entry(self._clock())
@@ -377,20 +398,16 @@ def printable(text: str, limit: int) -> str:
     return "".join(character for character in text[: 4 * limit] if character.isprintable())[:limit]
 
 
-def _check_peer(peer: PeerId) -> None:
-    if not isinstance(peer, PeerId):
-        raise TypeError(f"expected a PeerId, not {type(peer).__name__}; text becomes one by PeerId.parse(text)")
-
-
-def _checked(address: Multiaddr) -> Multiaddr:
-    if not isinstance(address, Multiaddr):
-        raise TypeError(f"expected a Multiaddr, not {type(address).__name__}; text becomes one by parse_address(text)")
-    return parse_address(address)
+def _check_ttl(ttl: Ttl | float) -> None:
+    if not isinstance(ttl, (Ttl, int, float)):
+        raise TypeError(f"ttl is a Ttl, or a number of seconds, not {type(ttl).__name__}")
+    if not isinstance(ttl, Ttl) and not ttl >= 0:  # so written, nan fails, too
+        raise InvalidInput(f"ttl is a number of seconds from now, not {ttl}")
 
 
 def _own(peer: PeerId, address: Multiaddr) -> Multiaddr | None:
     """Return the address without the peer's id at its end; None if it is that of another, or nothing else."""
-    rest, named = split_peer(_checked(address))
+    rest, named = split_peer(address)
     if named not in (None, peer) or not rest.to_bytes():
         return None
     return rest

@@ -46,6 +46,8 @@ class PeerId:
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """Return the peer id with the multihash `data`."""
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"a multihash is bytes, not {type(data).__name__}; text goes to PeerId.parse")
         return cls(bytes(data))
 
     @classmethod
@@ -59,6 +61,8 @@ class PeerId:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Return the peer id in `text`: a base58 multihash (`12D3…`, `Qm…`), or a CID (`bafz…`, `k51…`, `z…`)."""
+        if not isinstance(text, str):
+            raise TypeError(f"the text of a peer id is str, not {type(text).__name__}; bytes go to PeerId.from_bytes")
         if len(text) > MAX_TEXT:
             raise InvalidPeerId(f"text of {len(text)} characters is too long for a peer id")
         try:

@@ -21,6 +21,7 @@ from ..limits import Reservation, Scopes
 from ..report import Attempt, DialReport, Outcome, StageName
 from .config import SwarmConfig
 from .gate import Gate
+from .missing import what_it_takes
 from .race import Race
 from .ranking import rank
 from .table import Connection
@@ -200,7 +201,7 @@ class Dialer:
             if peer is not None and named is not None and named != peer:
                 report.notes.append(f"{address} is left out: it names another peer")
             elif (transport := self._transport_for(report, bare)) is None:
-                reason = why_undialable(address) or "no transport of this host can dial it"
+                reason = why_undialable(address) or f"no transport of this host can dial it{what_it_takes(bare)}"
                 report.notes.append(f"{address} is left out: {reason}")
             elif self._may_dial(report, peer, bare):
                 kept[bare] = transport

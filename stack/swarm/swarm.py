@@ -12,6 +12,7 @@ import trio
 from multiaddr import Multiaddr
 
 from ..abc import Direction, Gater, Incoming, Listener, MuxedConnection, Stream, StreamHandler, Transport
+from ..addressing import parse_address
 from ..addressing.resolve import Resolver
 from ..addressing.usable import why_unlistenable
 from ..background import contained
@@ -42,6 +43,7 @@ from ..report import DialReport
 from .config import SwarmConfig
 from .dialer import Dialer
 from .gate import Gate
+from .missing import what_it_takes
 from .streams import Streams
 from .table import Connection, ConnectionTable
 from .trim import Candidate, Trimmer
@@ -168,13 +170,14 @@ class Swarm:
             raise InvalidAddress(
                 f"cannot listen on {address}: {reason}"
                 if reason
-                else f"no transport of this host can listen on {address}"
+                else f"no transport of this host can listen on {address}{what_it_takes(address)}"
             )
         self._check_running()
         listener = await transport.listen(address)
         try:
-            self._check_running()
-        except LocalProtocolError:  # it ended meanwhile
+            self._check_running()  # it may have ended meanwhile
+            _check_bound(transport, listener.address)
+        except BaseException:
             await trio.aclose_forcefully(listener)
             raise
         self._listeners.append(listener)
@@ -436,3 +439,10 @@ class Swarm:
     async def open_stream(self, connection: Connection, protocols: Sequence[str], *, supported: bool = False) -> Stream:
         """Open a stream on a connection; see `Streams.open`."""
         return await self._streams.open(connection, protocols, supported=supported)
+
+
+def _check_bound(transport: Transport, address: object) -> None:
+    """Raise if a transport says that it listens on something that peers could not be told."""
+    if not isinstance(address, Multiaddr):
+        raise TypeError(f"{transport!r} listens on a {type(address).__name__}; the address must be a Multiaddr")
+    parse_address(address)

@@ -69,7 +69,7 @@ def test_a_missing_extra_is_named_in_one_line(addresses: dict[str, str]) -> None
     )
     ran = subprocess.run((sys.executable, "-c", program), capture_output=True, text=True, check=False)
     assert ran.returncode == 2
-    assert "pip install 'peerstack[quic]'; install it where this command runs" in ran.stderr
+    assert "pip install '.[quic]' in a clone of peerstack; install it where this command runs" in ran.stderr
     assert "Traceback" not in ran.stderr
 
 
@@ -81,5 +81,5 @@ def test_to_listen_without_the_extra_is_one_line_that_names_it() -> None:
     ran = subprocess.run((sys.executable, "-c", program), capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (
         2,
-        "peerstack: QUIC needs the extra `quic`: pip install 'peerstack[quic]'\n",
+        "peerstack: QUIC needs the extra `quic`: pip install '.[quic]' in a clone of peerstack\n",
     )

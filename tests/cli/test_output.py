@@ -347,7 +347,7 @@ def test_without_its_extra_the_command_says_how_to_get_it(missing: str, json_wan
         f"import sys; sys.modules[{missing!r}] = None\nfrom peerstack.cli import main\nsys.exit(main({arguments}))"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    message = f"the command needs {missing}; run: pip install 'peerstack[cli]'"
+    message = f"the command needs {missing}; run: pip install '.[cli]' in a clone of peerstack"
     assert (ran.returncode, ran.stderr) == (2, f"peerstack: {message}\n")
     error = {"event": "error", "message": message, "report": None}
     assert [json.loads(text) for text in ran.stdout.splitlines()] == [error] * json_wanted

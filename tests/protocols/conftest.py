@@ -10,6 +10,7 @@ import trio
 from multiaddr import Multiaddr
 
 from peerstack.stack.abc import Buffer, ConnectionInfo, Direction, MuxedConnection, OpensStreams, Stream, StreamHandler
+from peerstack.stack.addressing import AnyPeer
 from peerstack.stack.errors import StackError
 from peerstack.stack.identity import Identity, PeerId
 from peerstack.stack.memory import MemoryPipe, memory_pipe_pair
@@ -141,7 +142,7 @@ class HandlerHost:
         self._handler = handler
         self._nursery = nursery
 
-    async def open_stream(self, peer: PeerId, protocol: str, /) -> Stream:
+    async def open_stream(self, peer: AnyPeer, protocol: str, /) -> Stream:
         ours, theirs = connect_ends(Identity.generate(), Identity.generate())
         stream = await ours.open_stream()
         self._nursery.start_soon(self._serve, await theirs.accept_stream())

@@ -1,11 +1,13 @@
 """The QUIC transport: version 1 with libp2p's certificates (libp2p specs, `quic/README.md` and `tls/tls.md`)."""
 
+from peerstack.stack.extras import how_to_install
+
 try:
     from .transport import QuicListener, QuicTransport
 except ModuleNotFoundError as error:
     if not (error.name or "").startswith(("aioquic", "OpenSSL")):
         raise
-    raise ImportError("QUIC needs the extra `quic`: pip install 'peerstack[quic]'") from error
+    raise ImportError(f"QUIC needs the extra `quic`: {how_to_install('quic')}") from error
 
 from .config import QuicConfig
 from .connection import QuicConnection

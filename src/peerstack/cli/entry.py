@@ -23,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _without_extra(missing: Sequence[str], *, json_wanted: bool) -> int:
-    message = f"the command needs {' and '.join(missing)}; run: pip install 'peerstack[cli]'"
+    from peerstack.stack.extras import how_to_install
+
+    message = f"the command needs {' and '.join(missing)}; run: {how_to_install('cli')}"
     if json_wanted:
         print(json.dumps({"event": "error", "message": message, "report": None}), flush=True)
     print(f"peerstack: {message}", file=sys.stderr)

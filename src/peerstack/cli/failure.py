@@ -15,7 +15,7 @@ from .units import without_number
 FAILURES = (StackError, OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
 """What can go wrong without a bug of ours."""
 _UNTRUSTED = "the certificate is not trusted: "
-_EXTRA = "pip install 'peerstack["
+_EXTRA = "pip install '.["
 
 
 class CommandError(Exception):

@@ -60,7 +60,7 @@ async def test_both_sides_agree_and_close_in_order(host_serving: HostServing, pe
 
 
 async def test_less_than_one_ping_is_no_ping(host_serving: HostServing, peer: PeerId) -> None:
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="at least 1"):
         await ping(host_serving(serve), peer, count=0)
 
 

@@ -118,4 +118,6 @@ def test_without_the_extra_the_error_names_it() -> None:
         "import sys; sys.modules['msgspec'] = None; from peerstack.protocols.pubsub import JsonCodec; JsonCodec(int)"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert ran.stderr.endswith("ImportError: typed topics need an extra: pip install 'peerstack[typed]'\n")
+    assert ran.stderr.endswith(
+        "ImportError: typed topics need the extra `typed`: pip install '.[typed]' in a clone of peerstack\n"
+    )

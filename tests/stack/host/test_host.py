@@ -134,13 +134,6 @@ async def test_handlers_wake_when_the_connection_is_lost(pair: Pair, autojump_cl
 # ---- protocols
 
 
-@pytest.mark.parametrize("protocol", ["echo/1", "/écho/1", "/" + "x" * 140, ""])
-async def test_ids_of_protocols_that_others_would_refuse(protocol: str, pair: Pair, autojump_clock: Clock) -> None:
-    async with pair.open() as (alice, _):
-        with pytest.raises(InvalidInput, match="must be ASCII, begin with / and have at most 140 characters"):
-            alice.handle(protocol, echo)
-
-
 async def test_a_handler_can_be_replaced_and_taken_back(pair: Pair, autojump_clock: Clock) -> None:
     async def greet(stream: Stream) -> None:
         await stream.send_all(b"welcome")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from multiaddr import Multiaddr
 
-from peerstack.stack.errors import InvalidAddress, InvalidInput, InvalidSignature, PeerIdMismatch
+from peerstack.stack.errors import InvalidAddress, InvalidInput, InvalidPeerId, InvalidSignature, PeerIdMismatch
 from peerstack.stack.host.peerstore import Peerstore, PeerstoreConfig, Ttl, printable
 from peerstack.stack.identity import Envelope, Identity, PeerId, PeerRecord
 
@@ -67,15 +69,69 @@ def test_unknown_peers_are_empty_and_stay_unknown(store: Peerstore) -> None:
     assert store.peers() == ()
 
 
-@pytest.mark.parametrize("wrong", [str(PEER), PEER.to_bytes(), None])
-def test_only_real_peer_ids_are_taken(store: Peerstore, wrong: object) -> None:
-    with pytest.raises(TypeError, match=r"PeerId\.parse"):
-        store.add_addresses(wrong, [address(1)], 1.0)  # type: ignore[arg-type]  # the mistake under test
+METHODS: list[Callable[[Peerstore, Any], object]] = [
+    lambda store, peer: store.add_addresses(peer, [address(1)], 1.0),
+    lambda store, peer: store.replace_addresses(peer, [address(1)]),
+    lambda store, peer: store.addresses(peer),
+    lambda store, peer: store.certified_addresses(peer),
+    lambda store, peer: store.clear_addresses(peer),
+    lambda store, peer: store.add_record(peer, b"", 1.0),
+    lambda store, peer: store.record(peer),
+    lambda store, peer: store.set_protocols(peer, ["/x"]),
+    lambda store, peer: store.protocols(peer),
+    lambda store, peer: store.supports(peer, "/x"),
+    lambda store, peer: store.set_agent(peer, "x"),
+    lambda store, peer: store.agent(peer),
+    lambda store, peer: store.set_protocol_version(peer, "x"),
+    lambda store, peer: store.protocol_version(peer),
+    lambda store, peer: store.set_observed(peer, address(1)),
+    lambda store, peer: store.observed(peer),
+    lambda store, peer: store.connected(peer),
+    lambda store, peer: store.disconnected(peer),
+    lambda store, peer: store.forget(peer),
+]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_refuses_what_is_no_peer(store: Peerstore, method: Callable[[Peerstore, Any], object]) -> None:
+    for wrong in (PEER.to_bytes(), None, 5, PeerId):
+        with pytest.raises(TypeError, match="a peer is a PeerId"):
+            method(store, wrong)
+    with pytest.raises(InvalidPeerId):
+        method(store, "nonsense")
+    assert store.peers() == ()
+
+
+def test_a_peer_may_be_given_as_text_or_by_its_address(store: Peerstore) -> None:
+    store.add_addresses(str(PEER), f"/ip4/1.2.3.4/tcp/1/p2p/{PEER}", 1.0)
+    store.set_agent(f"/p2p/{PEER}", "theirs")
+    assert store.peers() == (PEER,)
+    assert store.addresses(str(PEER)) == store.addresses(PEER) == (Multiaddr("/ip4/1.2.3.4/tcp/1"),)
+    assert store.agent(PEER.to_cid()) == "theirs"
+    store.forget(str(PEER))
+    assert store.peers() == ()
+
+
+@pytest.mark.parametrize("wrong", [5, None, b"/ip4/1.2.3.4/tcp/1", [5], [b"\x04\x01\x02\x03\x04"[:2]]])
+def test_only_real_addresses_are_taken(store: Peerstore, wrong: Any) -> None:
+    with pytest.raises((TypeError, InvalidAddress)):
+        store.add_addresses(PEER, wrong, 1.0)
+    assert store.peers() == ()
+
+
+@pytest.mark.parametrize("wrong", ["5", None, float("nan"), -1.0])
+def test_only_real_times_are_taken(store: Peerstore, wrong: Any) -> None:
+    with pytest.raises((TypeError, InvalidInput), match="ttl is a"):
+        store.add_addresses(PEER, [address(1)], wrong)
+    assert store.peers() == ()
+
+
+def test_protocols_are_a_list(store: Peerstore) -> None:
+    with pytest.raises(TypeError, match="not one text"):
+        store.set_protocols(PEER, "/x")
 
 
 def test_only_real_multiaddrs_are_taken(store: Peerstore) -> None:
-    with pytest.raises(TypeError, match="parse_address"):
-        store.add_addresses(PEER, ["/ip4/1.2.3.4/tcp/1"], 1.0)  # type: ignore[list-item]  # the mistake under test
     with pytest.raises(InvalidAddress):
         store.set_observed(PEER, Multiaddr(b"\xff\xff\x03"))
 

@@ -137,7 +137,7 @@ def quic_host() -> AbstractAsyncContextManager[Host]:
 def test_without_its_extra_the_transport_says_what_to_install() -> None:
     program = "import sys; sys.modules['aioquic'] = None; import peerstack.transports.quic"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert "ImportError: QUIC needs the extra `quic`: pip install 'peerstack[quic]'" in done.stderr
+    assert "ImportError: QUIC needs the extra `quic`: pip install '.[quic]'" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ async def test_a_failed_handshake_closes_the_connection() -> None:
 def test_without_the_library_one_line_names_the_extra() -> None:
     program = "import sys; sys.modules['websockets'] = None; import peerstack.transports.websocket"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert result.stderr.strip().endswith("pip install 'peerstack[websocket]'")
+    assert result.stderr.strip().endswith("pip install '.[websocket]' in a clone of peerstack")
 
 
 def test_it_is_not_imported_by_peerstack_alone() -> None:

@@ -96,4 +96,4 @@ def test_a_key_never_shows_itself() -> None:
 def test_without_the_extra_the_error_names_it() -> None:
     program = "import sys; sys.modules['Crypto'] = None; import peerstack.stack.security.pnet"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert "private networks need an extra: pip install 'peerstack[pnet]'" in ran.stderr
+    assert "private networks need the extra `pnet`: pip install '.[pnet]'" in ran.stderr

@@ -9,8 +9,8 @@ import pytest
 @pytest.mark.parametrize(
     ("module", "advice"),
     [
-        ("peerstack.stack.security.tls", "TLS needs an extra: pip install 'peerstack[tls]'"),
-        ("peerstack.transports.quic", "ImportError: QUIC needs the extra `quic`: pip install 'peerstack[quic]'"),
+        ("peerstack.stack.security.tls", "TLS needs the extra `tls`: pip install '.[tls]'"),
+        ("peerstack.transports.quic", "ImportError: QUIC needs the extra `quic`: pip install '.[quic]'"),
     ],
 )
 def test_a_missing_extra_is_named(module: str, advice: str) -> None:
