@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
+from peerstack.stack.limits import PRIVATE_NETWORKS
+
 _SUBNET = 64  # bits; what one IPv6 customer gets, who can take any address in it
+_PRIVATE = tuple(ip_network(network) for network in PRIVATE_NETWORKS)
 
 
 class Colocation:
     """Counts the connected peers by address, and by /64 subnet where the address is IPv6."""
 
-    __slots__ = ("_allowed", "_counts", "_threshold")
+    __slots__ = ("_allowed", "_counts", "_private", "_private_threshold", "_threshold")
 
-    def __init__(self, threshold: int, allowed: Iterable[str]) -> None:
+    def __init__(self, threshold: int, allowed: Iterable[str], private_factor: int = 1) -> None:
+        """`private_factor` times as many may share an address that is private: it may stand for a whole network."""
         self._threshold = threshold
+        self._private_threshold = private_factor * threshold
+        self._private: set[str] = set()
+        """The keys in use that are private."""
         self._allowed = [ip_network(network) for network in allowed]
         self._counts: dict[str, int] = {}
 
@@ -36,7 +43,9 @@ class Colocation:
     def add(self, keys: Iterable[str]) -> None:
         """Count a peer under `keys`."""
         for key in keys:
-            self._counts[key] = self._counts.get(key, 0) + 1
+            count = self._counts[key] = self._counts.get(key, 0) + 1
+            if count == 1 and _is_private(key):
+                self._private.add(key)
 
     def remove(self, keys: Iterable[str]) -> None:
         """Count a peer no longer under `keys`, where it was added."""
@@ -46,12 +55,13 @@ class Colocation:
                 self._counts[key] = left
             else:
                 del self._counts[key]
+                self._private.discard(key)
 
     def surplus(self, keys: Iterable[str]) -> float:
         """Return the sum over `keys` of the squared number of peers beyond the threshold."""
         total = 0
         for key in keys:
-            surplus = self._counts[key] - self._threshold
+            surplus = self._counts[key] - (self._private_threshold if key in self._private else self._threshold)
             if surplus > 0:
                 total += surplus * surplus
         return float(total)
@@ -74,3 +84,8 @@ def parse_ip(text: str) -> IPv4Address | IPv6Address | None:
 def subnet_of(address: IPv6Address) -> str:
     """Return the /64 subnet of `address` in text form."""
     return str(IPv6Network((address, _SUBNET), strict=False))
+
+
+def _is_private(key: str) -> bool:
+    address = ip_address(key.partition("/")[0])
+    return any(address in network for network in _PRIVATE)

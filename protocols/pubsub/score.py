@@ -65,7 +65,9 @@ class PeerScore:
     def __init__(self, config: ScoreConfig, now: float) -> None:
         self._config = config
         self._topics = dict(config.topics)
-        self._colocation = Colocation(config.colocation_threshold, config.colocation_allowed)
+        self._colocation = Colocation(
+            config.colocation_threshold, config.colocation_allowed, config.colocation_private_factor
+        )
         self._deliveries = Deliveries(config.delivery_ttl, config.max_deliveries)
         self._clock = DecayClock(config.decay_interval, now)
         self._connected: dict[PeerId, _Record] = {}

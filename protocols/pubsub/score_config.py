@@ -128,8 +128,11 @@ class ScoreConfig:
     """P5: factor (rust, js)."""
     colocation_weight: float = -5.0
     """P6, <= 0: for the squared number of peers beyond the threshold at one of the peer's addresses (rust, js)."""
-    colocation_threshold: int = 10
-    """P6: peers that may share an address, >= 1 (rust, js)."""
+    colocation_threshold: int = 64
+    """P6: peers that may share an address, >= 1: as many as `Limits` let connect from one. rust and js have 10, and
+    graylist all of an office when the fifteenth of it joins."""
+    colocation_private_factor: int = 4
+    """P6: how many times as many may share a private address, >= 1: `Limits.ips_per_private_ip`."""
     colocation_allowed: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     """P6: networks whose peers may share addresses. Loopback, where go counts nothing either, since whole networks
     are tried out on one machine."""
@@ -163,6 +166,8 @@ class ScoreConfig:
         _check_positive(delivery_ttl=self.delivery_ttl)
         if not math.isfinite(self.application_weight):
             raise ValueError(f"application_weight must be a finite number, not {self.application_weight}")
+        if self.colocation_private_factor < 1:
+            raise ValueError(f"colocation_private_factor must be at least 1, not {self.colocation_private_factor}")
         if self.colocation_threshold < 1 or self.max_deliveries < 1 or self.max_retained < 0:
             raise ValueError("colocation_threshold and max_deliveries must be at least 1, max_retained at least 0")
         for network in self.colocation_allowed:

@@ -2,12 +2,13 @@
 
 from .budget import GrowsWindows, WindowBudget
 from .config import Limits
-from .ip import format_ip_key, ip_key, network_key, site_key
+from .ip import PRIVATE_NETWORKS, format_ip_key, ip_key, is_private, network_key, site_key
 from .rate import RateLimiter
 from .scope import Reservation, Resource, Scope
 from .scopes import ConnectionScope, Scopes
 
 __all__ = [
+    "PRIVATE_NETWORKS",
     "ConnectionScope",
     "GrowsWindows",
     "Limits",
@@ -19,6 +20,7 @@ __all__ = [
     "WindowBudget",
     "format_ip_key",
     "ip_key",
+    "is_private",
     "network_key",
     "site_key",
 ]

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
 
+PRIVATE_NETWORKS: Final = (
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "169.254.0.0/16",
+    "100.64.0.0/10",
+    "fc00::/7",
+    "fe80::/10",
+)
+"""Addresses that are no strangers' (RFC 1918, 3927, 6598, 4193, 4291), loopback apart: one may stand for a network."""
+
+_PRIVATE = tuple(ip_network(network) for network in PRIVATE_NETWORKS)
 _IP4, _IP6 = b"\x04", b"\x29"  # multiaddr codes
 _MAPPED_IP4 = bytes(10) + b"\xff\xff"
 _LOOPBACK_IP6 = bytes(15) + b"\x01"
@@ -35,6 +48,12 @@ def ip_key(address: Multiaddr) -> bytes | None:
 def site_key(key: bytes) -> bytes | None:
     """Return what stands for the IPv6 /48 that an `ip_key` is in; None for an IPv4 address."""
     return None if len(key) == 4 else key[:_IP6_SITE]
+
+
+def is_private(key: bytes) -> bool:
+    """Say whether an `ip_key` is of a private address, which may stand for a whole network."""
+    address = ip_address(key if len(key) == 4 else key.ljust(16, b"\0"))
+    return any(address in network for network in _PRIVATE)
 
 
 def network_key(address: Multiaddr) -> bytes | None:

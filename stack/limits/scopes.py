@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from ..errors import LimitExceeded
 from .budget import WindowBudget
 from .config import Limits
-from .ip import format_ip_key, ip_key, site_key
+from .ip import format_ip_key, ip_key, is_private, site_key
 from .rate import RateLimiter
 from .scope import Reservation, Resource, Scope
 
@@ -57,19 +57,16 @@ class Scopes:
         # Shared by all scopes of a kind: a dict each would double what an idle peer costs.
         self.connection_limits = {Resource.INBOUND_STREAMS: limits.inbound_streams_per_connection}
         self._peer_limits = _peer_limits(limits)
-        self._ip_limits = {Resource.INBOUND_CONNECTIONS: limits.inbound_connections_per_ip}
-        many = limits.ips_per_ip6_site
-        self._site_limits = {Resource.INBOUND_CONNECTIONS: many * limits.inbound_connections_per_ip}
-        self._pending_ip_limits = {Resource.INBOUND_CONNECTIONS: limits.pending_inbound_per_ip}
-        self._ip_rates = RateLimiter(limits.inbound_rate_per_ip, limits.inbound_burst_per_ip)
-        self._site_rates = RateLimiter(many * limits.inbound_rate_per_ip, many * limits.inbound_burst_per_ip)
+        self._public = _AddressLimits(limits, 1)
+        self._private = _AddressLimits(limits, limits.ips_per_private_ip)
+        self._sites = _AddressLimits(limits, limits.ips_per_ip6_site)
 
     def accept(self, remote_address: Multiaddr, now: float) -> Reservation:
         """Count a connection that arrived and is not authenticated yet. Raises LimitExceeded."""
         key = ip_key(remote_address)
         if key is None:
             return Reservation(Resource.INBOUND_CONNECTIONS, 1, self.transient)
-        pending = self._scope("pending IP", key, self._pending_ip_limits, of=format_ip_key(key))
+        pending = self._scope("pending IP", key, self._limits_of(key).pending, of=format_ip_key(key))
         # The transient scope last: nobody has to make room for a connection that its own address can not have.
         reservation = Reservation(Resource.INBOUND_CONNECTIONS, 1, *self._ips(key), pending, self.transient)
         try:
@@ -113,17 +110,25 @@ class Scopes:
             "scopes": {"keyed": len(self._keyed)},
         }
 
+    def _limits_of(self, key: bytes) -> _AddressLimits:
+        return self._private if is_private(key) else self._public
+
+    def _counted(self, key: bytes) -> Iterator[tuple[bytes, _AddressLimits]]:
+        """Yield under which keys an address counts: its own and, where it is a stranger's, that of its IPv6 /48."""
+        limits = self._limits_of(key)
+        yield key, limits
+        if limits is self._public and (site := site_key(key)) is not None:
+            yield site, self._sites
+
     def _ips(self, key: bytes) -> list[Scope]:
-        """Return the scopes of an address: its own, and that of its IPv6 /48."""
-        scopes = [self._scope("IP", key, self._ip_limits, of=format_ip_key(key))]
-        if (site := site_key(key)) is not None:
-            scopes.append(self._scope("IP", site, self._site_limits, of=format_ip_key(site)))
-        return scopes
+        return [
+            self._scope("IP", part, limits.connections, of=format_ip_key(part)) for part, limits in self._counted(key)
+        ]
 
     def _check_rates(self, key: bytes, now: float) -> None:
-        for limiter, part in ((self._ip_rates, key), (self._site_rates, site_key(key))):
-            if part is not None and not limiter.allow(part, now):
-                raise LimitExceeded(f"IP {format_ip_key(part)}", "connections in a short time", limiter.burst)
+        for part, limits in self._counted(key):
+            if not limits.rates.allow(part, now):
+                raise LimitExceeded(f"IP {format_ip_key(part)}", "connections in a short time", limits.rates.burst)
 
     def _scope(self, kind: str, key: Hashable, limits: Mapping[Resource, int], of: object) -> Scope:
         scope = self._keyed.get((kind, key))
@@ -131,6 +136,17 @@ class Scopes:
             scope = Scope(kind, limits, self.system, of=of)
             self._keyed[kind, key] = scope
         return scope
+
+
+class _AddressLimits:
+    """What one address may do, or one that counts as several."""
+
+    def __init__(self, limits: Limits, many: int) -> None:
+        inbound = min(many * limits.inbound_connections_per_ip, limits.inbound_connections)
+        self.connections = {Resource.INBOUND_CONNECTIONS: inbound}
+        pending = min(many * limits.pending_inbound_per_ip, limits.pending_inbound)
+        self.pending = {Resource.INBOUND_CONNECTIONS: pending}
+        self.rates = RateLimiter(many * limits.inbound_rate_per_ip, many * limits.inbound_burst_per_ip)
 
 
 def _system_limits(limits: Limits) -> dict[Resource, int]:

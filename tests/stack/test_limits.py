@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -43,7 +44,13 @@ def test_the_default_limits_are_valid_and_above_what_trimming_keeps() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("connections", 0), ("inbound_rate_per_ip", 0.0), ("receive_windows", -1), ("pending_inbound", 0)],
+    [
+        ("connections", 0),
+        ("inbound_rate_per_ip", 0.0),
+        ("inbound_rate_per_ip", float("nan")),
+        ("receive_windows", -1),
+        ("pending_inbound", 0),
+    ],
 )
 def test_a_limit_that_lets_nothing_through_is_refused(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{field} must be positive"):
@@ -62,6 +69,44 @@ def test_a_limit_that_lets_nothing_through_is_refused(field: str, value: float) 
 def test_a_part_larger_than_its_whole_is_refused(part: str, whole: str) -> None:
     with pytest.raises(ValueError, match=f"{part} is 100000000000, more than {whole}"):
         Limits(**{part: 100_000_000_000})  # type: ignore[arg-type]  # the field is a parameter
+
+
+def test_parts_that_nobody_chose_shrink_with_their_wholes() -> None:
+    limits = Limits(connections=6)
+    assert (limits.inbound_connections, limits.connections_per_peer, limits.inbound_connections_per_ip) == (6, 6, 6)
+    assert Limits(inbound_connections=3).inbound_connections_per_ip == 3
+    assert Limits(pending_inbound=5).pending_inbound_per_ip == 5
+    limits = Limits(streams=100)
+    assert (limits.streams_per_peer, limits.inbound_streams_per_peer, limits.inbound_streams_per_connection) == (
+        100,
+        100,
+        100,
+    )
+    assert Limits(memory=1000).memory_per_peer == 1000
+    assert Limits(receive_windows=1000).receive_windows_per_connection == 1000
+
+
+def test_limits_that_were_replaced_shrink_and_grow_again() -> None:
+    small = replace(Limits(), connections=6)
+    assert small == Limits(connections=6)
+    assert replace(small, connections=1024) == Limits()
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "whole"),
+    [("inbound_connections", 768, "connections"), ("connections_per_peer", 8, "connections")],
+)
+def test_what_was_chosen_does_not_shrink(part: str, value: int, whole: str) -> None:
+    """Even where somebody chose the number that is the default."""
+    with pytest.raises(ValueError, match=f"{part} is {value}, more than {whole}, which is 6; raise {whole}, too"):
+        Limits(**{part: value, whole: 6})  # type: ignore[arg-type]  # the fields are parameters
+
+
+@pytest.mark.parametrize("whole", ["connections", "streams", "memory", "receive_windows", "pending_inbound"])
+def test_the_least_that_a_whole_can_be_is_enough(whole: str) -> None:
+    Limits(**{whole: 1})  # type: ignore[arg-type]  # the field is a parameter
+    with pytest.raises(ValueError, match=f"^{whole} must be positive"):
+        Limits(**{whole: 0})  # type: ignore[arg-type]
 
 
 def test_a_negative_override_is_refused() -> None:
@@ -142,7 +187,7 @@ def test_scopes_never_pass_their_limits_and_end_empty(steps: list[tuple[int, int
 
 
 def test_slow_handshakes_from_one_address_leave_places_for_others() -> None:
-    scopes = Scopes(Limits(inbound_connections_per_ip=100))
+    scopes = Scopes(Limits(inbound_connections_per_ip=100, pending_inbound_per_ip=8))
     held = [scopes.accept(PUBLIC, 0.0) for _ in range(8)]
     with pytest.raises(LimitExceeded, match=r"8 inbound connections in scope 'pending IP 203.0.113.9'"):
         scopes.accept(PUBLIC, 0.0)
@@ -166,7 +211,7 @@ def test_loopback_is_exempt_from_limits_per_address() -> None:
 
 
 def test_connection_churn_from_one_address_is_slowed_down() -> None:
-    scopes = Scopes(Limits())
+    scopes = Scopes(Limits(inbound_burst_per_ip=16, inbound_rate_per_ip=0.2))
     for _ in range(16):
         scopes.accept(PUBLIC, 0.0).release()
     with pytest.raises(LimitExceeded, match=r"16 connections in a short time in scope 'IP 203.0.113.9'"):
@@ -181,7 +226,7 @@ def site_address(number: int) -> Multiaddr:
 
 
 def test_an_ipv6_48_has_as_many_connections_as_eight_addresses() -> None:
-    scopes = Scopes(Limits(inbound_connections_per_ip=2))
+    scopes = Scopes(Limits(inbound_connections_per_ip=2, ips_per_ip6_site=8))
     held = []
     for number in range(16):
         address = site_address(number)
@@ -194,7 +239,7 @@ def test_an_ipv6_48_has_as_many_connections_as_eight_addresses() -> None:
 
 
 def test_churn_from_an_ipv6_48_is_slowed_down_as_that_of_eight_addresses() -> None:
-    scopes = Scopes(Limits(inbound_burst_per_ip=2))
+    scopes = Scopes(Limits(inbound_burst_per_ip=2, inbound_rate_per_ip=0.2, ips_per_ip6_site=8))
     for number in range(16):
         scopes.accept(site_address(number), 0.0).release()
     with pytest.raises(LimitExceeded, match=r"16 connections in a short time in scope 'IP 2001:0db8:0001::/48'"):
@@ -346,6 +391,61 @@ def test_an_ipv6_56_counts_as_one_address(address: str, text: str) -> None:
     key = ip_key(Multiaddr(address))
     assert key is not None
     assert format_ip_key(key) == text
+
+
+def arrive(scopes: Scopes, address: str, count: int) -> int:
+    """Have so many peers behind one address connect at once, and return how many may stay."""
+    remote, pending = Multiaddr(address), []
+    for _ in range(count):
+        try:
+            pending.append(scopes.accept(remote, 0.0))
+        except LimitExceeded:
+            break
+    connections = [scopes.connected(one, peer_number(number), remote) for number, one in enumerate(pending)]
+    for connection in connections:
+        connection.close()
+    return len(connections)
+
+
+@pytest.mark.parametrize("address", ["/ip4/203.0.113.9/tcp/1", "/ip6/2001:db8::1/tcp/1"])
+def test_an_office_behind_one_public_address_connects_at_once_and_a_crowd_does_not(address: str) -> None:
+    assert [arrive(Scopes(Limits()), address, count) for count in (16, 32, 64, 65, 500)] == [16, 32, 64, 64, 64]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/ip4/10.0.0.1/tcp/1",
+        "/ip4/172.17.0.1/tcp/1",
+        "/ip4/192.168.1.1/tcp/1",
+        "/ip4/100.64.0.1/tcp/1",
+        "/ip4/169.254.1.1/tcp/1",
+        "/ip6/fd00::1/tcp/1",
+        "/ip6/fe80::1/tcp/1",
+        "/ip6/::ffff:10.0.0.1/tcp/1",
+    ],
+)
+def test_a_private_address_counts_as_several(address: str) -> None:
+    assert [arrive(Scopes(Limits()), address, count) for count in (16, 64, 128, 500)] == [16, 64, 128, 128]
+    scopes = Scopes(Limits(pending_inbound=500, pending_inbound_per_ip=500))
+    assert arrive(scopes, address, 1000) == 4 * 64
+
+
+@pytest.mark.parametrize(
+    "address", ["/ip4/172.15.0.1/tcp/1", "/ip4/172.32.0.1/tcp/1", "/ip4/100.128.0.1/tcp/1", "/ip4/192.0.2.1/tcp/1"]
+)
+def test_an_address_beside_the_private_ones_is_public(address: str) -> None:
+    assert arrive(Scopes(Limits()), address, 500) == 64
+
+
+def test_an_ipv6_48_fills_only_a_sixth_of_the_places_by_default() -> None:
+    scopes = Scopes(Limits())
+    held = []
+    for number in range(128):
+        address = site_address(number)
+        held.append(scopes.connected(scopes.accept(address, 0.0), peer_number(number), address))
+    with pytest.raises(LimitExceeded, match="128 inbound connections in scope 'IP 2001:0db8:0001::/48'"):
+        scopes.accept(site_address(128), 0.0)
 
 
 def test_only_ipv6_addresses_are_in_a_48() -> None:

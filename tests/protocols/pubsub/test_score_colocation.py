@@ -14,9 +14,14 @@ PEERS = [A, B, C, D]
 
 
 def scoring(*allowed: str) -> PeerScore:
-    score = PeerScore(
-        ScoreConfig(colocation_weight=-1.0, colocation_threshold=1, colocation_allowed=allowed, retain=100.0), 0.0
+    config = ScoreConfig(
+        colocation_weight=-1.0,
+        colocation_threshold=1,
+        colocation_private_factor=1,
+        colocation_allowed=allowed,
+        retain=100.0,
     )
+    score = PeerScore(config, 0.0)
     for peer in PEERS:
         score.add_peer(peer, [], 0.0)
     return score
@@ -98,13 +103,28 @@ def test_a_whole_network_on_one_machine_is_allowed_by_default(ip: str) -> None:
     assert {score.score(peer) for peer in peers} == {0.0}
 
 
-def test_by_default_ten_peers_may_share_an_address_and_eleven_not() -> None:
+def crowd(ip: str, size: int) -> float:
+    """Return what each of so many peers behind one address scores by default."""
     score = PeerScore(ScoreConfig.recommended(), 0.0)
-    for number in range(10):
-        score.add_peer(named(str(number)), ["192.0.2.1"], 0.0)
-        assert score.score(named("0")) == 0.0
-    score.add_peer(named("10"), ["192.0.2.1"], 0.0)
-    assert score.score(named("0")) == -5.0
+    for number in range(size):
+        score.add_peer(named(str(number)), [ip], 0.0)
+    return score.score(named("0"))
+
+
+@pytest.mark.parametrize("ip", ["203.0.113.9", "2001:db8::1"])
+def test_an_office_may_share_a_public_address_and_a_crowd_may_not(ip: str) -> None:
+    keys = 2 if ":" in ip else 1  # the address, and its subnet
+    assert [crowd(ip, size) for size in (16, 32, 64, 65, 70)] == [0.0, 0.0, 0.0, -5.0 * keys, -180.0 * keys]
+
+
+@pytest.mark.parametrize("ip", ["10.0.0.1", "172.17.0.1", "192.168.1.1", "100.64.0.1", "169.254.1.1", "fd00::1"])
+def test_a_private_address_may_stand_for_a_network(ip: str) -> None:
+    assert [crowd(ip, size) for size in (16, 64, 256)] == [0.0, 0.0, 0.0]
+    assert crowd(ip, 257) < 0
+
+
+def test_the_private_factor_of_addresses_beside_the_private_ones_is_one() -> None:
+    assert crowd("172.32.0.1", 65) == -5.0
 
 
 def test_relayed_peers_have_no_address_to_share() -> None:
@@ -139,3 +159,7 @@ def test_nothing_is_left_of_addresses_nobody_has() -> None:
     assert colocation.surplus(keys) == 0.0
     colocation.remove(keys)
     assert len(colocation) == 0
+    private = colocation.keys(["10.0.0.1", "fd00::1"])
+    colocation.add(private)
+    colocation.remove(private)
+    assert not colocation._private

@@ -119,6 +119,7 @@ def test_a_topic_neither_rewards_harm_nor_punishes_service(name: str, value: flo
         ("topic_score_cap", -1.0),
         ("colocation_weight", 1.0),
         ("colocation_threshold", 0),
+        ("colocation_private_factor", 0),
         ("behaviour_weight", 1.0),
         ("behaviour_threshold", -1.0),
         ("decay_interval", 0.9),

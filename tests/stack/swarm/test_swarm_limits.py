@@ -41,7 +41,7 @@ Clock = trio.testing.MockClock
 async def test_one_address_has_only_so_many_handshakes_at_once(
     transport: ListeningTransport, listener: FakeListener
 ) -> None:
-    async with running(transport) as (swarm, observer):
+    async with running(transport, limits=Limits(inbound_connections_per_ip=8)) as (swarm, observer):
         await swarm.listen(LISTEN)
         incoming = [listener.arrive(remote_address=tcp(66)) for _ in range(12)]
         await observer.wait_for(InboundRefused, count=4)
@@ -59,7 +59,8 @@ async def test_one_address_opens_connections_only_so_fast(
     async def fail() -> MuxedConnection:
         raise ConnectionLost("churn")
 
-    async with running(transport) as (swarm, observer):
+    limits = Limits(inbound_burst_per_ip=16, inbound_rate_per_ip=0.2)
+    async with running(transport, limits=limits) as (swarm, observer):
         await swarm.listen(LISTEN)
         for _ in range(20):
             listener.arrive(fail, remote_address=tcp(66))

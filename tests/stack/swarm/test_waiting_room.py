@@ -121,7 +121,8 @@ async def test_a_flood_from_a_few_networks_pushes_out_its_own(
 async def test_a_connection_that_its_own_address_can_not_have_pushes_out_nobody(
     transport: ListeningTransport, listener: FakeListener
 ) -> None:
-    async with running(transport, limits=Limits(pending_inbound=8)) as (swarm, observer):
+    limits = Limits(pending_inbound=8, inbound_connections_per_ip=8)
+    async with running(transport, limits=limits) as (swarm, observer):
         await swarm.listen(LISTEN)
         for _ in range(12):
             listener.arrive(remote_address=tcp(66))
