@@ -55,5 +55,7 @@ def _place(error: BaseException) -> Hashable:
     """Return the line of code that raised."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    frames = traceback.extract_tb(error.__traceback__)
-    return (frames[-1].filename, frames[-1].lineno) if frames else None
+    frame = line = None
+    for frame, line in traceback.walk_tb(error.__traceback__):  # noqa: B007 - the last one counts
+        pass
+    return None if frame is None else (frame.f_code.co_filename, line)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import socket
 from abc import abstractmethod
@@ -28,6 +29,8 @@ BACKLOG = 1024
 RECEIVE_SIZE = 64 * 1024  # what `receive_some` asks for by default; trio's own choice for sockets
 RETRY_DELAY = 0.1
 """Seconds to wait when the process is out of file descriptors, as trio's own `serve_listeners` does."""
+SHORTAGE_LOG_INTERVAL = 60.0
+"""Seconds between two log lines that say so: a process at its limit runs out again with every file that it closes."""
 # Errors of one arriving connection, not of the listener (accept(2), "Error handling").
 _THEIRS = {errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT}
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -182,6 +185,8 @@ class SocketListener(StreamListener):
     def __init__(self, sock: socket.socket, address: Multiaddr) -> None:
         self._socket = sock
         self.address = address
+        self._shortage_told = -math.inf
+        self._short = False
 
     @abstractmethod
     def wire(self, sock: socket.socket, remote: Any) -> Wire:
@@ -198,6 +203,9 @@ class SocketListener(StreamListener):
             except OSError as error:
                 await self._survive(error)
                 continue
+            if self._short:
+                self._short = False
+                _log.warning("accepting on %s again", self.address)
             try:
                 return self.wire(sock, remote)
             except OSError as error:
@@ -217,10 +225,16 @@ class SocketListener(StreamListener):
         await trio.lowlevel.wait_readable(self._socket.fileno())
 
     async def _survive(self, error: OSError) -> None:
+        if self._socket.fileno() == -1:
+            raise trio.ClosedResourceError("this listener was closed") from None
         if error.errno in _EXHAUSTED:
-            _log.error(
-                "can not accept on %s: %s; waiting for files to be closed", self.address, os.strerror(error.errno)
-            )
+            self._tell_shortage(os.strerror(error.errno))
             await trio.sleep(RETRY_DELAY)
         elif error.errno not in _THEIRS:
             raise error
+
+    def _tell_shortage(self, what: str) -> None:
+        now = trio.current_time()
+        if now - self._shortage_told >= SHORTAGE_LOG_INTERVAL:
+            self._shortage_told, self._short = now, True
+            _log.error("cannot accept on %s: %s; waiting for files to be closed", self.address, what)

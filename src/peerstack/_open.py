@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from importlib import import_module
 from importlib.metadata import version
 
 import trio
 from multiaddr import Multiaddr
+from multiaddr.protocols import PROTOCOLS
 
 from peerstack.protocols import identify, ping
 from peerstack.stack.abc import (
@@ -50,6 +52,16 @@ CLOSE_TIMEOUT = 2.0
 FORCE_PRIVATE = "LIBP2P_FORCE_PNET"
 """Environment variable: when it is 1, no host opens without the key of a private network (as in go-libp2p)."""
 
+_NEEDED_LATER = (
+    "cryptography.exceptions",
+    "encodings.idna",
+    "google.protobuf.message",
+    "peerstack.stack.identity.records_pb2",
+    "peerstack.stack.security.noise.noise_pb2",
+    *(f"multiaddr.codecs.{protocol.codec}" for protocol in PROTOCOLS if protocol.codec is not None),
+)
+"""What is imported where it is first used, which may be when a peer says something and no file can be opened."""
+
 
 @asynccontextmanager
 async def open_host(
@@ -80,6 +92,8 @@ async def open_host(
     together. What the block raises leaves as itself, and so does what an observer raises, which ends the host.
     """
     _check_private(private_network, native_transports)
+    for module in _NEEDED_LATER:
+        import_module(module)
     identity = identity or Identity.generate()
     limits = limits or Limits()
     config = swarm or SwarmConfig()

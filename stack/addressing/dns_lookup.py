@@ -30,9 +30,12 @@ async def lookup_txt(name: str, *, nameservers: Sequence[str] = (), port: int = 
     Asks the system's name servers, or `nameservers` (IP addresses) at `port`.
     """
     # Here, not above: most programs never meet a /dnsaddr, and dnspython is slow to import.
-    import dns.asyncresolver
-    import dns.exception
-    from dns.rdtypes.txtbase import TXTBase
+    try:
+        import dns.asyncresolver
+        import dns.exception
+        from dns.rdtypes.txtbase import TXTBase
+    except ImportError as error:  # also out of file descriptors
+        raise ResolveError(f"no TXT records of {name}: the resolver cannot be imported: {error}") from error
 
     try:
         resolver = dns.asyncresolver.Resolver(configure=not nameservers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -9,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 from multiaddr import Multiaddr
+from multiaddr.protocols import PROTOCOLS
 
 from peerstack import open_host
 from peerstack.stack.abc import Channel, ConnectionInfo, MuxedConnection, Stream
@@ -70,6 +72,17 @@ async def busy_hosts(network: MemoryNetwork) -> AsyncIterator[tuple[Host, Host]]
         await trio.testing.wait_all_tasks_blocked()
         assert bob.statistics().swarm.limits["transient"]
         yield alice, bob
+
+
+async def test_nothing_a_peer_says_is_the_first_to_need_a_file(
+    autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of descriptors, an import fails: the codec of an address that nobody had announced before, for one."""
+    codecs = {f"multiaddr.codecs.{protocol.codec}" for protocol in PROTOCOLS if protocol.codec}
+    for name in (*codecs, "encodings.idna"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    async with open_host(transports=[MemoryTransport(MemoryNetwork())]):
+        assert {*codecs, "encodings.idna"} <= sys.modules.keys()
 
 
 # ---- nothing outlives the block

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, assert_never
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, assert_never
 import trio
 
 from peerstack.stack.abc import ConnectionInfo, Direction
-from peerstack.stack.background import Waiter, open_background
+from peerstack.stack.background import Waiter, contained, open_background
 from peerstack.stack.codes import StreamCode
 from peerstack.stack.errors import ConnectionLost, StackError
 from peerstack.stack.muxing.carrier import Goodbye, StreamCarrier
@@ -276,6 +277,10 @@ class QuicConnection(StreamCarrier[QuicStream]):
             self._unreachable = OSError(number, os.strerror(number))
             self.abandon()
 
+    def failed(self, reason: str) -> None:
+        """Give up: a datagram of this connection met a bug."""
+        self._end(ConnectionLost(reason))
+
     def was_forgotten(self) -> None:
         """The peer sent a stateless reset: it has lost this connection."""
         self._end(ConnectionLost("the peer has forgotten this connection: it was probably restarted"))
@@ -392,8 +397,9 @@ class QuicConnection(StreamCarrier[QuicStream]):
         if self._failure is not None:
             return
         self._failure = failure
-        self._engine.close(0, "")
-        self._send(copies=GOODBYES if self._connected else 1)
+        with contained(partial(self._endpoint.bugs.reason, what="closing a connection")):
+            self._engine.close(0, "")
+            self._send(copies=GOODBYES if self._connected else 1)
         self._endpoint.remove(self)
         self._engine.release()
         self._break_streams()

@@ -11,7 +11,8 @@ from typing import Final, Protocol
 import trio
 
 from peerstack.stack.abc import Direction, Incoming
-from peerstack.stack.background import open_background
+from peerstack.stack.background import contained, open_background
+from peerstack.stack.bugs import BugReporter
 from peerstack.stack.limits import RateLimiter
 
 from .address import quic_address
@@ -53,6 +54,10 @@ class Receiver(Protocol):
         """Act on the datagrams taken."""
         ...
 
+    def failed(self, reason: str) -> None:
+        """Give up: taking or acting on a datagram was met by a bug."""
+        ...
+
 
 class Endpoint:
     """A socket and the connections that share it.
@@ -77,6 +82,10 @@ class Endpoint:
         self._unverified = RateLimiter(rate, max(1, int(rate)))
         self._answers = RateLimiter(ANSWERS_A_SECOND, int(ANSWERS_A_SECOND))
         self._tokens = RetryTokens()
+        self.bugs = BugReporter()
+        """Where what goes wrong in acting on datagrams is told."""
+        self._serving: Receiver | None = None
+        """Who a datagram being acted upon belongs to."""
 
     # ---- life
 
@@ -118,12 +127,12 @@ class Endpoint:
         if not ip_address(bound[0].partition("%")[0]).is_unspecified:
             return bound
         family = socket.AF_INET6 if len(bound) == 4 else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            try:
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
                 probe.connect(remote)  # UDP: nothing is sent
-            except OSError:
-                return bound
-            host: str = probe.getsockname()[0]
+                host: str = probe.getsockname()[0]
+        except OSError:
+            return bound
         return (host, bound[1]) if len(bound) == 2 else (host, *bound[1:])
 
     # ---- members
@@ -173,15 +182,30 @@ class Endpoint:
             datagrams = self._socket.receive_nowait()
             if not datagrams:
                 break
-            for datagram, address in datagrams:
-                receiver = self._route(datagram, address, now)
-                if receiver is not None:
-                    receiver.receive(datagram, address, now)
-                    touched[receiver] = None
+            with contained(self._failed):
+                self._hand_out(datagrams, touched, now)
         for receiver in touched:
-            receiver.settle()
+            with contained(self._failed):
+                self._serving = receiver
+                receiver.settle()
         if not touched:
             self._tell_of_unreachable()
+
+    def _hand_out(
+        self, datagrams: list[tuple[bytes, SocketAddress]], touched: dict[Receiver, None], now: float
+    ) -> None:
+        for datagram, address in datagrams:
+            self._serving = None
+            receiver = self._serving = self._route(datagram, address, now)
+            if receiver is not None:
+                receiver.receive(datagram, address, now)
+                touched[receiver] = None
+
+    def _failed(self, error: Exception) -> None:
+        """End the connection whose datagram met a bug: it is read by a task of another one, or of the listener."""
+        reason = self.bugs.reason(error, "reading a datagram")
+        if self._serving is not None:
+            self._serving.failed(reason)
 
     def _tell_of_unreachable(self) -> None:
         """End dials to where the network says nobody listens. It could lie, so connections do not believe it."""
@@ -266,6 +290,10 @@ class Arrival(Incoming):
 
     def settle(self) -> None:
         """Nothing is done before somebody accepts."""
+
+    def failed(self, reason: str) -> None:
+        """Be refused in silence, when a peer that is not heard yet met a bug."""
+        self._endpoint.remove(self)
 
     async def upgrade(self) -> QuicConnection:
         """Shake hands; see `abc.Incoming.upgrade`."""

@@ -11,7 +11,7 @@ import trio.testing
 from peerstack.stack.errors import ConnectionLost, StreamReset
 from peerstack.stack.identity import Identity
 from peerstack.stack.limits import WindowBudget
-from peerstack.stack.testing import check_transport
+from peerstack.stack.testing import ConnectionEnd, check_transport
 from peerstack.transports.quic import QuicConfig, QuicTransport
 
 from .hosts import ANYWHERE, connected, join
@@ -259,3 +259,32 @@ async def test_a_thousand_streams_leave_nothing_behind(autojump_clock: trio.test
             assert not engine._flow._streams  # type: ignore[attr-defined]
             assert not engine._dropped  # type: ignore[attr-defined]
             assert len(connection._closing) < 200
+
+
+@pytest.mark.parametrize("where", ["receive", "settle"])
+async def test_a_bug_met_in_a_datagram_costs_the_connection_it_belongs_to(
+    where: str,
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One task reads for all connections of a socket, and for the listener."""
+
+    def fail(*args: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    async with connected() as pair:
+        near, far = await join(pair.dialer, pair.listener)
+        async with trio.open_nursery() as nursery:
+            other = ConnectionEnd(near)
+            for end in (other, ConnectionEnd(far)):
+                nursery.start_soon(end.run)
+            monkeypatch.setattr(near, where, fail)
+            await (await far.open_stream()).send_all(b"x")
+            await other.ended.wait()
+            assert "a bug" in str(other.failure)
+            assert "ZeroDivisionError" in caplog.text
+            stream = await pair.far.open_stream()
+            await stream.send_all(b"still here")
+            assert await (await pair.near.accept_stream()).receive_some() == b"still here"
+            nursery.cancel_scope.cancel()

@@ -185,9 +185,46 @@ async def test_running_out_of_files_is_waited_out(
     wire = await TcpTransport().dial(listener.address)
     accepted = await listener.accept()
     assert trio.current_time() == pytest.approx(0.2)
-    assert caplog.text.count("waiting for files to be closed") == 2
     for end in (wire.stream, accepted.stream, listener):
         await end.aclose()
+
+
+async def test_running_out_of_files_again_and_again_writes_two_lines_a_minute(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A process at its limit runs out again with every file that it closes."""
+    listener = await failing_listener()
+    errors = listener._socket._errors  # type: ignore[attr-defined]
+    for _ in range(5):
+        errors += [errno.EMFILE] * 10
+        wire = await TcpTransport().dial(listener.address)
+        accepted = await listener.accept()
+        await wire.stream.aclose()
+        await accepted.stream.aclose()
+    short, again = (f"cannot accept on {listener.address}", f"accepting on {listener.address} again")
+    assert [short in caplog.messages[0], again in caplog.messages[1], len(caplog.messages)] == [True, True, 2]
+    await trio.sleep(60)
+    errors += [errno.EMFILE]
+    wire = await TcpTransport().dial(listener.address)
+    accepted = await listener.accept()
+    assert len(caplog.messages) == 4
+    for end in (wire.stream, accepted.stream, listener):
+        await end.aclose()
+
+
+async def test_a_listener_that_is_closed_while_a_connection_arrives_was_closed() -> None:
+    """The task is woken by the arrival, and another closes the socket before it has its turn."""
+    listener = await failing_listener(errno.EBADF)
+    wire = await TcpTransport().dial(listener.address)
+
+    async def wait_readable() -> None:
+        await trio.lowlevel.checkpoint()
+        await listener.aclose()
+
+    listener._wait = wait_readable  # type: ignore[method-assign]
+    with pytest.raises(trio.ClosedResourceError):
+        await listener.accept()
+    await wire.stream.aclose()
 
 
 async def test_an_arrival_that_vanished_is_passed_over() -> None:
