@@ -68,6 +68,10 @@ class Stream(trio.abc.HalfCloseableStream):
     All of trio's promises hold: `send_all`, `send_eof`, `receive_some`, iteration, `wait_send_all_might_not_block`.
     Both `StreamReset` and `ConnectionLost` are `trio.BrokenResourceError`. `aclose` sends what is missing to end
     the stream properly and never waits for the peer.
+
+    What arrived before the peer's reset, or before the connection was lost, is received first; sending raises at once.
+    `send_all` raises when our own side closes the stream or the connection meanwhile. `send_eof` does not raise for a
+    peer that has reset the stream or stopped reading: its answer may still be read.
     """
 
     protocol: str = ""

@@ -27,6 +27,8 @@ class StreamCarrier(MuxedConnection, Generic[StreamT]):
         self._openable = trio.lowlevel.ParkingLot()
         self._failure: StackError | None = None
         """Why the connection is over."""
+        self._ending: StackError | None = None
+        """Why it is about to be: nothing is sent any more, but what arrived may still be read."""
 
     # ---- opening and accepting
 
@@ -72,6 +74,14 @@ class StreamCarrier(MuxedConnection, Generic[StreamT]):
         if self.on_stream_closed is not None:
             self.on_stream_closed(stream)
 
+    def _stop_sending(self, reason: StackError) -> None:
+        """Let no stream send any more, and none be opened: what they sent from now on would be thrown away."""
+        if self._failure is None and self._ending is None:
+            self._ending = reason
+            for stream in self._streams.values():
+                stream.break_sending(self._lost())
+            self._openable.unpark_all()
+
     def _break_streams(self) -> None:
         """Break all streams, and wake who waits for one: the connection is over."""
         streams = list(self._streams.values())
@@ -83,7 +93,7 @@ class StreamCarrier(MuxedConnection, Generic[StreamT]):
         self._acceptable.unpark_all()
 
     def _lost(self) -> ConnectionLost:
-        return ConnectionLost(str(self._failure))
+        return ConnectionLost(str(self._failure or self._ending))
 
     # ---- called by streams: nothing of it waits; it is done at once, or not at all
 

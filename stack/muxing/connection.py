@@ -29,7 +29,7 @@ from .events import (
     StreamWasReset,
     WindowOpened,
 )
-from .stream import DrivenStream
+from .stream import NO_STREAM, DrivenStream
 
 StreamT = TypeVar("StreamT", bound=DrivenStream)
 
@@ -102,7 +102,7 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
                 await self._read()
                 nursery.cancel_scope.cancel()
         finally:
-            self._break(ConnectionLost("the connection was closed"))
+            self._break(self._ending or ConnectionLost("the connection was closed"))
             self._closed.set()
             await trio.aclose_forcefully(self._channel)
         failure = self._failure
@@ -114,6 +114,7 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
         try:
             if self._failure is None:
                 self._core.leave()
+                self._stop_sending(Goodbye("this side closed the connection"))
                 self._pump()
                 if self._scope is not None:
                     with trio.move_on_after(CLOSE_LINGER):
@@ -127,7 +128,7 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
 
     async def _hang_up(self) -> None:
         """End our direction of the wire once all is sent: js-libp2p does not act on a goodbye alone."""
-        while self._channel.queued and self._failure is None:
+        while self._channel.queued and self._failure is None and not self._hung_up:
             await self._flushed.park()
         if self._failure is None and not self._hung_up:
             self._hung_up = True
@@ -137,7 +138,7 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
     @property
     def closed(self) -> bool:
         """Whether the connection is over, or on its way out."""
-        return self._failure is not None or self._core.leaving
+        return self._failure is not None or self._ending is not None or self._core.leaving
 
     @property
     def _can_open(self) -> bool:
@@ -240,6 +241,9 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
     def consumed(self, stream_id: int, size: int) -> None:
         """Note that the application took bytes."""
         core = self._core
+        if stream_id == NO_STREAM:
+            core.hold(-size)
+            return
         core.consumed(stream_id, size, trio.current_time())
         self._drained.wake()
         if core.has_data_to_send:
@@ -255,13 +259,13 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
                     await self._drained.wait()
                 chunks = await self._channel.read()
                 if not chunks:
-                    self._end(self._end_of_input())
+                    self._end(self._ending or self._end_of_input())
                     return
                 now = trio.current_time()
                 self._heard += 1
                 self._unanswered_since = None
                 for chunk in chunks:
-                    self._dispatch(self._core.receive_data(chunk, now))
+                    self._receive(chunk, now)
                 self._pump()
                 if self._signs:
                     self._signs.unpark_all()
@@ -271,7 +275,15 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
             self._end(error)
             self._pump()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._end(self._broken(error))
+            self._end(self._ending or self._broken(error))
+
+    def _receive(self, chunk: bytes, now: float) -> None:
+        events: list[Event] = []
+        try:
+            self._core.receive_data(chunk, now, events)
+        finally:
+            # What came before the peer broke the protocol counts.
+            self._dispatch(events)
 
     def _end_of_input(self) -> StackError:
         if self._core.stream_count and not self._core.leaving:
@@ -282,6 +294,16 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
         # After our goodbye the peer may close at once, and what is still under way breaks the wire.
         kind = Goodbye if self._core.leaving else ConnectionLost
         return kind(f"the connection broke: {error}")
+
+    def _cannot_send(self, error: Exception) -> None:
+        """The wire takes nothing more. What the peer sent before may be there still: read it, for a moment."""
+        self._hung_up = True
+        self._stop_sending(self._broken(error))
+        self._flushed.unpark_all()
+        if self._scope is None or isinstance(error, trio.ClosedResourceError):
+            self._end(self._ending or self._broken(error))
+        else:
+            self._scope.deadline = min(self._scope.deadline, trio.current_time() + CLOSE_LINGER)
 
     async def _flush_when_wanted(self) -> None:
         try:
@@ -294,7 +316,7 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
                 for sender in stalled.values():
                     sender.wake()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._end(self._broken(error))
+            self._cannot_send(error)
 
     async def _keep_time(self) -> None:
         try:
@@ -323,7 +345,7 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
                 return
             channel.flush_nowait()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._end(self._broken(error))
+            self._cannot_send(error)
             return
         if channel.queued:
             self._flush_wanted.set()
@@ -370,7 +392,7 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
         stream = self._streams.pop(stream_id, None)
         self._openable.unpark()
         if stream is not None:
-            stream.forgotten()
+            self._core.hold(stream.forgotten())
             self._tell_closed(stream)
 
     def _was_reset(self, stream_id: int, code: int, remote: bool) -> None:
@@ -395,6 +417,8 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
             return
         self._failure = failure
         self._core.release()
+        for stream in self._streams.values():
+            self._core.hold(stream.forgotten())
         self._break_streams()
         self._flushed.unpark_all()
         self._signs.unpark_all()

@@ -81,6 +81,10 @@ class MuxerCore(Protocol):
         """Note that the application took `size` received bytes."""
         ...
 
+    def hold(self, size: int) -> None:
+        """Go on counting bytes of a stream that is gone, which may still be read; fewer than none when they were."""
+        ...
+
     def leave(self) -> None:
         """Begin nothing new, and say goodbye if there is a word for it."""
         ...
@@ -101,6 +105,9 @@ class MuxerCore(Protocol):
         """Run what is due at `now`. Raises ConnectionLost."""
         ...
 
-    def receive_data(self, data: bytes, now: float) -> list[Event]:
-        """Take bytes from the peer and return what they mean. Raises RemoteProtocolError."""
+    def receive_data(self, data: bytes, now: float, events: list[Event] | None = None) -> list[Event]:
+        """Take bytes from the peer and return what they mean, in `events` if that is given.
+
+        Raises RemoteProtocolError; `events` then holds what came before.
+        """
         ...

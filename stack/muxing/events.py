@@ -30,7 +30,10 @@ class StreamFinished:
 
 @dataclass(frozen=True, slots=True)
 class StreamWasReset:
-    """The stream is gone, by the peer or by a limit of ours (`remote` tells); buffered data too."""
+    """The stream is gone, by the peer or by a limit of ours (`remote` tells).
+
+    What the peer sent before its own reset may still be read; after a limit of ours nothing may.
+    """
 
     stream_id: int
     code: int

@@ -10,7 +10,7 @@ class Half(Enum):
 
     OPEN = "open"
     IGNORED = "ignored"
-    """Receiving only: closed by us, the peer has not ended it yet; data is answered with a reset."""
+    """Receiving only: closed by us, the peer has not ended it yet; data is dropped, up to a limit."""
     DONE = "done"
 
 

@@ -10,7 +10,7 @@ import trio
 
 from ..abc import Buffer, Stream
 from ..background import Guard, Waiter
-from ..errors import StreamReset
+from ..errors import ConnectionLost, StreamReset
 
 if TYPE_CHECKING:
     from .carrier import StreamCarrier
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _JOIN_BELOW = 16 * 1024
 """Received pieces smaller than this are joined for the caller, up to _JOINED; larger ones are handed on as they are."""
 _JOINED = 64 * 1024
-_NOBODY = -1
-"""The id of no stream."""
+NO_STREAM = -1
+"""The id of a stream that its connection has forgotten."""
 
 
 class MuxedStream(Stream):
@@ -64,13 +64,18 @@ class MuxedStream(Stream):
         return self._connection
 
     def __repr__(self) -> str:
-        number, protocol = "closed" if self._id == _NOBODY else self._id, self.protocol or "not negotiated"
+        number, protocol = "closed" if self._id == NO_STREAM else self._id, self.protocol or "not negotiated"
         return f"<{type(self).__name__} {number} {protocol} with {self._connection.remote_peer}>"
 
     # ---- sending
 
     async def send_all(self, data: Buffer) -> None:
-        """Send everything; returns when the connection has taken it. Raises what `Stream` says."""
+        """Send everything; returns when the connection has taken it.
+
+        Raises `StreamReset` once the peer reset the stream or no longer reads it, `ConnectionLost`, and
+        `trio.ClosedResourceError` or a `StreamReset` of ours once this side has closed it, also while this was running:
+        what was taken may then be thrown away. What the peer sent before a reset can still be received.
+        """
         with self._send_guard:
             self._check_sending()
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -85,6 +90,7 @@ class MuxedStream(Stream):
                     position += sent
             if not waited:
                 await trio.lowlevel.cancel_shielded_checkpoint()
+            self._check_kept()
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the connection has room for something of this stream."""
@@ -101,16 +107,22 @@ class MuxedStream(Stream):
             await self._writable.wait()
 
     async def send_eof(self) -> None:
-        """End our direction; the peer may go on sending."""
+        """End our direction; the peer may go on sending.
+
+        Nothing happens when the peer has reset the stream or no longer reads it: there is no promise left to break,
+        and a caller that ends its question first must come to read the answer. Raises `ConnectionLost`, and what our
+        own close or reset makes of the stream.
+        """
         with self._send_guard:
-            if self._send_failure is not None:
-                raise self._send_failure
+            self._check_kept()
             await trio.lowlevel.checkpoint_if_cancelled()
             if not self._send_closed:
                 self._send_closed = True
-                self._connection.send_eof(self._id)
-                self._direction_done()
+                if self._send_failure is None:
+                    self._connection.send_eof(self._id)
+                    self._direction_done()
             await trio.lowlevel.cancel_shielded_checkpoint()
+            self._check_kept()
 
     def _check_sending(self) -> None:
         if self._send_closed:
@@ -118,10 +130,20 @@ class MuxedStream(Stream):
         if self._send_failure is not None:
             raise self._send_failure
 
+    def _check_kept(self) -> None:
+        """Raise if what was taken may be thrown away since this side closed the stream, or the connection is gone."""
+        failure = self._send_failure
+        if failure is not None and not _by_peer(failure):
+            raise failure
+
     # ---- receiving
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Receive at least one byte, or `b""` at the end."""
+        """Receive at least one byte, or `b""` at the end.
+
+        What had arrived before the peer reset the stream, or before the connection was lost, comes first; only then
+        `StreamReset` or `ConnectionLost` is raised. What this side closed or reset gives nothing any more.
+        """
         if max_bytes is not None and index(max_bytes) < 1:
             raise ValueError("max_bytes must be at least 1")
         with self._receive_guard:
@@ -133,6 +155,7 @@ class MuxedStream(Stream):
                     self._direction_done()
                     return b""
                 if self._receive_failure is not None:
+                    self._direction_done()
                     raise self._receive_failure
                 await self._readable.wait()
             return self._take(max_bytes)
@@ -158,7 +181,8 @@ class MuxedStream(Stream):
 
     def unread(self, data: bytes) -> None:
         """Give bytes back; the next `receive_some` returns them first."""
-        if data:
+        failure = self._receive_failure
+        if data and (failure is None or _by_peer(failure) or isinstance(failure, ConnectionLost)):
             self._chunks.appendleft(data)
             self._connection.consumed(self._id, -len(data))
 
@@ -201,12 +225,16 @@ class MuxedStream(Stream):
         self._direction_done()
         self._readable.wake()
 
+    def break_sending(self, failure: Exception) -> None:
+        """Nothing more is sent."""
+        self._send_failure = self._send_failure or failure
+        self._writable.wake()
+
     def break_off(self, failure: Exception) -> None:
         """Nothing more happens; what was received before, and the end if it came, may still be read."""
-        self._send_failure = self._send_failure or failure
+        self.break_sending(failure)
         self._receive_failure = self._receive_failure or failure
         self._readable.wake()
-        self._writable.wake()
 
 
 class DrivenStream(MuxedStream):
@@ -219,10 +247,21 @@ class DrivenStream(MuxedStream):
         self._writable.wake()
 
     def was_reset(self, failure: StreamReset) -> None:
-        """The stream was aborted: what was received before is dropped."""
-        self._drop_unread()
+        """The stream was aborted: what was received before the peer did so may still be read (as in rust-yamux)."""
+        if not failure.remote:
+            self._drop_unread()
         self.break_off(failure)
 
-    def forgotten(self) -> None:
-        """The session knows the stream no more, and the peer may use its id again."""
-        self._id = _NOBODY
+    def forgotten(self) -> int:
+        """The session knows the stream no more, and the peer may use its id again; return the bytes not yet read."""
+        self._id = NO_STREAM
+        return sum(map(len, self._chunks))
+
+    def _drop_unread(self) -> None:
+        if self._id == NO_STREAM and self._chunks:
+            self._connection.consumed(NO_STREAM, sum(map(len, self._chunks)))
+        super()._drop_unread()
+
+
+def _by_peer(failure: Exception) -> bool:
+    return isinstance(failure, StreamReset) and failure.remote

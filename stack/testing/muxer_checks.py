@@ -8,6 +8,7 @@ from ..abc import Muxer
 from ..memory import DEFAULT_CAPACITY
 from .connection_checks import check_broken_pipes, check_connections
 from .connections import MuxerSubject
+from .ending_checks import check_endings
 from .stream_checks import check_streams
 
 
@@ -27,5 +28,6 @@ async def check_muxer(
     """
     subject = MuxerSubject(make_muxer, capacity, settle, flow_control)
     await check_streams(subject)
+    await check_endings(subject)
     await check_connections(subject)
     await check_broken_pipes(subject)

@@ -150,6 +150,10 @@ class MplexCore:
         if stream.buffered < self._config.max_stream_buffer:
             self._stalled.pop(stream_id, None)
 
+    def hold(self, size: int) -> None:
+        """Go on counting bytes of a stream that is gone; see `MuxerCore.hold`."""
+        self._buffered += size
+
     def leave(self) -> None:
         """Begin nothing new; mplex has no word for goodbye."""
         self._leaving = True
@@ -184,9 +188,9 @@ class MplexCore:
 
     # ---- input
 
-    def receive_data(self, data: bytes, now: float) -> list[Event]:
-        """Take bytes from the peer and return what they mean. Raises RemoteProtocolError."""
-        events: list[Event] = []
+    def receive_data(self, data: bytes, now: float, events: list[Event] | None = None) -> list[Event]:
+        """Take bytes from the peer and return what they mean; see `MuxerCore.receive_data`."""
+        events = [] if events is None else events
         if self._header:
             data, self._header = self._header + data, b""
         position, end = 0, len(data)

@@ -20,6 +20,9 @@ class Config:
     max_buffered: int = 64 * MiB
     """Bytes received on one connection that no handler has read; the stream that exceeds it is reset.
     Initial windows are the spec's gift to the peer: 1000 streams may send 256 KiB each before we have a say."""
+    max_discarded: int = 4 * MiB
+    """Bytes the peer may go on sending on a stream that we closed, before it is reset: our answer may be on its way to
+    a peer that first sends all of its question. They cost no memory."""
     max_inbound_streams: int = 1000
     """Streams the peer may hold open: a SYN costs it 12 bytes and us a task. hashicorp and js allow 1000."""
     max_outbound_streams: int = 1000
@@ -48,6 +51,8 @@ class Config:
             raise ValueError(f"max_window is {self.max_window}, but the spec grants {INITIAL_WINDOW} to start with")
         if self.max_buffered < INITIAL_WINDOW:
             raise ValueError(f"max_buffered is {self.max_buffered}, less than one initial window of {INITIAL_WINDOW}")
+        if self.max_discarded < 0:
+            raise ValueError(f"max_discarded is {self.max_discarded}, less than 0 bytes")
         counts = (self.max_inbound_streams, self.max_outbound_streams, self.accept_backlog, self.ack_backlog)
         if min(*counts, self.early_streams) < 1:
             raise ValueError("every limit on streams must be at least 1, or nothing could be opened")

@@ -50,11 +50,12 @@ class YamuxCore(YamuxSession):
         self._header = b""
         self._body: StreamState | None = None
         self._body_left = 0
-        self._body_ends_stream = False
+        self._body_flags = 0
+        """FIN and RST of a frame with a body: they count behind it."""
 
-    def receive_data(self, data: bytes, now: float) -> list[Event]:
-        """Take bytes from the peer and return what they mean. Raises RemoteProtocolError."""
-        events: list[Event] = []
+    def receive_data(self, data: bytes, now: float, events: list[Event] | None = None) -> list[Event]:
+        """Take bytes from the peer and return what they mean; see `MuxerCore.receive_data`."""
+        events = [] if events is None else events
         self._liveness.heard(now)
         position, end = 0, len(data)
         while position < end and self._session is not Session.ENDED:
@@ -97,20 +98,26 @@ class YamuxCore(YamuxSession):
         if stream is None:
             return
         # A local reset may have come between two pieces of one frame.
-        if self._streams.get(stream.stream_id) is stream and stream.receive is Half.OPEN:
-            stream.buffered += size
-            self._buffered += size
-            events.append(DataReceived(stream.stream_id, piece))
+        if self._streams.get(stream.stream_id) is stream:
+            if stream.receive is Half.OPEN:
+                stream.buffered += size
+                self._buffered += size
+                events.append(DataReceived(stream.stream_id, piece))
+            else:
+                self._discarded(stream, size)
         if not self._body_left:
             self._body = None
-            if self._body_ends_stream:
+            if self._body_flags & FIN:
                 self._receive_fin(stream, events)
+            if self._body_flags & RST:
+                self._receive_reset(stream, StreamCode.NONE, events)
 
     def _receive_data(self, flags: int, stream_id: int, length: int, now: float, events: list[Event]) -> None:
         if flags & SYN and length > INITIAL_WINDOW:
             # Checked before the stream exists (CVE-2026-32314).
             raise _violation(f"first frame of stream {stream_id} has {length} bytes, over its window")
-        stream = self._receive_flags(flags, stream_id, now, events)
+        # A reset without a body is done with here, a body before its flags.
+        stream = self._receive_flags(flags & ~RST if length else flags, stream_id, now, events)
         self._body_left = length
         self._body = None
         if stream is None:
@@ -125,17 +132,22 @@ class YamuxCore(YamuxSession):
                 self._receive_fin(stream, events)
             elif not flags & SYN:
                 self._count_idle(now)
-        elif stream.receive is Half.DONE or (stream.receive is Half.IGNORED and not stream.receive_credit):
-            # Nobody reads any more. What was under way is dropped in silence, since a reset could cost the peer what
-            # it has not read yet; but a sender that used up its window would wait for ever.
-            events.append(StreamWasReset(stream_id, StreamCode.NONE, remote=False))
-            events += self.reset(stream_id)
-        elif self._buffered + length > self._config.max_buffered:
-            events.append(StreamWasReset(stream_id, StreamCode.RESOURCE_LIMIT, remote=False))
-            events += self.reset(stream_id, StreamCode.RESOURCE_LIMIT)
+            return
+        code = self._refused(stream, length)
+        if code is not None:
+            events.append(StreamWasReset(stream_id, code, remote=False))
+            events += self.reset(stream_id, code)
         else:
             self._body = stream
-            self._body_ends_stream = bool(flags & FIN)
+            self._body_flags = flags
+
+    def _refused(self, stream: StreamState, length: int) -> StreamCode | None:
+        """Say why a body is not taken: the stream is reset for it."""
+        if stream.receive is Half.IGNORED:
+            return StreamCode.NONE if stream.discarded + length > self._config.max_discarded else None
+        if stream.receive is Half.DONE:
+            return StreamCode.NONE  # the peer has sent its end
+        return StreamCode.RESOURCE_LIMIT if self._buffered + length > self._config.max_buffered else None
 
     def _receive_window_update(self, flags: int, stream_id: int, length: int, now: float, events: list[Event]) -> None:
         stream = self._receive_flags(flags, stream_id, now, events, code=length)
@@ -167,10 +179,16 @@ class YamuxCore(YamuxSession):
             self._unacknowledged -= 1
             events.append(StreamAcknowledged(stream_id))
         if flags & RST:
-            events.append(StreamWasReset(stream_id, code, remote=True))
-            events += self._forget(stream)
+            if flags & FIN:
+                self._receive_fin(stream, events)
+            self._receive_reset(stream, code, events)
             return None
         return stream
+
+    def _receive_reset(self, stream: StreamState, code: int, events: list[Event]) -> None:
+        if self._streams.get(stream.stream_id) is stream:
+            events.append(StreamWasReset(stream.stream_id, code, remote=True))
+            events += self._forget(stream)
 
     def _receive_syn(self, stream_id: int, now: float, events: list[Event]) -> None:
         if stream_id == 0 or (stream_id % 2 == 1) is self._client:

@@ -167,14 +167,24 @@ class YamuxSession:
         events = self.send_eof(stream_id)
         stream = self._streams.get(stream_id)
         if stream is not None and stream.receive is Half.OPEN:
-            if not stream.receive_credit:
-                # The peer has used up its window, and may be waiting for credit that nobody will grant.
-                return events + self.reset(stream_id)
             stream.receive = Half.IGNORED
             self._lingering.append((now + self._config.close_timeout, stream_id))
             self._buffered -= stream.buffered  # the application drops it
+            stream.consumed += stream.buffered
             stream.buffered = 0
+            self._discarded(stream, 0)
         return events
+
+    def _discarded(self, stream: StreamState, size: int) -> None:
+        """Count what came for a stream that we closed, and let the peer go on.
+
+        A reset could cost the peer our answer, which it may not have read yet, and without credit a peer that sends
+        all of its question first would never come to read it.
+        """
+        stream.discarded += size
+        stream.consumed += size
+        if stream.consumed * 2 >= stream.window:
+            self._grant(stream, 0)
 
     def reset(self, stream_id: int, code: int = StreamCode.NONE) -> list[Event]:
         """Abort the stream; nothing happens if it is gone already."""
@@ -201,11 +211,19 @@ class YamuxSession:
                 stream.window += growth
             else:
                 growth = 0
-            credit = stream.consumed + growth
-            stream.consumed = 0
-            stream.receive_credit += credit
             stream.last_update = now
-            self._frame(WINDOW_UPDATE, stream, credit)
+            self._grant(stream, growth)
+
+    def _grant(self, stream: StreamState, growth: int) -> None:
+        """Grant credit for what was consumed, and for a window that grew."""
+        credit = stream.consumed + growth
+        stream.consumed = 0
+        stream.receive_credit += credit
+        self._frame(WINDOW_UPDATE, stream, credit)
+
+    def hold(self, size: int) -> None:
+        """Go on counting bytes of a stream that is gone; see `MuxerCore.hold`."""
+        self._buffered += size
 
     def go_away(self, code: GoAwayCode) -> None:
         """Say goodbye, once."""

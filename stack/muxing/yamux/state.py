@@ -13,6 +13,7 @@ class StreamState:
         "acknowledged",
         "buffered",
         "consumed",
+        "discarded",
         "flags_due",
         "last_update",
         "receive",
@@ -39,6 +40,8 @@ class StreamState:
         """Bytes handed to the driver that the application has not consumed."""
         self.consumed = 0
         """Bytes the application consumed since our last window update."""
+        self.discarded = 0
+        """Bytes that came, and were dropped, since the application closed the stream."""
         self.last_update = now
 
     def credit_due(self) -> bool:

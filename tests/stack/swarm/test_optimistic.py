@@ -182,6 +182,23 @@ async def test_a_reset_after_the_answer_stays_what_it_is(call: str, autojump_clo
             await CALLS[call](stream)
 
 
+@pytest.mark.parametrize("half_close", [True, False])
+async def test_an_answer_with_a_reset_right_behind_it_can_be_read(half_close: bool, autojump_clock: Clock) -> None:
+    async with ends() as (stream, _, far):
+        await stream.send_all(b"question")
+        theirs = await raw(far.connection)
+        await theirs.send_all(HEADER + ECHO + b"the answer")
+        theirs.reset()
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(StreamReset):
+            await stream.send_all(b"more")
+        if half_close:
+            await stream.send_eof()
+        assert await stream.receive_some() == b"the answer"
+        with pytest.raises(StreamReset):
+            await stream.receive_some()
+
+
 @pytest.mark.parametrize("answer", [b"garbage", HEADER + b"\x08/other1\n", b"\xff" * 30])
 async def test_nonsense_for_an_answer(answer: bytes, autojump_clock: Clock) -> None:
     async with ends() as (stream, _, far):

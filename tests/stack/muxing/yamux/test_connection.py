@@ -203,11 +203,44 @@ async def test_a_wire_that_breaks(sending: bool) -> None:
         assert "the connection broke" in str(failure)
 
 
+async def test_what_came_before_the_wire_broke_under_a_sender_can_be_read() -> None:
+    async with against_raw() as peer:
+        stream = await peer.accepted()
+        await peer.pipe.send_all(frame(DATA, 0, 1, body=b"the answer"))
+        await peer.pipe.aclose()  # with what we sent unread, so that our next write fails
+        await raises(ConnectionLost, lambda: stream.send_all(b"x"), "the connection broke")
+        assert peer.connection.closed
+        assert await stream.receive_some() == b"the answer"
+        assert isinstance(await end_of(peer), ConnectionLost)
+        await raises(ConnectionLost, stream.receive_some, "the connection broke")
+
+
+async def test_what_came_before_the_peer_broke_the_protocol_can_be_read() -> None:
+    async with against_raw() as peer:
+        stream = await peer.accepted()
+        await peer.send(frame(DATA, 0, 1, body=b"the answer") + b"\xff" * 12)
+        assert await stream.receive_some() == b"the answer"
+        assert isinstance(await end_of(peer), RemoteProtocolError)
+
+
+async def test_nothing_is_taken_to_be_sent_once_we_are_closing() -> None:
+    async with against_raw() as peer:
+        stream = await peer.accepted()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.connection.aclose)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not peer.side.ended.is_set()
+            for operation in lambda: stream.send_all(b"x"), stream.send_eof, stream.wait_send_all_might_not_block:
+                await raises(ConnectionLost, operation, "this side closed the connection")
+            await raises(ConnectionLost, peer.connection.open_stream, "this side closed the connection")
+            await peer.pipe.aclose()
+
+
 async def test_a_wire_that_breaks_under_a_sender() -> None:
     async with against_raw() as peer:
         stream = await peer.accepted()
         peer.pipe.abort()
-        await stream.send_all(b"x")
+        await raises(ConnectionLost, lambda: stream.send_all(b"x"), "the connection broke")
         assert isinstance(await end_of(peer), ConnectionLost)
         await raises(ConnectionLost, lambda: stream.send_all(b"x"), "the connection broke")
 

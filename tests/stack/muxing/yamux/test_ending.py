@@ -6,6 +6,7 @@ from peerstack.stack.codes import StreamCode
 from peerstack.stack.errors import LocalProtocolError, RemoteProtocolError
 from peerstack.stack.muxing.events import (
     DataReceived,
+    Event,
     GoAwayReceived,
     StreamClosed,
     StreamFinished,
@@ -108,10 +109,38 @@ def test_the_code_of_a_reset(code: int) -> None:
     assert side.receive(frame(WINDOW_UPDATE, RST, 1, code))[0] == StreamWasReset(1, code, remote=True)
 
 
-def test_the_body_of_a_data_frame_with_rst_is_skipped() -> None:
+@pytest.mark.parametrize("flags", [0, SYN])
+def test_the_body_of_a_data_frame_with_rst_comes_before_the_reset(flags: int) -> None:
+    side = established() if not flags else Side(client=False)
+    events = side.receive(frame(DATA, RST | flags, 1, body=b"last") + frame(DATA, SYN, 3))
+    opened = [StreamOpened(1)] if flags else []
+    reset = [StreamWasReset(1, 0, remote=True), StreamClosed(1)]
+    assert events == [*opened, DataReceived(1, b"last"), *reset, StreamOpened(3)]
+    assert side.core.buffered == 0
+
+
+def test_a_body_with_rst_that_nobody_wants_is_skipped() -> None:
     side = established()
-    events = side.receive(frame(DATA, RST, 1, body=b"what is this") + frame(DATA, SYN, 3))
-    assert events == [StreamWasReset(1, 0, remote=True), StreamClosed(1), StreamOpened(3)]
+    side.core.close(1, side.now)
+    side.sent()
+    assert side.receive(frame(DATA, RST, 1, body=b"late")) == [StreamWasReset(1, 0, remote=True), StreamClosed(1)]
+    assert side.frames() == []
+    assert side.idle()
+
+
+@BOTH_KINDS
+def test_an_end_and_a_reset_in_one_frame(kind: int) -> None:
+    side = established()
+    events = side.receive(frame(kind, FIN | RST, 1))
+    assert events == [StreamFinished(1), StreamWasReset(1, 0, remote=True), StreamClosed(1)]
+
+
+def test_what_came_before_the_peer_broke_the_protocol_counts() -> None:
+    side = established()
+    events: list[Event] = []
+    with pytest.raises(RemoteProtocolError):
+        side.core.receive_data(frame(DATA, 0, 1, body=b"abc") + b"\xff" * 12, side.now, events)
+    assert events == [DataReceived(1, b"abc")]
 
 
 def test_our_reset_says_its_code() -> None:
@@ -191,23 +220,28 @@ def test_closing_after_the_peer_s_end_is_the_end() -> None:
     assert side.core.close(1, side.now) == []
 
 
-def test_data_after_closing_is_dropped_and_a_sender_without_window_is_reset() -> None:
-    side = established()
+def test_data_after_closing_is_dropped_and_its_sender_may_go_on_up_to_a_limit() -> None:
+    # A reset could cost the peer our answer, and without credit it would never come to read it.
+    side = established(Config(max_discarded=2 * INITIAL_WINDOW))
     side.core.close(1, side.now)
     side.sent()
-    assert side.receive(frame(DATA, 0, 1, body=bytes(1000))) == []
-    assert side.core.buffered == 0
-    events = side.receive(frame(DATA, 0, 1, body=bytes(INITIAL_WINDOW - 1000)))
+    half = bytes(INITIAL_WINDOW // 2)
+    for _ in range(4):
+        assert side.receive(frame(DATA, 0, 1, body=half)) == []
+        assert side.core.buffered == 0
+        assert side.frames() == [(WINDOW_UPDATE, 0, 1, len(half))]
+    events = side.receive(frame(DATA, 0, 1, body=b"x"))
     assert StreamClosed(1) in events
     assert side.frames() == [(WINDOW_UPDATE, RST, 1, 0)]
     assert side.idle()
 
 
-def test_closing_when_the_window_is_used_up_resets() -> None:
+def test_closing_when_the_window_is_used_up_opens_it() -> None:
     side = established()
     side.receive(frame(DATA, 0, 1, body=bytes(INITIAL_WINDOW)))
-    assert side.core.close(1, side.now) == [StreamClosed(1)]
-    assert side.frames() == [(DATA, FIN, 1, 0), (WINDOW_UPDATE, RST, 1, 0)]
+    assert side.core.close(1, side.now) == []
+    assert side.frames() == [(DATA, FIN, 1, 0), (WINDOW_UPDATE, 0, 1, INITIAL_WINDOW)]
+    assert side.receive(frame(DATA, FIN, 1, body=bytes(INITIAL_WINDOW))) == [StreamClosed(1)]
     assert side.idle()
 
 

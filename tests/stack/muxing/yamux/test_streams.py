@@ -193,18 +193,85 @@ async def test_words_for_people() -> None:
 )
 async def test_a_reset_of_the_peer_says_its_code(code: int, words: str) -> None:
     async with against_raw() as peer:
-        stream = await peer.accepted(body=b"dropped with the stream")
-        async with trio.open_nursery() as nursery:
-            await peer.send(frame(WINDOW_UPDATE, RST, 1, code))
-            for operation in stream.receive_some, lambda: stream.send_all(b"x"), stream.send_eof:
-                with pytest.raises(StreamReset, match=words) as caught:
-                    await operation()
-                assert caught.value.remote
-                assert caught.value.code == code
-            nursery.cancel_scope.cancel()
+        stream = await peer.accepted()
+        await peer.send(frame(WINDOW_UPDATE, RST, 1, code))
+        for operation in stream.receive_some, lambda: stream.send_all(b"x"):
+            with pytest.raises(StreamReset, match=words) as caught:
+                await operation()
+            assert caught.value.remote
+            assert caught.value.code == code
+        await stream.send_eof()  # nothing is left to be promised
         await stream.aclose()
         await raises(trio.ClosedResourceError, stream.receive_some)
         assert peer.received() == []
+
+
+async def test_what_came_before_the_peer_s_reset_can_be_read() -> None:
+    async with against_raw() as peer:
+        stream = await peer.accepted()
+        data = frame(DATA, 0, 1, body=b"the whole answer")
+        await peer.send(data, frame(DATA, RST, 1))
+        await raises(StreamReset, lambda: stream.send_all(b"x"))
+        await stream.send_eof()
+        assert await stream.receive_some(3) == b"the"
+        stream.unread(b"the")
+        assert await stream.receive_some() == b"the whole answer"
+        await raises(StreamReset, stream.receive_some)
+        await raises(trio.ClosedResourceError, lambda: stream.send_all(b"x"))  # for its end was sent, as far as it goes
+
+
+async def test_an_end_before_the_peer_s_reset_is_an_end() -> None:
+    async with against_raw() as peer:
+        stream = await peer.accepted()
+        await peer.send(frame(DATA, 0, 1, body=b"answer"), frame(DATA, FIN, 1), frame(DATA, RST, 1))
+        assert [await stream.receive_some() for _ in range(3)] == [b"answer", b"", b""]
+        await raises(StreamReset, lambda: stream.send_all(b"x"))
+
+
+@pytest.mark.parametrize("way", ["read", "close", "reset", "end of the connection"])
+async def test_what_a_reset_stream_holds_is_counted_until_it_is_read_or_dropped(way: str) -> None:
+    async with against_raw() as peer:
+        stream = await peer.accepted(body=bytes(100_000))
+        await peer.send(frame(DATA, RST, 1))
+        assert peer.connection.stream_count == 0
+        assert peer.connection.statistics().buffered_bytes == 100_000
+        if way == "read":
+            await stream.receive_some(60_000)
+            assert peer.connection.statistics().buffered_bytes == 40_000
+            await stream.receive_some()
+        elif way == "close":
+            await stream.aclose()
+        elif way == "reset":
+            stream.reset()
+        else:
+            await peer.send(frame(GO_AWAY, 0, 0, 0))
+            assert peer.connection.statistics().buffered_bytes == 100_000
+            await stream.aclose()
+        assert peer.connection.statistics().buffered_bytes == 0
+
+
+async def test_streams_reset_with_what_nobody_reads_are_bounded_together() -> None:
+    async with against_raw(Config(max_buffered=4 * INITIAL_WINDOW)) as peer:
+        kept = []
+        for number in range(8):
+            stream = await peer.accepted(1 + 2 * number, bytes(INITIAL_WINDOW))
+            await peer.send(frame(WINDOW_UPDATE, RST, 1 + 2 * number))
+            kept.append(stream)
+            assert peer.connection.statistics().buffered_bytes <= 4 * INITIAL_WINDOW
+        assert sum(bool(stream._chunks) for stream in kept) == 4
+        for stream in kept:
+            await stream.aclose()
+        assert peer.connection.statistics().buffered_bytes == 0
+
+
+async def test_what_we_reset_is_dropped() -> None:
+    async with against_raw() as peer:
+        stream = await peer.accepted(body=b"dropped")
+        stream.reset()
+        with pytest.raises(StreamReset, match="by this side"):
+            await stream.receive_some()
+        stream.unread(b"given back too late")
+        assert peer.connection.statistics().buffered_bytes == 0
 
 
 async def test_our_reset_carries_its_code_to_the_peer() -> None:
@@ -261,11 +328,12 @@ async def test_a_stream_whose_id_the_peer_uses_again_leaves_the_new_one_alone() 
         new = await peer.accepted(1, bytes(INITIAL_WINDOW))
         await new.send_all(b"hello")
         peer.received()
-        buffered = peer.connection.statistics().buffered_bytes
+        assert peer.connection.statistics().buffered_bytes == INITIAL_WINDOW + len(b"old")
         assert await old.receive_some() == b"old"
         old.unread(b"old")
+        assert peer.connection.statistics().buffered_bytes == INITIAL_WINDOW + len(b"old")
         assert await old.receive_some() == b"old"
-        assert peer.connection.statistics().buffered_bytes == buffered
+        assert peer.connection.statistics().buffered_bytes == INITIAL_WINDOW
         await old.aclose()
         old.reset()
         await new.send_all(b"hello")
