@@ -3,6 +3,8 @@
 from .routing import ContentRouting, Discovery, FoundPeer, PeerRouting, ValueStore
 from .storage import Datastore, Delete, Put
 from .streams import (
+    SILENCE,
+    SILENT_ROUND_TRIPS,
     Buffer,
     Channel,
     ConnectionInfo,
@@ -28,6 +30,8 @@ from .streams import (
 )
 
 __all__ = [
+    "SILENCE",
+    "SILENT_ROUND_TRIPS",
     "Buffer",
     "Channel",
     "ConnectionInfo",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 import trio
 from multiaddr import Multiaddr
 
-from ..abc import MuxedConnection, Observer, Stream, StreamHandler
+from ..abc import ConnectionState, MuxedConnection, Observer, Stream, StreamHandler
 from ..addressing import (
     AnyPeer,
     expand_unspecified,
@@ -268,9 +269,24 @@ class Host:
             connection = self._connection(peer)
             if connection is None:
                 raise DialError(f"peer {peer} hung up at once", DialReport(str(peer)))
+        elif connection.muxed.state is ConnectionState.SUSPECTED:
+            return await self._open_on_suspected(connection, protocols)
         known = len(protocols) == 1 and protocols[0] in self.peerstore.protocols(peer)
         early = known and takes_early_proposals(self.peerstore.agent(peer))
         return await self.swarm.open_stream(connection, protocols, supported=early)
+
+    async def _open_on_suspected(self, connection: Connection, protocols: Sequence[str]) -> Stream:
+        """Open a stream where the peer may be gone: when no answer is as quick as usual, the peer is dialed beside.
+
+        Agreement on the protocol is awaited, as it proves that the connection is alive.
+        """
+        with suppress(ConnectionLost), trio.move_on_after(self.swarm.patience(connection)):
+            return await self.swarm.open_stream(connection, protocols)
+        await self.connect(connection.remote_peer)
+        better = self._connection(connection.remote_peer)
+        if better is None:
+            raise DialError(f"peer {connection.remote_peer} hung up at once", DialReport(str(connection.remote_peer)))
+        return await self.swarm.open_stream(better, protocols)
 
     def _connection(self, peer: PeerId) -> Connection | None:
         connections = self.swarm.connections(peer)

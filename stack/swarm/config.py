@@ -24,7 +24,11 @@ class SwarmConfig:
     handler_grace: float = 1.0
     """For handlers, after their connection is gone, to finish with what they have received."""
     redundant_interval: float = 1.0
-    """Between two looks at whether a connection that a simultaneous dial made superfluous is idle."""
+    """Between two looks at whether a connection that a better one made superfluous is idle."""
+    probe_timeout: float = 5.0
+    """For a connection in doubt to bring any sign of the peer; then it is closed, if a better one is alive."""
+    redial_delay: float = 0.5
+    """For the same, or four round trips, before the peer is dialed beside connections that are all in doubt."""
     dials_per_peer: int = 8
     """Addresses of one peer dialed at once (go-libp2p: 8)."""
     addresses_per_dial: int = 25

@@ -11,7 +11,17 @@ from typing import Any
 import trio
 from multiaddr import Multiaddr
 
-from ..abc import Direction, Gater, Incoming, Listener, MuxedConnection, Stream, StreamHandler, Transport
+from ..abc import (
+    ConnectionState,
+    Direction,
+    Gater,
+    Incoming,
+    Listener,
+    MuxedConnection,
+    Stream,
+    StreamHandler,
+    Transport,
+)
 from ..addressing import parse_address
 from ..addressing.resolve import Resolver
 from ..addressing.usable import why_unlistenable
@@ -43,6 +53,7 @@ from ..report import DialReport
 from .config import SwarmConfig
 from .dialer import Dialer
 from .gate import Gate
+from .liveness import Liveness
 from .missing import what_it_takes
 from .streams import Streams
 from .table import Connection, ConnectionTable
@@ -65,6 +76,8 @@ class SwarmStatistics:
     peers: int
     connections: int
     inbound_connections: int
+    suspected_connections: int
+    """Of which it is in doubt whether the peer is still there."""
     streams: int
     limits: dict[str, dict[str, int]]
 
@@ -97,6 +110,7 @@ class Swarm:
         self._gate = Gate(gater, self.bugs)
         self._notify = notify
         self._table = ConnectionTable(local_peer)
+        self._liveness = Liveness(self._table, self.config, self.bugs, self._start_soon)
         self._streams = Streams(scopes=self.scopes, config=self.config, bugs=self.bugs, notify=notify)
         self._dialer = Dialer(
             local_peer=local_peer,
@@ -111,7 +125,6 @@ class Swarm:
         )
         self._listeners: list[Listener] = []
         self._waiting = WaitingRoom(self.scopes.transient)
-        self._tidying: set[PeerId] = set()
         self._nursery: trio.Nursery | None = None
         self._ending = False
 
@@ -253,16 +266,18 @@ class Swarm:
     # ---- dialing
 
     async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr]) -> tuple[Connection, DialReport]:
-        """Dial and return the connection and what happened; an open connection is returned as it is.
+        """Dial and return the connection and what happened; an open connection that is alive is returned as it is.
 
-        Raises DialError with its report.
+        Where all are suspected they are probed, and the peer is dialed beside them. Raises DialError with its report.
         """
-        if peer is not None and (connection := self._table.best(peer)) is not None:
+        connected = [] if peer is None else self._table.of(peer)
+        if connected and connected[0].muxed.state is ConnectionState.ALIVE:
             await trio.lowlevel.checkpoint()
-            return connection, DialReport(str(peer), notes=["already connected"])
+            return connected[0], DialReport(str(peer), notes=["already connected"])
         self._check_running()
+        dial = partial(self._dialer.dial, peer, addresses)
         try:
-            return await self._dialer.dial(peer, addresses)
+            return await (self._liveness.probe_and_dial(connected, dial) if connected else dial())
         except DialError as error:
             self._notify(DialFailed(error.report))
             raise
@@ -280,7 +295,7 @@ class Swarm:
     # ---- connections
 
     def connections(self, peer: PeerId | None = None) -> list[Connection]:
-        """Return the connections to one peer, the best first, or all."""
+        """Return the connections to one peer that are not closing, the best first; or all, in no order."""
         return list(self._table) if peer is None else self._table.of(peer)
 
     @property
@@ -313,7 +328,7 @@ class Swarm:
                 nursery.start_soon(self._run_hook, connection)
                 try:
                     with contained(failed):
-                        self._tidy(connection.remote_peer)
+                        self._liveness.entered(connection)
                         # It may have been closed again before this task had its first turn.
                         if not connection.muxed.closed:
                             await connection.muxed.run()
@@ -349,22 +364,6 @@ class Swarm:
         connection.hook_failure = error
         self.bugs.reason(error, f"identify on the connection to {connection.remote_peer}")
 
-    def _tidy(self, peer: PeerId) -> None:
-        if self._table.redundant(peer) and peer not in self._tidying:
-            self._tidying.add(peer)
-            self._start_soon(self._close_redundant, peer)
-
-    async def _close_redundant(self, peer: PeerId) -> None:
-        """Close connections of ours that simultaneous dials made superfluous, as soon as they are idle."""
-        with contained(partial(self.bugs.reason, what=f"closing superfluous connections to {peer}")):
-            while redundant := self._table.redundant(peer):
-                await trio.sleep(self.config.redundant_interval)
-                for connection in redundant:
-                    if connection.idle and connection in self._table.redundant(peer):
-                        _log.debug("closing a connection to %s that a simultaneous dial made superfluous", peer)
-                        await self._close_connection(connection)
-        self._tidying.discard(peer)
-
     async def _close(self, connections: Sequence[Connection]) -> None:
         """Say goodbye to several peers at once."""
         async with trio.open_nursery() as nursery:
@@ -397,6 +396,7 @@ class Swarm:
             peers=len(self._table.peers),
             connections=len(connections),
             inbound_connections=sum(muxed.info.direction is Direction.INBOUND for muxed in connections),
+            suspected_connections=sum(muxed.state is ConnectionState.SUSPECTED for muxed in connections),
             streams=sum(muxed.stream_count for muxed in connections),
             limits=self.scopes.statistics(),
         )
@@ -435,6 +435,10 @@ class Swarm:
     def handlers(self) -> dict[str, StreamHandler]:
         """Protocol id to handler of inbound streams."""
         return self._streams.handlers
+
+    def patience(self, connection: Connection) -> float:
+        """Return for how many seconds a stream on a suspected connection is worth waiting for."""
+        return self._liveness.patience([connection])
 
     async def open_stream(self, connection: Connection, protocols: Sequence[str], *, supported: bool = False) -> Stream:
         """Open a stream on a connection; see `Streams.open`."""

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 
 import trio
 
-from ..abc import Direction, MuxedConnection, Stream
+from ..abc import ConnectionState, Direction, MuxedConnection, Stream
+from ..addressing import is_relayed
 from ..identity import PeerId
 from ..limits import ConnectionScope
+from .preference import Rank, rank
+
+_numbers = count()
 
 
 class Connection:
     """A connection in the table: the muxed connection, what it counts as, and whether identify is done."""
 
-    __slots__ = ("_on_closed", "gone", "hook_failure", "identified", "muxed", "opened", "reason", "scope")
+    __slots__ = (
+        "_on_closed",
+        "gone",
+        "hook_failure",
+        "identified",
+        "muxed",
+        "number",
+        "opened",
+        "reason",
+        "relayed",
+        "scope",
+    )
 
     def __init__(self, muxed: MuxedConnection, scope: ConnectionScope) -> None:
         self.muxed = muxed
@@ -25,6 +41,9 @@ class Connection:
         """Why it was lost; None while it is open, and after an orderly end."""
         self.opened = trio.current_time()
         """On trio's clock, in seconds."""
+        self.number = next(_numbers)
+        """The newer of two connections has the higher one."""
+        self.relayed = is_relayed(muxed.info.remote_address)
         self.identified = trio.Event()
         """Set when identify has finished, well or not."""
         self.hook_failure: Exception | None = None
@@ -97,14 +116,19 @@ class ConnectionTable:
             del self._connections[connection.remote_peer]
 
     def redundant(self, peer: PeerId) -> list[Connection]:
-        """Return the connections dialed by us that simultaneous dials made superfluous.
+        """Return the connections dialed by us that are superfluous beside a better one that is alive.
 
-        Both sides prefer the connection dialed by the lower peer id, and only the dialer of the other one closes
-        it, so that they never close one each.
+        Both sides prefer the same one, and only the dialer of another closes it, so that they never close one each.
         """
-        return [item for item in self.of(peer)[1:] if item.muxed.info.direction is Direction.OUTBOUND]
+        alive = [item for item in self.of(peer) if item.muxed.state is ConnectionState.ALIVE]
+        return [item for item in alive[1:] if item.muxed.info.direction is Direction.OUTBOUND]
 
-    def _rank(self, connection: Connection) -> tuple[bool, float]:
-        ours = connection.muxed.info.direction is Direction.OUTBOUND
-        dialed_by_lower = ours == (self._local_peer < connection.remote_peer)
-        return not dialed_by_lower, connection.opened
+    def _rank(self, connection: Connection) -> Rank:
+        lower = self._local_peer < connection.remote_peer
+        return rank(
+            state=connection.muxed.state,
+            relayed=connection.relayed,
+            direction=connection.muxed.info.direction,
+            number=connection.number,
+            dials_for_both=Direction.OUTBOUND if lower else Direction.INBOUND,
+        )

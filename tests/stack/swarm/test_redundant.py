@@ -72,13 +72,13 @@ async def test_one_with_streams_is_closed_when_they_are(autojump_clock: Clock) -
     async with running(transport, local_peer=HIGHEST) as (swarm, _):
         await swarm.dial(None, [tcp(1)])
         await trio.sleep(0.1)
-        two.streams.append(await some_stream())
+        one.streams.append(await some_stream())
         await swarm.dial(None, [tcp(2)])
         await trio.sleep(100)
-        assert not two.closed
-        two.streams.clear()
+        assert not one.closed
+        one.streams.clear()
         await trio.sleep(1.5)
-        assert (one.closed, two.closed) == (False, True)
+        assert (one.closed, two.closed) == (True, False)
 
 
 async def test_one_that_is_not_identified_yet_is_left_alone(autojump_clock: Clock) -> None:
@@ -107,9 +107,9 @@ async def test_when_the_better_one_is_lost_the_other_stays(autojump_clock: Clock
         await trio.sleep(0.1)
         await swarm.dial(None, [tcp(2)])
         await trio.sleep(0.5)
-        one.fail()
+        two.fail()
         await trio.sleep(100)
-        assert not two.closed
+        assert not one.closed
 
 
 async def test_it_is_looked_after_again_the_next_time(autojump_clock: Clock) -> None:

@@ -66,11 +66,11 @@ async def test_only_the_dialer_finds_its_connection_redundant(scopes: Scopes) ->
     assert table_of(LOWEST, inbound, outbound).redundant(HIGHEST) == []
 
 
-async def test_of_two_of_the_same_dialer_the_later_is_redundant(scopes: Scopes, autojump_clock: Clock) -> None:
+async def test_of_two_of_the_same_dialer_the_earlier_is_redundant(scopes: Scopes, autojump_clock: Clock) -> None:
     first = connect(scopes, PEER, OUT)
     await trio.sleep(1)
     second = connect(scopes, PEER, OUT)
-    assert table_of(LOWEST, second, first).redundant(PEER) == [second]
+    assert table_of(LOWEST, second, first).redundant(PEER) == [first]
 
 
 async def test_one_that_is_closing_is_neither_the_best_nor_redundant(scopes: Scopes) -> None:
