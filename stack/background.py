@@ -158,6 +158,15 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
+def require_trio(what: str) -> None:
+    """Raise RuntimeError, with what to do, unless trio runs this task; `what` was called."""
+    if not trio.lowlevel.in_trio_task():
+        raise RuntimeError(
+            f"{what} works in tasks of trio, and this is none (asyncio?): start with trio.run(main), in a cell of a "
+            "notebook, too, and there without await; with anyio it is anyio.run(main, backend='trio')"
+        )
+
+
 @asynccontextmanager
 async def open_background() -> AsyncIterator[trio.Nursery]:
     """Open a nursery that users do not see: what their block raises leaves as itself, not inside a group.
@@ -165,6 +174,7 @@ async def open_background() -> AsyncIterator[trio.Nursery]:
     When the block ends, the nursery is cancelled. A task in it that crashes is a bug, and leaves as a group. A
     KeyboardInterrupt or SystemExit leaves as itself, wherever it was raised: a program that catches it must get it.
     """
+    require_trio("peerstack")
     failure: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:

@@ -2,9 +2,11 @@
 
 from .identify import PROTOCOL, PUSH_PROTOCOL, identify, push, serve, serve_push
 from .service import IdentifyConfig, IdentifyHost, IdentifyService
+from .wire import MAX_TEXT as MAX_AGENT
 from .wire import Identify
 
 __all__ = [
+    "MAX_AGENT",
     "PROTOCOL",
     "PUSH_PROTOCOL",
     "Identify",

@@ -11,7 +11,7 @@ from typing import Any, overload
 import trio
 
 from peerstack.stack.abc import Stream
-from peerstack.stack.background import open_background
+from peerstack.stack.background import open_background, require_trio
 from peerstack.stack.errors import InvalidInput, RemoteProtocolError
 from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity, PeerId
@@ -56,6 +56,7 @@ async def open_pubsub(
     peers that get every message whatever is thought of them. `seed` makes the choices of the router repeatable, for
     simulations.
     """
+    require_trio("open_pubsub")
     direct = tuple(direct)
     async with open_background() as nursery:
         pubsub = Pubsub(host, config or PubsubConfig(), nursery, direct=direct, random=random.Random(seed))

@@ -24,8 +24,9 @@ from peerstack.stack.abc import (
     StreamTransport,
     Transport,
 )
+from peerstack.stack.addressing import parse_addresses
 from peerstack.stack.addressing.resolve import Resolver
-from peerstack.stack.background import open_background
+from peerstack.stack.background import open_background, require_trio
 from peerstack.stack.errors import ConnectionLost, InvalidInput
 from peerstack.stack.events import Event
 from peerstack.stack.host import EventHub, Host, Peerstore
@@ -34,7 +35,6 @@ from peerstack.stack.identity import Identity
 from peerstack.stack.limits import GrowsWindows, Limits
 from peerstack.stack.muxing import yamux
 from peerstack.stack.muxing.yamux import Yamux
-from peerstack.stack.security.noise import Noise
 from peerstack.stack.swarm import (
     Connection,
     ObservedAddresses,
@@ -44,7 +44,18 @@ from peerstack.stack.swarm import (
     Trimmer,
     UpgradedTransport,
 )
-from peerstack.transports.tcp import TcpTransport
+
+from ._on_demand import default_native_transports, default_security, default_transports
+from ._parts import (
+    check_identity,
+    check_plugins,
+    check_settings,
+    checked_agent,
+    checked_muxers,
+    checked_native_transports,
+    checked_security,
+    checked_transports,
+)
 
 CLOSE_TIMEOUT = 2.0
 """Seconds for goodbyes when the block is left; a peer that stalls must not hold up the end of a program."""
@@ -66,10 +77,10 @@ _NEEDED_LATER = (
 @asynccontextmanager
 async def open_host(
     *,
-    listen: Iterable[str | Multiaddr] = (),
+    listen: str | Multiaddr | Iterable[str | Multiaddr] = (),
     identity: Identity | None = None,
     transports: Sequence[StreamTransport] | None = None,
-    native_transports: Sequence[Transport] = (),
+    native_transports: Sequence[Transport] | None = None,
     security: Sequence[Security] | None = None,
     muxers: Sequence[Muxer] | None = None,
     private_network: Protector | None = None,
@@ -83,25 +94,37 @@ async def open_host(
 ) -> AsyncIterator[Host]:
     """Open a host, listen, and serve identify and ping until the block is left.
 
-    `identity` is a fresh Ed25519 key by default. `transports` carry byte streams and are secured by `security` and
-    muxed by `muxers` (TCP, Noise and yamux by default); `native_transports` bring both of their own, like QUIC.
+    `listen` is one address or several. `identity` is a fresh Ed25519 key by default. `transports` carry byte streams
+    and are secured by `security` and muxed by `muxers`; `native_transports` bring both of their own, like QUIC. Left
+    out they are what is installed: TCP, unix sockets and WebSocket, Noise and TLS, yamux, and QUIC unless `transports`
+    or a `private_network` are given. The libraries of extras are loaded when an address or a peer needs them.
     `private_network` is the key without which nobody gets through to this host, or it to them: PreSharedKey.load(path);
     the environment can demand one by LIBP2P_FORCE_PNET=1.
-    `agent` is what identify calls this program, "peerstack/<version>" by default.
-    Raises InvalidAddress and OSError for addresses that can not be listened on, InvalidInput for parts that do not go
-    together. What the block raises leaves as itself, and so does what an observer raises, which ends the host.
+    `agent` is what identify calls this program, "peerstack/<version>" by default, at most 128 characters.
+    Raises InvalidAddress and OSError for addresses that cannot be listened on, InvalidInput for parts that do not go
+    together, TypeError for what is no such part, RuntimeError outside of trio. What the block raises leaves as itself,
+    and so does what an observer raises, which ends the host.
     """
-    _check_private(private_network, native_transports)
+    require_trio("open_host")
+    check_settings(identity=identity, limits=limits, trim=trim, swarm=swarm, resolver=resolver)
+    check_plugins(gater=gater, private_network=private_network)
+    listening = parse_addresses(listen)
+    agent = checked_agent(agent, f"peerstack/{version('peerstack')}")
     for module in _NEEDED_LATER:
         import_module(module)
     identity = identity or Identity.generate()
     limits = limits or Limits()
     config = swarm or SwarmConfig()
+    native = _native(native_transports, identity, alone=transports is None and private_network is None)
+    _check_private(private_network, native)
+    secured = default_security(identity) if security is None else checked_security(security)
+    check_identity(identity, [*secured, *native])
+    streams = default_transports() if transports is None else checked_transports(transports)
     events = EventHub(observers)
     peerstore = Peerstore()
     engine = Swarm(
         local_peer=identity.peer_id,
-        transports=native_transports,
+        transports=native,
         limits=limits,
         gater=gater,
         resolver=resolver,
@@ -109,23 +132,22 @@ async def open_host(
         config=config,
         notify=events.notify,
     )
-    for native in native_transports:
-        if isinstance(native, GrowsWindows):
-            native.grow_within(engine.scopes.windows, limits.receive_windows_per_connection)
-    security = security if security is not None else [Noise(identity)]
-    muxers = muxers if muxers is not None else [_yamux(engine)]
-    for transport in transports if transports is not None else [TcpTransport()]:
-        engine.add_transport(UpgradedTransport(transport, security, muxers, config, protector=private_network))
+    for growing in native:
+        if isinstance(growing, GrowsWindows):
+            growing.grow_within(engine.scopes.windows, limits.receive_windows_per_connection)
+    muxing = [_yamux(engine)] if muxers is None else checked_muxers(muxers)
+    for transport in streams:
+        engine.add_transport(UpgradedTransport(transport, secured, muxing, config, protector=private_network))
     observed = ObservedAddresses()
     host = Host(identity=identity, swarm=engine, peerstore=peerstore, events=events, observed=observed)
     host.handle(ping.PROTOCOL, ping.serve)
-    service = _identify(host, agent or f"peerstack/{version('peerstack')}", observed)
+    service = _identify(host, agent, observed)
     async with open_background() as nursery:
         events.on_failure = nursery.cancel_scope.cancel
         await nursery.start(engine.run)
         nursery.start_soon(service.run)
         try:
-            for address in listen:
+            for address in listening:
                 await host.listen(address)
             yield host
         finally:
@@ -135,6 +157,13 @@ async def open_host(
         raise events.failure
 
 
+def _native(given: Sequence[Transport] | None, identity: Identity, *, alone: bool) -> Sequence[Transport]:
+    """Return the native transports; `alone` says that nothing else speaks against those that are installed."""
+    if given is not None:
+        return checked_native_transports(given)
+    return default_native_transports(identity) if alone else []
+
+
 def _check_private(private_network: Protector | None, native_transports: Sequence[Transport]) -> None:
     """Let nothing out that a private network, or its owner, wants kept in. Raises InvalidInput."""
     if private_network is None:
@@ -142,7 +171,7 @@ def _check_private(private_network: Protector | None, native_transports: Sequenc
             raise InvalidInput(f"{FORCE_PRIVATE}=1 forbids hosts without a key: open_host(private_network=...)")
     elif native_transports:
         names = ", ".join(type(transport).__name__ for transport in native_transports)
-        raise InvalidInput(f"a private network can not protect native transports, which bring their own wire: {names}")
+        raise InvalidInput(f"a private network cannot protect native transports, which bring their own wire: {names}")
 
 
 def _yamux(engine: Swarm) -> Yamux:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 import trio
 
@@ -393,6 +393,16 @@ class Security(Protocol):
         Raises `PeerIdMismatch` when `expect` is given and another peer is there, `RemoteProtocolError` for a broken
         handshake, `ConnectionLost` when the wire ends early.
         """
+        ...
+
+
+@runtime_checkable
+class ProvesPeer(Protocol):
+    """A part that was made for one identity and proves it, such as Noise; `open_host` takes only those of its own."""
+
+    @property
+    def local_peer(self) -> PeerId:
+        """Who it proves to be."""
         ...
 
 

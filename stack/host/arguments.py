@@ -48,7 +48,7 @@ def check_part(part: object, what: str, *methods: str) -> None:
 def check_kind(value: object, what: str, kind: type, hint: str = "") -> None:
     """Raise TypeError unless `value` is a `kind`; `hint` says how to get one."""
     if not isinstance(value, kind):
-        raise TypeError(f"{what} is a {kind.__name__}{hint}, not {type_name(value)}")
+        raise TypeError(f"{what} must be of type {kind.__name__}{hint}, not {type_name(value)}")
 
 
 def as_list(values: object, what: str) -> list[Any]:

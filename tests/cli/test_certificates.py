@@ -210,4 +210,4 @@ def test_a_missing_extra_is_named_in_one_line(authority: Authority) -> None:
     )
     ran = subprocess.run((sys.executable, "-c", program), capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
-    assert "peerstack[websocket]" in ran.stderr
+    assert "'.[websocket]'" in ran.stderr

@@ -149,7 +149,7 @@ def test_a_missing_extra_is_named_in_one_line(key_file: str) -> None:
     )
     ran = subprocess.run((sys.executable, "-c", program), capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
-    assert "peerstack[pnet]" in ran.stderr
+    assert "'.[pnet]'" in ran.stderr
 
 
 # ---- keys

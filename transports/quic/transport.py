@@ -46,6 +46,8 @@ class QuicTransport(GrowsWindows):
 
         `network` is the operating system's UDP by default.
         """
+        self.local_peer = identity.peer_id
+        """Who this transport proves to be."""
         self._config = config or QuicConfig()
         self._memory = memory
         self._settings = EngineSettings(

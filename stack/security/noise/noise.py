@@ -29,6 +29,8 @@ class Noise:
         self.prologue = b""
         """Of every handshake; see `with_prologue`."""
         self._identity_key = identity.public_key.encode()
+        self.local_peer = identity.peer_id
+        """Who this proves to be."""
         self._signature = identity.sign(SIGNATURE_PREFIX + self._static.public)
 
     def with_prologue(self, prologue: bytes) -> Noise:

@@ -28,6 +28,8 @@ class InsecurePlaintext:
     def __init__(self, identity: Identity, *, for_tests_only: Literal[True]) -> None:
         if for_tests_only is not True:
             raise InvalidInput("plaintext protects nothing; say for_tests_only=True if that is meant")
+        self.local_peer = identity.peer_id
+        """Who this claims to be."""
         self._exchange = Exchange(identity.peer_id.to_bytes(), identity.public_key.encode()).encode()
 
     async def secure(

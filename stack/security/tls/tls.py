@@ -52,6 +52,8 @@ class Tls:
 
     def __init__(self, identity: Identity) -> None:
         self._credentials = make_certificate(identity)
+        self.local_peer = identity.peer_id
+        """Who this proves to be."""
         self._contexts: dict[tuple[bool, tuple[str, ...]], SSL.Context] = {}
 
     async def secure(
