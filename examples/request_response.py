@@ -6,7 +6,7 @@ from typing import Any
 import trio
 
 from peerstack import Host, PeerId, Stream, open_host
-from peerstack.stack.wire.framing import encode_length_prefixed, read_length_prefixed
+from peerstack.stack.framing import encode_length_prefixed, read_length_prefixed
 
 SUM = "/example/sum/1.0.0"
 MAX_MESSAGE = 64 * 1024  # a peer may announce any length; this is what we are willing to hold

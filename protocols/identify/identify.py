@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from peerstack.stack.abc import Stream
 from peerstack.stack.errors import RemoteProtocolError
+from peerstack.stack.framing import BufferedReader, EndOfMessages, read_length_prefixed
 from peerstack.stack.host.arguments import check_kind, check_part
-from peerstack.stack.wire.framing import BufferedReader, EndOfMessages, read_length_prefixed
 
 from .wire import MAX_MESSAGE, MAX_MESSAGES, Identify, decode, encode
 

@@ -16,8 +16,8 @@ from itertools import islice
 from google.protobuf.message import DecodeError
 
 from peerstack.stack.errors import RemoteProtocolError
+from peerstack.stack.framing import encode_length_prefixed
 from peerstack.stack.host.peerstore import printable
-from peerstack.stack.wire.framing import encode_length_prefixed
 
 from .identify_pb2 import Identify as Message
 

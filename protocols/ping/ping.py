@@ -21,8 +21,8 @@ import trio
 from peerstack.stack.abc import OpensStreams, Stream
 from peerstack.stack.addressing import AnyPeer
 from peerstack.stack.errors import InvalidInput, RemoteProtocolError
+from peerstack.stack.framing import BufferedReader, EndOfMessages
 from peerstack.stack.host.arguments import check_part
-from peerstack.stack.wire.framing import BufferedReader, EndOfMessages
 
 PROTOCOL = "/ipfs/ping/1.0.0"
 SIZE = 32

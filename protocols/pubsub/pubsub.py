@@ -13,10 +13,9 @@ import trio
 from peerstack.stack.abc import Stream
 from peerstack.stack.background import open_background, require_trio
 from peerstack.stack.errors import InvalidInput, RemoteProtocolError
+from peerstack.stack.framing import EndOfMessages, FrameReader
 from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity, PeerId
-from peerstack.stack.wire.frames import FrameReader
-from peerstack.stack.wire.framing import EndOfMessages
 
 from . import core_events, signing
 from .codec import RAW, Codec, ValueT

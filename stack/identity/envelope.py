@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from ..errors import InvalidInput, InvalidSignature
-from ..wire.framing import encode_length_prefixed
+from ..framing import encode_length_prefixed
 from .identity import Identity
 from .keys import PublicKey
 from .peer_id import PeerId

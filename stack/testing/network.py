@@ -16,9 +16,9 @@ from ..abc import StreamListener, Wire
 from ..background import open_background
 from ..memory import DEFAULT_CAPACITY, Exchange, MemoryListener, memory_address, memory_number
 from .link import Link, LinkConditions
+from .raw_connection import SimulatedWire
 from .timeline import Timeline
 from .trace import Trace, TraceEvent, TraceKind, digest_of
-from .wire import SimulatedWire
 
 DEFAULT_WINDOW = 256 * 1024
 """Bytes of one direction of a wire that may be under way or unread, as a receive window of TCP."""

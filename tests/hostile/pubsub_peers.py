@@ -26,10 +26,9 @@ from peerstack.protocols.pubsub.wire import (
 from peerstack.stack.abc import Stream
 from peerstack.stack.errors import StackError
 from peerstack.stack.events import HandlerFailed
+from peerstack.stack.framing import EndOfMessages, FrameReader
 from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity, PeerId
-from peerstack.stack.wire.frames import FrameReader
-from peerstack.stack.wire.framing import EndOfMessages
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 
 from ..protocols.pubsub.parts import Node, open_nodes, open_rooms

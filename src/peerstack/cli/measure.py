@@ -14,7 +14,7 @@ from cyclopts.validators import Number
 from peerstack.protocols import perf as perf_protocol
 from peerstack.protocols.ping import Pings, pings
 from peerstack.stack.errors import DialError, NegotiationError, StreamReset
-from peerstack.stack.wire.framing import EndOfMessages
+from peerstack.stack.framing import EndOfMessages
 
 from . import events
 from .failure import CommandError

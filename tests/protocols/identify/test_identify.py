@@ -10,8 +10,8 @@ import trio
 from peerstack.protocols.identify import Identify, identify, push, serve, serve_push
 from peerstack.stack.abc import Stream
 from peerstack.stack.errors import RemoteProtocolError
+from peerstack.stack.framing import encode_length_prefixed
 from peerstack.stack.wire import varint
-from peerstack.stack.wire.framing import encode_length_prefixed
 
 StreamPair = tuple[Stream, Stream]
 

@@ -17,8 +17,8 @@ from peerstack.protocols.pubsub.wire import (
     encode_subscriptions,
     make_message,
 )
+from peerstack.stack.framing import FrameReader
 from peerstack.stack.identity import Identity
-from peerstack.stack.wire.frames import FrameReader
 
 PEER = Identity.generate().peer_id
 FRAME = 64 * 1024

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peerstack.stack.errors import RemoteProtocolError
-from peerstack.stack.wire.frames import FrameReader
-from peerstack.stack.wire.framing import EndOfMessages, encode_length_prefixed
+from peerstack.stack.framing import EndOfMessages, FrameReader, encode_length_prefixed
 
 
 class Chunks(trio.abc.ReceiveStream):

@@ -8,14 +8,8 @@ import trio
 import trio.testing
 
 from peerstack.stack.errors import RemoteProtocolError
+from peerstack.stack.framing import BufferedReader, EndOfMessages, Source, encode_length_prefixed, read_length_prefixed
 from peerstack.stack.wire import varint
-from peerstack.stack.wire.framing import (
-    BufferedReader,
-    EndOfMessages,
-    Source,
-    encode_length_prefixed,
-    read_length_prefixed,
-)
 
 MESSAGE = bytes(range(256)) * 2
 
