@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from .signing import author_of
 from .wire import Message
@@ -51,6 +51,10 @@ def js_default_id(message: Message) -> bytes:
         return sha256_of_data(message)
     key = message.author[2:] if message.author[:1] == bytes((_INLINE,)) else message.key
     return (key or b"") + (message.seqno or b"")
+
+
+NUMBERED: Final = frozenset({default_id, rust_default_id, js_default_id})
+"""With these, a number of an author is a message: what comes with a number that is known, came before."""
 
 
 def id_of(message: Message, function: MessageIdFunction) -> bytes:

@@ -21,7 +21,7 @@ from .core_events import Allow
 from .entries import Entries
 from .events import MessageRejected
 from .failures import Failures
-from .ids import id_of
+from .ids import NUMBERED, id_of
 from .link import Link
 from .sequence import IN_ORDER, SequenceTracker
 from .settings import PubsubConfig
@@ -68,7 +68,8 @@ class Intake:
         self._nursery = nursery
         self._switchboard = switchboard
         self._topics = topics
-        self._sequences = SequenceTracker()
+        self.sequences = SequenceTracker()
+        """Which numbers of each author came."""
         self._waiting: dict[_Waiting, None] = {}
         """Messages in asynchronous validators, the oldest first."""
         self._bugs = Failures("pubsub", "what was being judged is ignored")
@@ -217,8 +218,10 @@ class Intake:
             self._reject(message, RejectReason.UNDECODABLE, now)
         elif verdict is Verdict.IGNORE:
             self._ignore(message, RejectReason.VALIDATION_IGNORED, now)
+        elif (received := self._received(topic, message, value)) is None:
+            self._ignore(message, RejectReason.REPEATED, now)
         else:
-            await self._ask_validators(topic, message, self._received(message, value), now)
+            await self._ask_validators(topic, message, received, now)
 
     async def _ask_validators(self, topic: Topic, message: Message, received: PubsubMessage[Any], now: float) -> None:
         slots, held = topic.slots, False
@@ -230,7 +233,7 @@ class Intake:
             # Validators that do not end when they are cancelled would fill the memory one by one.
             if held:
                 slots.release()
-            self._ignore(message, RejectReason.VALIDATION_THROTTLED, now)
+            self._drop(message, RejectReason.VALIDATION_THROTTLED, now)
             return
         answer = ask(topic.validators, received, topic.failures) if topic.validators else Verdict.ACCEPT
         if isinstance(answer, Verdict):
@@ -265,7 +268,7 @@ class Intake:
         accepted = False
         try:
             if verdict is None:
-                self._ignore(waiting.message, RejectReason.VALIDATION_TIMED_OUT, now)
+                self._drop(waiting.message, RejectReason.VALIDATION_TIMED_OUT, now)
             else:
                 accepted = self._settle(waiting.message, verdict, now)
             self._switchboard.flush()
@@ -322,16 +325,34 @@ class Intake:
         self.ignored[reason] += 1
         self._core.ignore(message, reason, now)
 
-    def _received(self, message: Message, value: object) -> PubsubMessage[Any]:
+    def _received(self, topic: Topic, message: Message, value: object) -> PubsubMessage[Any] | None:
+        """Return a message as readers get it, or None if its author's number says that it came before."""
         place, author, seqno = IN_ORDER, None, None
         if message.author is not None:
             author = signing.author_of(message.author)
             if message.seqno is not None:
                 seqno = int.from_bytes(message.seqno, "big")
-                place = self._sequences.place(message.author, seqno)
+                place = self.sequences.place(message.author, seqno)
+                if place.repeated and topic.message_id in NUMBERED:
+                    return None
         return PubsubMessage(
-            message.topic, message.data, value, author, seqno, message.source, message.id, place.gap, place.late
+            message.topic,
+            message.data,
+            value,
+            author,
+            seqno,
+            message.source,
+            message.id,
+            place.gap,
+            place.late,
+            place.closes,
         )
+
+    def _drop(self, message: Message, reason: RejectReason, now: float) -> None:
+        """Ignore a message that may come again, though its number was taken note of."""
+        if message.author is not None and message.seqno is not None:
+            self.sequences.forget(message.author, int.from_bytes(message.seqno, "big"))
+        self._ignore(message, reason, now)
 
     # ---- slowness is passed on
 

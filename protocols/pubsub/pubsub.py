@@ -308,6 +308,8 @@ class Pubsub:
             dropped=dict(self._switchboard.dropped),
             malformed=self._malformed,
             counts=self._core.counts(),
+            skipped=self._intake.sequences.skipped,
+            closed=self._intake.sequences.closed,
             entries_received=self._intake.entries.as_dict(),
             entries_sent=self._switchboard.entries.as_dict(),
         )

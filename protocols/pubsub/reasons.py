@@ -30,6 +30,8 @@ class RejectReason(StrEnum):
 
     VALIDATION_IGNORED = "validation_ignored"
     """A validator ignored it; from here on nobody is to blame."""
+    REPEATED = "repeated"
+    """It came before, longer ago than ids are remembered: its author's number is known."""
     VALIDATION_THROTTLED = "validation_throttled"
     """There were too many messages under validation."""
     VALIDATION_TIMED_OUT = "validation_timed_out"

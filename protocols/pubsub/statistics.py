@@ -38,7 +38,16 @@ class PubsubStatistics:
     """Streams reset for what was no RPC."""
     counts: Mapping[str, int]
     """What the router counted, by name."""
+    skipped: int
+    """Numbers of authors that were skipped: the sum of `gap`."""
+    closed: int
+    """How many of them came after all, late."""
     entries_received: Mapping[str, int]
     """Entries of RPCs by kind (`subscriptions`, `publish`, `ihave`, …); of IHAVE, IWANT and IDONTWANT the ids."""
     entries_sent: Mapping[str, int]
     """The same for what was sent."""
+
+    @property
+    def missing(self) -> int:
+        """Numbers of authors that were skipped and did not come: messages lost, or of topics not joined here."""
+        return self.skipped - self.closed

@@ -54,6 +54,8 @@ class PubsubMessage(Generic[ValueT]):
     """How many numbers of the author were skipped before this one: messages lost, or of topics not joined here."""
     late: bool = False
     """Whether a later message of the author came before."""
+    closes: bool = False
+    """Whether this message was counted in the `gap` of an earlier one: it was late, and is not lost."""
     missed: int = 0
     """How many messages were dropped here, before this one, since the reader was slow."""
 

@@ -159,7 +159,11 @@ class Verdicts:
             return
         if self._scores is not None:
             self._scores.ignore(message.id)
-        if reason in DECIDED:
+        if reason is RejectReason.REPEATED:
+            # Unless another message of this id waits for its verdict, which must not be hidden.
+            if self._validating.get(message.id) is None:
+                self._seen.add(message.id, now)
+        elif reason in DECIDED:
             self._seen.add(message.id, now)
             if self._gater is not None:
                 self._gater.ignore(validation.sources[0].id)

@@ -20,6 +20,8 @@ from .drive import COMMAND, Ran, Screen, cli, closed_port, next_event, serving, 
 
 LOOPBACK = ("--listen", "/ip4/127.0.0.1/tcp/0")
 
+EVENT = ["event", "topic", "from", "seqno", "data", "gap", "late", "closes", "missing", "missed"]
+
 
 def piped(text: bytes, *arguments: str) -> Ran:
     """Run a command in a process of its own, with this on its standard input."""
@@ -49,7 +51,7 @@ def test_what_is_published_comes_to_a_subscriber() -> None:
     assert (subscriber.returncode, rest, complaints) == (0, "", "")
     receipts = [event for event in ran.events if event["event"] == "receipt"]
     summary = ran.events[-1]
-    assert [list(message) for message in messages] == [["event", "topic", "from", "seqno", "data", "gap", "missed"]] * 2
+    assert [list(message) for message in messages] == [EVENT] * 2
     assert [payload(message).decode() for message in messages] == ["hello", "grüße"]
     assert [message["seqno"] for message in messages] == [receipt["seqno"] for receipt in receipts]
     assert {message["topic"] for message in messages} == {"news"}
@@ -176,7 +178,7 @@ def test_too_few_subscribers_are_counted() -> None:
         (["subscribe", "t" * 1025, *LOOPBACK], "the name of a topic has 1 to 1024 bytes, not 1025"),
         (["subscribe", "t\udcff", *LOOPBACK], "the name of a topic is UTF-8"),
         (["subscribe", "t", "/ip4/127.0.0.1/tcp/1"], "/ip4/127.0.0.1/tcp/1 is an address and no topic; addresses go"),
-        (["subscribe", "t", "--listen", "4001"], "a multiaddr begins with '/'"),
+        (["subscribe", "t", "--listen", "4001"], "'4001' is not a multiaddr; type /ip4/127.0.0.1/tcp/4001"),
         (["subscribe", "t", "--buffer", "0", *LOOPBACK], "Must be >= 1"),
         (["subscribe", "t", "--when-full", "explode", *LOOPBACK], 'Choose from: "wait", "drop-oldest", "fail"'),
         (["subscribe", "t", "--identity", "missing.key", *LOOPBACK], "peerstack id new --out missing.key"),
@@ -227,13 +229,13 @@ def test_a_peer_without_pubsub_is_nobody() -> None:
 
 def test_people_see_text_that_can_not_steer_their_terminal() -> None:
     evil = base64.b64encode(b"\x1b[31m\xff\nhello\n").decode()
-    (text,) = shown(events.MessageReceived("t\x07", "12D3KooWabcdefgh", 1, evil, 0, 0))
+    (text,) = shown(events.MessageReceived("t\x07", "12D3KooWabcdefgh", 1, evil, 0, False, False, 0, 0))
     assert text == "t\\x07  …abcdefgh  \\x1b[31m\\xff\\nhello"
 
 
 def test_people_are_told_of_what_is_missing() -> None:
     data = base64.b64encode(b"x" * 5000).decode()
-    skipped, missed, text = shown(events.MessageReceived("t", None, None, data, 3, 2))
+    skipped, missed, text = shown(events.MessageReceived("t", None, None, data, 3, False, False, 3, 2))
     assert skipped.startswith("somebody skipped 3 numbers")
     assert missed.startswith("2 messages before this one came too fast")
     assert text.endswith("x… (4.9 KiB)")
@@ -271,3 +273,10 @@ def test_on_a_terminal_a_bar_stands_for_the_receipts_of_many() -> None:
 def test_whether_people_watch_is_known() -> None:
     assert Output(json=False, stdout=io.StringIO(), stderr=Screen()).live
     assert not Output(json=True, stdout=io.StringIO(), stderr=Screen()).live
+
+
+def test_people_are_told_when_all_that_was_skipped_has_come() -> None:
+    data = base64.b64encode(b"x").decode()
+    assert len(shown(events.MessageReceived("t", "12D3KooWabcdefgh", 1, data, 0, True, True, 3, 0))) == 1
+    _, closed = shown(events.MessageReceived("t", "12D3KooWabcdefgh", 1, data, 0, True, True, 0, 0))
+    assert closed == "all numbers that were skipped have come, late"

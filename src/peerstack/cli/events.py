@@ -244,6 +244,12 @@ class MessageReceived(Told):
     """Base64."""
     gap: int
     """Numbers of the author skipped before this one."""
+    late: bool
+    """Whether a message with a higher number of the author came before."""
+    closes: bool
+    """Whether it was counted in the gap of an earlier message."""
+    missing: int
+    """Of all numbers skipped so far, those that did not come yet: the sum of the gaps, less those closed."""
     missed: int
     """Messages dropped here before this one, since they were not printed fast enough."""
 

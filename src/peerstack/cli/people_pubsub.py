@@ -78,6 +78,8 @@ def _message(event: told.MessageReceived) -> list[Shape]:
     if event.gap:
         skipped = f"{author} skipped {event.gap} numbers: messages that did not come, or were of other topics"
         shapes.insert(0, line(Span(skipped, Style.DIM)))
+    if event.closes and not event.missing:
+        shapes.append(line(Span("all numbers that were skipped have come, late", Style.DIM)))
     return shapes
 
 

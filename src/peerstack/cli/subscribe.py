@@ -94,7 +94,7 @@ async def _subscribe(topics: Sequence[str], node: Node, reading: Reading, output
         output.hint(
             f"Try `peerstack pubsub publish {topics[0]} hello --peer` with one of these addresses; Ctrl-C ends it."
         )
-        left = reading.count
+        left, missing = reading.count, 0
         async with _merged(rooms, opened.redialer) as arrivals:
             async for arrival in arrivals:
                 if isinstance(arrival, events.Told):
@@ -102,7 +102,8 @@ async def _subscribe(topics: Sequence[str], node: Node, reading: Reading, output
                     continue
                 if isinstance(arrival, SubscriptionOverflow):
                     raise arrival
-                await output.emit_when_ready(received(arrival))
+                missing += arrival.gap - arrival.closes
+                await output.emit_when_ready(received(arrival, missing))
                 left = None if left is None else left - 1
                 if left == 0:
                     break
@@ -133,13 +134,16 @@ async def _merged(
         yield receive
 
 
-def received(message: PubsubMessage[bytes]) -> events.MessageReceived:
-    """Return what to tell of a message."""
+def received(message: PubsubMessage[bytes], missing: int) -> events.MessageReceived:
+    """Return what to tell of a message; `missing` numbers were skipped so far and did not come."""
     return events.MessageReceived(
         topic=message.topic,
         author=None if message.author is None else str(message.author),
         seqno=message.seqno,
         data=base64.b64encode(message.data).decode(),
         gap=message.gap,
+        late=message.late,
+        closes=message.closes,
+        missing=missing,
         missed=message.missed,
     )

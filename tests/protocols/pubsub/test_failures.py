@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import cast
 
@@ -142,6 +143,38 @@ async def test_a_validator_that_shields_itself_holds_up_nothing(
                 await at_alice.publish(b"again")
                 assert await receive(at_bob) == b"again"
     assert "did not end when it was cancelled" in caplog.text
+
+
+# ---- what must leave as itself
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("when", ["at once", "later", "in a nursery"])
+def test_an_interrupt_inside_a_validator_leaves_trio_run_as_itself(kind: type[BaseException], when: str) -> None:
+    async def later(message: PubsubMessage[bytes]) -> Verdict:
+        await trio.lowlevel.checkpoint()
+        raise kind
+
+    async def in_a_nursery(message: PubsubMessage[bytes]) -> Verdict:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            await later(message)
+        raise AssertionError
+
+    def validator(message: PubsubMessage[bytes]) -> Verdict | Awaitable[Verdict]:
+        if when == "at once":
+            raise kind
+        return in_a_nursery(message) if when == "in a nursery" else later(message)
+
+    async def main() -> None:
+        async with open_nodes(2) as (alice, bob), alice.pubsub.join("news") as at_alice:
+            async with bob.pubsub.join("news", validators=[validator]) as at_bob:
+                await at_alice.wait_peers()
+                await at_alice.publish(b"interrupted")
+                await at_bob.receive()
+
+    with pytest.raises(kind):
+        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
 # ---- a line a minute

@@ -1,0 +1,125 @@
+"""Copies that come after the ids of their messages were forgotten: a slow reader passes them on late."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from peerstack.protocols.pubsub import (
+    GossipConfig,
+    PubsubConfig,
+    PubsubMessage,
+    QueueConfig,
+    Room,
+    Verdict,
+    sha256_of_data,
+)
+
+from .parts import Node, open_nodes
+
+Clock = trio.testing.MockClock
+
+
+@asynccontextmanager
+async def open_diamond(config: PubsubConfig) -> AsyncIterator[tuple[list[Node], list[Room[bytes]]]]:
+    """Open alice, who publishes, bob and carol beside her, and dave behind both."""
+    async with open_nodes(4, config, connect=False) as nodes, AsyncExitStack() as stack:
+        alice, bob, carol, dave = nodes
+        for near, far in ((alice, bob), (alice, carol), (bob, dave), (carol, dave)):
+            await near.host.connect(*far.host.addresses)
+        rooms = [
+            await stack.enter_async_context(node.pubsub.join("news", buffer=2 if node is bob else 1024))
+            for node in nodes
+        ]
+        for room in rooms:
+            await room.wait_peers(2)
+        await trio.sleep(3)
+        yield nodes, rooms
+
+
+async def read_all(room: Room[bytes], seconds: float = 30) -> list[PubsubMessage[bytes]]:
+    got = []
+    with trio.move_on_after(seconds):
+        while True:
+            got.append(await room.receive())
+    return got
+
+
+@pytest.mark.parametrize("pause", [10, 130, 500])
+async def test_a_reader_that_lags_behind_what_others_remember_makes_nobody_hear_twice(
+    autojump_clock: Clock, pause: float
+) -> None:
+    # One read of the memory transport brings a message each, so that most wait in the stream to bob, unread.
+    config = PubsubConfig(queues=QueueConfig(stall_timeout=10_000))
+    async with open_diamond(config) as (nodes, (at_alice, at_bob, at_carol, at_dave)):
+        await at_alice.publish(b"first")
+        assert (await at_bob.receive()).data == b"first"  # from here on the network waits for this reader
+        sent = [b"first"]
+        for number in range(100):
+            sent.append(b"%d" % number + bytes(20_000))
+            await at_alice.publish(sent[-1])
+            await trio.sleep(0.1)
+        early = await read_all(at_dave)
+        await trio.sleep(pause)
+        late = [message.data for message in await read_all(at_bob)]
+        assert sorted(late) == sorted(sent[1:])
+        for room, before in ((at_dave, early), (at_carol, [])):
+            assert sorted(message.data for message in before + await read_all(room)) == sorted(sent)
+        assert [node.pubsub.statistics().rejected for node in nodes] == [{}] * 4
+        assert nodes[3].pubsub.statistics().missing == 0
+        assert min(nodes[3].pubsub.score(node.peer_id) for node in nodes[1:3]) >= 0
+
+
+async def test_a_copy_whose_number_is_known_is_not_delivered_however_late(autojump_clock: Clock) -> None:
+    config = PubsubConfig(gossip=GossipConfig(seen_ttl=5))
+    async with open_nodes(2, config) as (alice, bob):
+        async with alice.pubsub.join("news") as at_alice, bob.pubsub.join("news") as at_bob:
+            await at_alice.wait_peers()
+            receipts = [await at_alice.publish(b"%d" % number) for number in range(3)]
+            messages = [alice.pubsub._core._cache.get(receipt.id) for receipt in receipts]
+            assert len(await read_all(at_bob, 1)) == 3
+            await trio.sleep(60)
+            link = bob.pubsub._switchboard.links[alice.peer_id]
+            for message in messages:
+                assert message is not None
+                await bob.pubsub._intake.take(link, [message.entry])
+            assert await read_all(at_bob, 1) == []
+            assert bob.pubsub.statistics().ignored == {"repeated": 3}
+            assert len(bob.pubsub._core._validating) == 0
+            await bob.pubsub._intake.take(link, [messages[0].entry])  # type: ignore[union-attr]  # checked above
+            assert bob.pubsub.statistics().ignored == {"repeated": 3}  # its id is remembered again
+            assert bob.pubsub.score(alice.peer_id) >= 0
+
+
+async def test_ids_of_the_content_may_be_said_again_after_their_time(autojump_clock: Clock) -> None:
+    config = PubsubConfig(gossip=GossipConfig(seen_ttl=5), message_id=sha256_of_data)
+    async with open_nodes(2, config) as (alice, bob):
+        async with alice.pubsub.join("news") as at_alice, bob.pubsub.join("news") as at_bob:
+            await at_alice.wait_peers()
+            for _ in range(2):
+                await at_alice.publish(b"tick")
+                await trio.sleep(60)
+            assert [message.data for message in await read_all(at_bob, 1)] == [b"tick", b"tick"]
+
+
+async def test_a_message_whose_validator_timed_out_is_not_repeated_when_it_comes_again(autojump_clock: Clock) -> None:
+    slow = True
+
+    async def moody(message: PubsubMessage[bytes]) -> Verdict:
+        await trio.sleep(100 if slow else 0)
+        return Verdict.ACCEPT
+
+    async with open_nodes(2) as (alice, bob), alice.pubsub.join("news") as at_alice:
+        async with bob.pubsub.join("news", validators=[moody]) as at_bob:
+            await at_alice.wait_peers()
+            receipt = await at_alice.publish(b"twice")
+            message = alice.pubsub._core._cache.get(receipt.id)
+            assert message is not None
+            await trio.sleep(10)
+            slow = False
+            await bob.pubsub._intake.take(bob.pubsub._switchboard.links[alice.peer_id], [message.entry])
+            assert [message.data for message in await read_all(at_bob, 1)] == [b"twice"]
