@@ -1,43 +1,25 @@
 """A modular peer-to-peer networking stack for Python on trio, byte-compatible with libp2p."""
 
-from peerstack._open import open_host
-from peerstack.protocols.ping import ping
-from peerstack.stack.abc import MuxedConnection, Observer, Stream, StreamHandler
-from peerstack.stack.errors import (
-    ConnectionLost,
-    DialError,
-    InvalidAddress,
-    InvalidInput,
-    LimitExceeded,
-    NegotiationError,
-    PeerIdMismatch,
-    RemoteProtocolError,
-    StackError,
-    StreamReset,
-)
-from peerstack.stack.host import Host
-from peerstack.stack.identity import Identity, PeerId
-from peerstack.stack.limits import Limits
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "ConnectionLost",
-    "DialError",
-    "Host",
-    "Identity",
-    "InvalidAddress",
-    "InvalidInput",
-    "LimitExceeded",
-    "Limits",
-    "MuxedConnection",
-    "NegotiationError",
-    "Observer",
-    "PeerId",
-    "PeerIdMismatch",
-    "RemoteProtocolError",
-    "StackError",
-    "Stream",
-    "StreamHandler",
-    "StreamReset",
-    "open_host",
-    "ping",
-]
+if TYPE_CHECKING:
+    from peerstack._public import *  # noqa: F403 - its `__all__` is that of the package
+
+
+def __getattr__(name: str) -> Any:
+    # The command begins here, too: it must be able to answer a signal before half a second of imports is over.
+    if name.startswith("_") and name != "__all__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    public = import_module("peerstack._public")
+    if name not in ("__all__", *public.__all__):
+        # A folder of the package that was loaded by this very import.
+        if name in globals():
+            return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(public, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *import_module("peerstack._public").__all__})

@@ -18,6 +18,7 @@ from .chat_session import ChatSession
 from .network_events import PeerBack, PeerLost
 from .people_pubsub import short, who
 from .shapes import printable
+from .signals import undone
 
 MAX_LINES = 2000
 """Lines that can be scrolled back to."""
@@ -196,5 +197,5 @@ async def show(session: ChatSession, where: told.Listening) -> None:
     async with open_background() as nursery:
         nursery.start_soon(say)
         nursery.start_soon(tell)
-        with loop.start(), running:
+        with undone(loop.screen.stop), loop.start(), running:
             await trio_loop.run_async()

@@ -14,6 +14,12 @@ import trio
 from .failure import CommandError
 
 _WORKER = (sys.executable, "-m", "peerstack.cli.demo_worker")
+_apart: dict[str, Any] = {}
+"""Ctrl-C reaches all of a terminal's group: these are out of it, and end with the demo, which closes their pipes."""
+if sys.platform == "win32":
+    _apart["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP
+else:
+    _apart["process_group"] = 0
 
 
 class Member:
@@ -80,7 +86,9 @@ class Crew:
         """Start processes, and wait until each listens. Raises CommandError, OSError."""
         started: list[Member] = []
         for name in names:
-            process = await trio.lowlevel.open_process([*_WORKER, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            process = await trio.lowlevel.open_process(
+                [*_WORKER, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, **_apart
+            )
             started.append(Member(name, process))
             self.members.append(started[-1])
         for member in started:

@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -139,6 +138,4 @@ def _answer(answer: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    # Ctrl-C reaches all processes of the terminal; this one ends when the demo does, whose end closes the pipe.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     trio.run(work, sys.argv[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -109,7 +108,7 @@ def publish(
 async def _publish(topic: str, source: Source, node: Node, waiting: Waiting, output: Output) -> int:
     check_topics([topic])
     _check(source, node)
-    payloads = None if source.lines else _payloads(source)
+    payloads = None if source.lines else await _payloads(source)
     async with open_node(node, output) as opened, open_background() as nursery:
         pubsub = opened.pubsub
         nursery.start_soon(opened.redialer.run, partial(_tell, output))
@@ -166,18 +165,30 @@ def _check(source: Source, node: Node) -> None:
         raise CommandError("without signatures equal messages are one, so --count needs them; leave out --no-sign")
 
 
-def _payloads(source: Source) -> list[bytes]:
+async def _payloads(source: Source) -> list[bytes]:
     if source.file is not None:
-        return [_checked(_read(source.file), f"the file {source.file}")]
+        # It may be a pipe that nobody writes to: a signal must not wait for that.
+        if str(source.file) == "-":
+            data = await _read_input()
+        else:
+            data = await trio.to_thread.run_sync(_read, source.file, abandon_on_cancel=True)
+        return [_checked(data, f"the file {source.file}")]
     return [_checked(text.encode(errors="surrogateescape"), "DATA") for text in source.data]
 
 
 def _read(file: Path) -> bytes:
     # One byte more than fits tells that it does not; what never ends must not fill the memory.
-    if str(file) == "-":
-        return b"" if sys.stdin is None else sys.stdin.buffer.read(MAX_MESSAGE + 1)
     with file.open("rb") as opened:
         return opened.read(MAX_MESSAGE + 1)
+
+
+async def _read_input() -> bytes:
+    data = b""
+    async for chunk in standard_input.chunks():
+        data += chunk
+        if len(data) > MAX_MESSAGE:
+            break
+    return data
 
 
 def _checked(data: bytes, name: str) -> bytes:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Awaitable, Callable
+from types import FrameType
 
 import trio
 
-from peerstack.stack.background import open_background
-
+from .entry import CLOSED_PIPE
 from .failure import FAILURES, CommandError, Failure, failure_of
 from .output import Output, OutputClosed
+from .signals import exit_code, handled, leave_at_once
 
 Program = Callable[[Output], Awaitable[int]]
 """What a command does; returns the exit code."""
 
 FAILED = 2
-CLOSED_PIPE = 141
-"""Exit code when whoever read our output has gone: 128 + SIGPIPE, as of programs that the signal kills."""
 _UNHEARD = logging.NullHandler()
 """What the library logs for operators is told here by events, or in the one line of a failure."""
-_STOP = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(program: Program, *, json: bool) -> int:
@@ -40,18 +37,20 @@ def run(program: Program, *, json: bool) -> int:
 
 
 async def _stoppable(program: Program, output: Output) -> int:
-    """Run the program until it returns or a signal comes; hosts it has open say goodbye either way."""
+    """Run the program until it returns or a signal comes, when its hosts close in good order.
+
+    A second signal ends it at once, also while something is computed that lets no other task run.
+    """
     caught: list[int] = []
-    with trio.open_signal_receiver(*_STOP) as signals:
-        async with open_background() as nursery:
-            scope = trio.CancelScope()
+    scope = trio.CancelScope()
+    token = trio.lowlevel.current_trio_token()
 
-            async def watch() -> None:
-                async for number in signals:
-                    caught.append(number)
-                    scope.cancel()
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if caught:
+            leave_at_once(caught[0])
+        caught.append(number)
+        token.run_sync_soon(scope.cancel)
 
-            nursery.start_soon(watch)
-            with scope:
-                return await program(output)
-    return 128 + caught[0]
+    with handled(stop), scope:
+        return await program(output)
+    return exit_code(caught[0])

@@ -16,6 +16,7 @@ from rich.tree import Tree as RichTree
 
 from .events import Progress
 from .shapes import Line, Shape, Table, Tree, printable
+from .signals import undone
 from .units import MIB
 
 
@@ -39,8 +40,11 @@ class Terminal:
     @contextmanager
     def spinner(self, what: str) -> Iterator[None]:
         """Show for the time of the block what is being waited for."""
-        with self._console.status(Text(printable(what), "dim")):
+        with undone(self._show_cursor), self._console.status(Text(printable(what), "dim")):
             yield
+
+    def _show_cursor(self) -> None:
+        self._console.show_cursor(True)
 
     @contextmanager
     def bars(self) -> Iterator[Callable[[Progress], None]]:
@@ -53,7 +57,10 @@ class Terminal:
         )
         tasks: dict[str, TaskID] = {}
         # Refreshed by whoever reports progress: a thread of rich would compete with the transfer it shows.
-        with Bars(*columns, console=self._console, auto_refresh=False, expand=True) as bars:
+        with (
+            undone(self._show_cursor),
+            Bars(*columns, console=self._console, auto_refresh=False, expand=True) as bars,
+        ):
 
             def draw(progress: Progress) -> None:
                 name = progress.direction
