@@ -9,7 +9,7 @@ from typing import Final
 
 import trio
 
-from peerstack.stack.abc import Stream
+from peerstack.stack.abc import ConnectionState, Stream
 from peerstack.stack.background import open_background
 from peerstack.stack.errors import StackError
 from peerstack.stack.identity import PeerId
@@ -98,12 +98,24 @@ class Link:
         finally:
             parted.set()
 
+    async def _wait_work(self, stream: Stream) -> str:
+        """Wait until there is something to send, and no doubt that the connection is alive; return why it is over.
+
+        What a dead connection takes is lost. What waits goes to the peer on a better one, once the dead one is closed.
+        """
+        await self.queue.wait_work()
+        try:
+            if stream.connection.state is ConnectionState.SUSPECTED:
+                await stream.connection.probe()
+        except BROKEN as error:
+            return str(error) or "the connection was lost"
+        return self.queue.reason if self.queue.closed else ""
+
     async def _send_queued(self, stream: Stream) -> str:
         queue = self.queue
         while True:
-            await queue.wait_work()
-            if queue.closed:
-                return queue.reason
+            if reason := await self._wait_work(stream):
+                return reason
             if queue.ended:
                 with suppress(*BROKEN):
                     await stream.send_eof()
