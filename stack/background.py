@@ -167,6 +167,12 @@ def require_trio(what: str) -> None:
         )
 
 
+async def close_at_once(resource: trio.abc.AsyncResource) -> None:
+    """Close a resource without waiting, for clean-up: a cancellation must not take the place of what was raised."""
+    with trio.CancelScope(shield=True):
+        await trio.aclose_forcefully(resource)
+
+
 @asynccontextmanager
 async def open_background() -> AsyncIterator[trio.Nursery]:
     """Open a nursery that users do not see: what their block raises leaves as itself, not inside a group.

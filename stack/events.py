@@ -60,7 +60,11 @@ class ConnectionClosed:
 
 @dataclass(frozen=True, slots=True)
 class StreamOpened:
-    """A stream was opened and its protocol agreed."""
+    """A stream was opened and its protocol agreed.
+
+    Where the protocol was proposed with the first bytes, this comes when the peer's answer was read; a stream that
+    ends before that is told of by neither this nor `StreamClosed`.
+    """
 
     peer: PeerId
     protocol: str
@@ -69,7 +73,7 @@ class StreamOpened:
 
 @dataclass(frozen=True, slots=True)
 class StreamClosed:
-    """A stream ended."""
+    """A stream ended of which `StreamOpened` told."""
 
     peer: PeerId
     protocol: str

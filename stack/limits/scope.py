@@ -81,7 +81,7 @@ class Scope:
 class Reservation:
     """Something counted in scopes. Release it once it is over; releasing again does nothing."""
 
-    __slots__ = ("_counted", "_scopes", "amount", "resource")
+    __slots__ = ("_counted", "_released", "_scopes", "amount", "resource")
 
     def __init__(self, resource: Resource, amount: int, *scopes: Scope) -> None:
         if amount <= 0:
@@ -90,10 +90,16 @@ class Reservation:
         self.amount = amount
         self._counted = _COUNTED.get(resource, (resource,))
         self._scopes: tuple[Scope, ...] = ()
+        self._released = False
         self.move(*scopes)
 
     def move(self, *scopes: Scope) -> None:
-        """Count in these scopes and their ancestors, and no longer elsewhere. LimitExceeded leaves it where it was."""
+        """Count in these scopes and their ancestors, and no longer elsewhere. LimitExceeded leaves it where it was.
+
+        What was released stays so: a stream may be over before the task that opened it has agreed on a protocol.
+        """
+        if self._released:
+            return
         target = _with_ancestors(scopes)
         entered = [scope for scope in target if scope not in self._scopes]
         for scope in entered:
@@ -108,6 +114,7 @@ class Reservation:
     def release(self) -> None:
         """Give back what is reserved; idempotent."""
         self.move()
+        self._released = True
 
     def __enter__(self) -> Self:
         return self

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar, assert_never
 import trio
 
 from ..abc import Channel, ConnectionInfo
-from ..background import Waiter, open_background
+from ..background import Waiter, close_at_once, open_background
 from ..codes import StreamCode, describe_code
 from ..errors import ConnectionLost, LocalProtocolError, ProtocolError, RemoteProtocolError, StackError, StreamReset
 from .carrier import Goodbye, StreamCarrier
@@ -104,7 +104,7 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
         finally:
             self._break(self._ending or ConnectionLost("the connection was closed"))
             self._closed.set()
-            await trio.aclose_forcefully(self._channel)
+            await close_at_once(self._channel)
         failure = self._failure
         if failure is not None and not isinstance(failure, Goodbye):
             raise failure

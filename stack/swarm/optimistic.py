@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import trio
@@ -24,8 +24,10 @@ class OptimisticStream(Stream):
     refuses after all, every later call raises `NegotiationError`.
     """
 
-    def __init__(self, stream: Stream, protocol: str) -> None:
+    def __init__(self, stream: Stream, protocol: str, *, on_agreed: Callable[[], None] = lambda: None) -> None:
+        """`on_agreed` is called when the peer's answer was read, and it supports the protocol."""
         self._stream = stream
+        self._on_agreed = on_agreed
         self.protocol = protocol
         stream.protocol = protocol
         self._proposed = False
@@ -118,6 +120,7 @@ class OptimisticStream(Stream):
                 self._stream.reset(StreamCode.NEGOTIATION_FAILED)
             raise
         self._answered = True
+        self._on_agreed()
 
     def unread(self, data: bytes) -> None:
         """Give bytes back; the next `receive_some` returns them first."""

@@ -64,7 +64,8 @@ class Streams:
         except BaseException:
             reservation.release()
             raise
-        connection.when_closed(stream, lambda: self._outbound_closed(connection, stream, reservation))
+        told = _Outbound(connection.remote_peer, reservation, self._notify)
+        connection.when_closed(stream, told.closed)
         early = supported and len(protocols) == 1
         try:
             protocol = protocols[0] if early else await negotiate_outbound(stream, protocols)
@@ -72,14 +73,11 @@ class Streams:
         except BaseException as error:
             stream.reset(StreamCode.NEGOTIATION_FAILED if isinstance(error, NegotiationError) else StreamCode.NONE)
             raise
+        if early:
+            return OptimisticStream(stream, protocol, on_agreed=lambda: told.agreed(protocol))
         stream.protocol = protocol
-        self._notify(StreamOpened(connection.remote_peer, protocol, Direction.OUTBOUND))
-        return OptimisticStream(stream, protocol) if early else stream
-
-    def _outbound_closed(self, connection: Connection, stream: Stream, reservation: Reservation) -> None:
-        reservation.release()
-        if stream.protocol:
-            self._notify(StreamClosed(connection.remote_peer, stream.protocol))
+        told.agreed(protocol)
+        return stream
 
     async def accept(self, connection: Connection, nursery: trio.Nursery) -> None:
         """Serve every stream the peer opens, each in a task of `nursery`, until the connection is gone."""
@@ -163,6 +161,34 @@ class Streams:
         stream.reset()
         self._bugs.report(error, f"the handler of {protocol} raised; its stream with {peer} is reset")
         self._notify(HandlerFailed(peer, protocol, error))
+
+
+class _Outbound:
+    """What observers are told of an outbound stream, and what it counts as.
+
+    It may be over before its task has read that the peer supports the protocol, or without ever reading it.
+    """
+
+    __slots__ = ("_notify", "_over", "_peer", "_protocol", "_reservation")
+
+    def __init__(self, peer: PeerId, reservation: Reservation, notify: Callable[[Event], None]) -> None:
+        self._peer = peer
+        self._reservation = reservation
+        self._notify = notify
+        self._protocol: str | None = None
+        self._over = False
+
+    def agreed(self, protocol: str) -> None:
+        self._protocol = protocol
+        self._notify(StreamOpened(self._peer, protocol, Direction.OUTBOUND))
+        if self._over:
+            self._notify(StreamClosed(self._peer, protocol))
+
+    def closed(self) -> None:
+        self._reservation.release()
+        self._over = True
+        if self._protocol is not None:
+            self._notify(StreamClosed(self._peer, self._protocol))
 
 
 def _caused_by_peer(error: BaseException) -> bool:

@@ -25,7 +25,7 @@ from ..abc import (
 from ..addressing import parse_address
 from ..addressing.resolve import Resolver
 from ..addressing.usable import why_unlistenable
-from ..background import contained
+from ..background import close_at_once, contained
 from ..bugs import BugReporter
 from ..errors import (
     ConnectionLost,
@@ -191,7 +191,7 @@ class Swarm:
             self._check_running()  # it may have ended meanwhile
             _check_bound(transport, listener.address)
         except BaseException:
-            await trio.aclose_forcefully(listener)
+            await close_at_once(listener)
             raise
         self._listeners.append(listener)
         self._start_soon(self._serve_listener, listener)
@@ -337,7 +337,7 @@ class Swarm:
                     if connection.reason is not None:
                         # A muxer that failed may have left its wire open.
                         with contained(failed):
-                            await trio.aclose_forcefully(connection.muxed)
+                            await close_at_once(connection.muxed)
                 # Its streams are broken, but what they received may still be read.
                 nursery.cancel_scope.deadline = trio.current_time() + self.config.handler_grace
 

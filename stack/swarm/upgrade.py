@@ -25,6 +25,7 @@ from ..abc import (
     StreamTransport,
     Wire,
 )
+from ..background import close_at_once
 from ..errors import ConnectionLost, NegotiationError, RemoteProtocolError
 from ..identity import PeerId
 from ..negotiation import negotiate_inbound, negotiate_outbound
@@ -89,7 +90,7 @@ class UpgradedTransport:
                 wire.stream.trust()
             muxer = await self._choose_muxer(secured, direction, attempt)
         except BaseException:
-            await trio.aclose_forcefully(wire.stream)
+            await close_at_once(wire.stream)
             raise
         info = ConnectionInfo(
             remote_peer=secured.remote_peer,

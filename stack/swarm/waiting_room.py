@@ -55,7 +55,7 @@ class WaitingRoom:
         scope, reservation = next(iter(crowd.items()))
         self._evicted[scope] = error
         self._remove(source, scope)
-        reservation.release()
+        reservation.move()  # out of every scope; it may still succeed, when it was done just now
         scope.cancel()
 
     def _remove(self, source: Hashable, scope: trio.CancelScope) -> None:

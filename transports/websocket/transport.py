@@ -9,6 +9,7 @@ import trio
 from multiaddr import Multiaddr
 
 from peerstack.stack.abc import StreamListener, StreamTransport, Wire
+from peerstack.stack.background import close_at_once
 from peerstack.stack.errors import InvalidAddress
 from peerstack.stack.pipes import as_pipe
 
@@ -60,7 +61,7 @@ class WebSocketTransport:
                 pipe = await connect_tls(pipe, self._client_context(), target.host)
             stream = await connect_websocket(pipe, target.uri)
         except BaseException:
-            await trio.aclose_forcefully(wire.stream)
+            await close_at_once(wire.stream)
             raise
         return Wire(stream, target.on(wire.local_address), target.on(target.below))
 

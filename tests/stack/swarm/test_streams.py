@@ -192,11 +192,46 @@ async def test_a_cancelled_negotiation_leaves_nothing(autojump_clock: Clock) -> 
         assert (served.in_use, served.near.connection.stream_count) == (0, 0)
 
 
-async def test_an_early_proposal_is_told_of_like_any_other(autojump_clock: Clock) -> None:
+async def test_an_early_proposal_is_told_of_when_the_peer_has_agreed(autojump_clock: Clock) -> None:
     async with serving() as served:
-        stream = await served.streams.open(served.connection, ["/theirs/1"], supported=True)
-        assert served.in_use == 1
-        await stream.aclose()
+        peer = served.connection.remote_peer
+        stream = await served.streams.open(served.connection, [ECHO], supported=True)
+        await stream.send_all(b"hello")
+        await trio.testing.wait_all_tasks_blocked()
+        assert (served.in_use, served.events) == (1, [])
+        theirs = await served.far.accept_stream()
+        await negotiate_inbound(theirs, [ECHO])
+        await theirs.send_all(await theirs.receive_some())
+        assert await stream.receive_some() == b"hello"
+        assert served.events == [StreamOpened(peer, ECHO, Direction.OUTBOUND)]
+        stream.reset()
+        assert served.events[1:] == [StreamClosed(peer, ECHO)]
+        assert served.in_use == 0
+
+
+async def test_an_early_proposal_that_nobody_agreed_to_is_not_told_of(autojump_clock: Clock) -> None:
+    async with serving() as served:
+        unread = await served.streams.open(served.connection, ["/theirs/1"], supported=True)
+        await unread.aclose()
+        served.nursery.start_soon(answer, served.far, "/other/1")
+        refused = await served.streams.open(served.connection, ["/theirs/1"], supported=True)
+        with pytest.raises(NegotiationError):
+            await refused.receive_some()
+        assert (served.in_use, served.events) == (0, [])
+
+
+async def test_a_stream_that_is_over_before_its_protocol_was_agreed_is_not_counted_again(
+    autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer has been read, and the connection is lost before the task that waited for it has its turn."""
+
+    async def agree_too_late(stream: Stream, protocols: object) -> str:
+        stream.reset()
+        return "/theirs/1"
+
+    monkeypatch.setattr("peerstack.stack.swarm.streams.negotiate_outbound", agree_too_late)
+    async with serving() as served:
+        await served.streams.open(served.connection, ["/theirs/1"], supported=False)
         assert served.in_use == 0
         assert [type(event) for event in served.events] == [StreamOpened, StreamClosed]
 
@@ -212,7 +247,8 @@ async def test_our_limit_of_streams_with_one_peer(autojump_clock: Clock) -> None
 
 async def test_a_lost_connection_gives_back_what_was_reserved(autojump_clock: Clock) -> None:
     async with serving() as served:
-        await served.streams.open(served.connection, ["/theirs/1"], supported=True)
+        served.nursery.start_soon(answer, served.far, "/theirs/1")
+        await served.streams.open(served.connection, ["/theirs/1"], supported=False)
         served.near.pipe.abort()
         await served.near.ended.wait()
         assert served.in_use == 0
