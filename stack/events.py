@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
@@ -127,3 +127,11 @@ Event: TypeAlias = (
     | AddressesChanged
     | ProtocolEvent
 )
+
+
+class Observer(Protocol):
+    """Receives events; must not block. What it raises ends the host, and leaves `open_host` as itself."""
+
+    def notify(self, event: Event) -> None:
+        """Take note of an event."""
+        ...

@@ -7,9 +7,9 @@ from contextlib import AbstractAsyncContextManager
 
 from interop.peerstack.layers import CONNECTIONS, STREAMS, Layers
 from peerstack import open_host
-from peerstack.stack.abc import Observer, Stream
+from peerstack.stack.abc import Stream
 from peerstack.stack.errors import StackError
-from peerstack.stack.events import Event, InboundRefused, PeerIdentified
+from peerstack.stack.events import Event, InboundRefused, Observer, PeerIdentified
 from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity, PeerId
 from peerstack.stack.identity.identity import KeyTypeName

@@ -17,7 +17,6 @@ from peerstack.stack.abc import (
     Gater,
     MuxedConnection,
     Muxer,
-    Observer,
     Protector,
     Security,
     Stream,
@@ -28,7 +27,7 @@ from peerstack.stack.addressing import parse_addresses
 from peerstack.stack.addressing.resolve import Resolver
 from peerstack.stack.background import open_background, require_trio
 from peerstack.stack.errors import ConnectionLost, InvalidInput
-from peerstack.stack.events import Event
+from peerstack.stack.events import Event, Observer
 from peerstack.stack.host import EventHub, Host, Peerstore
 from peerstack.stack.host.arguments import is_tellable
 from peerstack.stack.identity import Identity

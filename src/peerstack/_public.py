@@ -2,7 +2,7 @@
 
 from peerstack._open import open_host
 from peerstack.protocols.ping import ping
-from peerstack.stack.abc import MuxedConnection, Observer, Stream, StreamHandler
+from peerstack.stack.abc import MuxedConnection, Stream, StreamHandler
 from peerstack.stack.errors import (
     ConnectionLost,
     DialError,
@@ -15,6 +15,7 @@ from peerstack.stack.errors import (
     StackError,
     StreamReset,
 )
+from peerstack.stack.events import Observer
 from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity, PeerId
 from peerstack.stack.limits import Limits

@@ -1,6 +1,7 @@
 """The interfaces between the layers: ABCs for what we hand to users, Protocols for what users hand to us."""
 
 from .routing import ContentRouting, Discovery, FoundPeer, PeerRouting, ValueStore
+from .services import Gater, OpensStreams, StreamHandler
 from .storage import Datastore, Delete, Put
 from .streams import (
     SILENCE,
@@ -10,20 +11,18 @@ from .streams import (
     ConnectionInfo,
     ConnectionState,
     Direction,
-    Gater,
+    MuxedConnection,
+    Pipe,
+    Stream,
+)
+from .transports import (
     Incoming,
     Listener,
-    MuxedConnection,
     Muxer,
-    Observer,
-    OpensStreams,
-    Pipe,
     Protector,
     ProvesPeer,
     Secured,
     Security,
-    Stream,
-    StreamHandler,
     StreamListener,
     StreamTransport,
     Transport,
@@ -48,7 +47,6 @@ __all__ = [
     "Listener",
     "MuxedConnection",
     "Muxer",
-    "Observer",
     "OpensStreams",
     "PeerRouting",
     "Pipe",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
@@ -16,9 +16,7 @@ from ..errors import LocalProtocolError
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
 
-    from ..events import Event
     from ..identity import PeerId, PublicKey
-    from ..report import Attempt
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -262,200 +260,3 @@ class Channel(trio.abc.Stream):
     @abstractmethod
     def unread(self, data: bytes) -> None:
         """Give bytes back: the next read returns them first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wire:
-    """A raw byte stream to another host, not yet authenticated, and its two ends."""
-
-    stream: trio.abc.Stream
-    local_address: Multiaddr
-    remote_address: Multiaddr
-    handshake: Callable[[], Awaitable[trio.abc.Stream]] | None = None
-    """What a listener leaves to be done before bytes flow, such as an HTTP upgrade: returns the stream to use then.
-
-    Whoever accepted the wire runs it once, under a deadline of its own and beside other work, so that a slow client
-    holds up nobody else, and closes `stream` when it fails. Raises `RemoteProtocolError`, `trio.BrokenResourceError`.
-    """
-
-
-@dataclass(frozen=True, slots=True)
-class Secured:
-    """What a security handshake gives: the channel, who is there, and the muxer if both sides named one early."""
-
-    channel: Channel
-    remote_public_key: PublicKey
-    muxer: str | None = None
-
-    @property
-    def remote_peer(self) -> PeerId:
-        """The authenticated peer."""
-        return self.remote_public_key.peer_id
-
-
-class Incoming(ABC):
-    """A connection that arrived at a listener and is not authenticated yet; refusing it costs nothing."""
-
-    local_address: Multiaddr
-    remote_address: Multiaddr
-
-    @abstractmethod
-    async def upgrade(self) -> MuxedConnection:
-        """Authenticate and mux. The caller sets the deadline. Closes the wire when it fails."""
-
-    @abstractmethod
-    async def refuse(self) -> None:
-        """Close the wire unheard, and say no more than that: nothing, or QUIC's CONNECTION_REFUSED."""
-
-
-class StreamListener(trio.abc.AsyncResource):
-    """A bound address that yields raw byte streams."""
-
-    address: Multiaddr
-
-    @abstractmethod
-    async def accept(self) -> Wire:
-        """Wait for the next wire. Raises `trio.ClosedResourceError` after `aclose`; survives a peer's early reset."""
-
-
-class Listener(trio.abc.AsyncResource):
-    """A bound address that yields connections to be upgraded."""
-
-    address: Multiaddr
-    """As bound: the real port, but possibly the unspecified address."""
-
-    @abstractmethod
-    async def accept(self) -> Incoming:
-        """Wait for the next connection. Raises `trio.ClosedResourceError` after `aclose`."""
-
-
-class StreamTransport(Protocol):
-    """Carries plain byte streams: TCP, memory, WebSocket. `UpgradedTransport` makes a `Transport` of it."""
-
-    def can_dial(self, address: Multiaddr) -> bool:
-        """Say whether `dial` understands this address (names resolved already)."""
-        ...
-
-    def can_listen(self, address: Multiaddr) -> bool:
-        """Say whether `listen` understands this address."""
-        ...
-
-    async def dial(self, address: Multiaddr) -> Wire:
-        """Connect. Raises `OSError` or `StackError`."""
-        ...
-
-    async def listen(self, address: Multiaddr) -> StreamListener:
-        """Bind. Raises `OSError` or `StackError`."""
-        ...
-
-
-class Transport(Protocol):
-    """Carries authenticated, muxed connections; the only thing a swarm knows."""
-
-    def can_dial(self, address: Multiaddr) -> bool:
-        """Say whether `dial` understands this address."""
-        ...
-
-    def can_listen(self, address: Multiaddr) -> bool:
-        """Say whether `listen` understands this address."""
-        ...
-
-    async def dial(self, address: Multiaddr, peer: PeerId | None, attempt: Attempt) -> MuxedConnection:
-        """Connect, authenticate, mux, recording each stage in `attempt`. Raises `OSError` or `StackError`."""
-        ...
-
-    async def listen(self, address: Multiaddr) -> Listener:
-        """Bind. Raises `OSError` or `StackError`."""
-        ...
-
-
-class Protector(Protocol):
-    """Keeps strangers off a wire before anything is said on it, as the key of a private network does."""
-
-    def protect(self, stream: trio.abc.Stream) -> Pipe:
-        """Return what to speak on instead of the stream; to whoever lacks the key it is noise, and theirs to us."""
-        ...
-
-
-class Security(Protocol):
-    """Authenticates and encrypts a byte stream."""
-
-    @property
-    def protocol_id(self) -> str:
-        """The id that multistream-select negotiates, such as `/noise`."""
-        ...
-
-    async def secure(
-        self, stream: trio.abc.Stream, *, initiator: bool, expect: PeerId | None, muxers: Sequence[str]
-    ) -> Secured:
-        """Run the handshake. `muxers` are ours in order of preference, for early negotiation.
-
-        Raises `PeerIdMismatch` when `expect` is given and another peer is there, `RemoteProtocolError` for a broken
-        handshake, `ConnectionLost` when the wire ends early.
-        """
-        ...
-
-
-@runtime_checkable
-class ProvesPeer(Protocol):
-    """A part that was made for one identity and proves it, such as Noise; `open_host` takes only those of its own."""
-
-    @property
-    def local_peer(self) -> PeerId:
-        """Who it proves to be."""
-        ...
-
-
-class Muxer(Protocol):
-    """Makes many streams of one channel."""
-
-    @property
-    def protocol_id(self) -> str:
-        """The id that multistream-select negotiates, such as `/yamux/1.0.0`."""
-        ...
-
-    def mux(self, channel: Channel, info: ConnectionInfo) -> MuxedConnection:
-        """Wrap the channel; `info.direction` says who is the client."""
-        ...
-
-
-StreamHandler: TypeAlias = Callable[[Stream], Awaitable[None]]
-"""Serves one inbound stream; the stream is closed when it returns, and reset when it raises."""
-
-
-class Gater(Protocol):
-    """Decides which peers and addresses may be dialed or accepted; every answer is yes (True) or no (False).
-
-    One that raises, or answers anything else, refuses that connection, and the log says so with a traceback.
-    """
-
-    def allow_dial(self, peer: PeerId | None, address: Multiaddr) -> bool:
-        """Asked before each dial of an address."""
-        ...
-
-    def allow_accept(self, remote_address: Multiaddr) -> bool:
-        """Asked for each arriving connection before a byte is read."""
-        ...
-
-    def allow_connection(self, info: ConnectionInfo) -> bool:
-        """Asked when the peer is authenticated, in either direction."""
-        ...
-
-
-class Observer(Protocol):
-    """Receives events; must not block. What it raises ends the host, and leaves `open_host` as itself."""
-
-    def notify(self, event: Event) -> None:
-        """Take note of an event."""
-        ...
-
-
-class OpensStreams(Protocol):
-    """What the dialing side of a protocol needs of a host."""
-
-    async def open_stream(self, peer: PeerId | str | Multiaddr, protocol: str, /) -> Stream:
-        """Open a stream to the peer (its id, or an address that ends in it) for a protocol, connecting at need.
-
-        Raises `StackError`.
-        """
-        ...

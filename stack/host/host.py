@@ -11,7 +11,7 @@ from functools import partial
 import trio
 from multiaddr import Multiaddr
 
-from ..abc import ConnectionState, MuxedConnection, Observer, Stream, StreamHandler
+from ..abc import ConnectionState, MuxedConnection, Stream, StreamHandler
 from ..addressing import (
     AnyPeer,
     expand_unspecified,
@@ -25,7 +25,7 @@ from ..addressing import (
 )
 from ..background import contained
 from ..errors import ConnectionLost, DialError, InvalidAddress, InvalidInput
-from ..events import Event
+from ..events import Event, Observer
 from ..identity import Identity, PeerId
 from ..report import Attempt, DialReport, Outcome, StageName
 from ..swarm import Connection, ObservedAddresses, Swarm, SwarmStatistics

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 
 from peerstack import open_host
 from peerstack._on_demand import MissingExtra, default_native_transports, default_transports
-from peerstack.stack.abc import Observer
+from peerstack.stack.events import Observer
 from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity
 
