@@ -15,11 +15,14 @@ from peerstack.stack.errors import StackError
 from peerstack.stack.identity import PeerId
 
 from .entries import Entries
-from .receipt import Delivery, DeliveryState
-from .send_queue import SendQueue
+from .send_queue import Batch, SendQueue
 from .settings import QueueConfig
 
 BROKEN = (StackError, trio.BrokenResourceError, trio.ClosedResourceError)
+PROOF: Final = 1 << 20
+"""Bytes that a peer which took nothing for too long must take before publishers wait for it again."""
+HALF_CLOSED: Final = 1.0
+"""Seconds after the opening in which a peer that only reads may end the direction that it does not need."""
 MAX_INBOUND: Final = 4
 """Streams of one peer that are read at the same time; of more the oldest is reset."""
 
@@ -33,9 +36,13 @@ class Link:
         self.protocol = ""
         """The protocol id of our stream, once it is open."""
         self.opened = trio.Event()
-        """Set once our stream is open, or never will be: look at `queue.closed`. Another one while it is reopened."""
+        """Set while the router knows the peer, and when it never will again: look at `queue.closed`."""
         self.hurry = trio.Event()
         """Set when a try to open our stream should not wait any longer."""
+        self.stalled = False
+        """Whether it once took nothing for too long, and has not taken much since: no publisher waits for it."""
+        self.failures = 0
+        """How often in a row our stream broke, or could not be opened."""
         self.topics: list[str] = []
         """What the peer subscribes to, kept while our stream is reopened: on its own it has said so already."""
         self.forward_dropped = 0
@@ -73,6 +80,15 @@ class Link:
             self.inbound.remove(stream)
             self._released.unpark_all()
 
+    def hang_up(self) -> None:
+        """Read no stream of the peer any more: it will begin anew, and say again what it subscribes to."""
+        waiting, self.opened = self.opened, trio.Event()
+        for stream in self.inbound:
+            stream.reset()
+        self.inbound.clear()
+        self._released.unpark_all()
+        waiting.set()
+
     async def wait_heard(self) -> None:
         """Wait until the streams that the peer has now have been read to their end."""
         streams = tuple(self.inbound)
@@ -80,7 +96,7 @@ class Link:
             await self._released.park()
 
     async def send(self, stream: Stream) -> str:
-        """Send what is queued until the stream breaks or the queue is closed; return why it is over."""
+        """Send what is queued until the stream breaks or the queue takes nothing more; return why it is over."""
         reason = ""
         self.parted = parted = trio.Event()
         try:
@@ -89,7 +105,7 @@ class Link:
 
                     async def watch() -> None:
                         nonlocal reason
-                        reason = await _broken(stream, parted)
+                        reason = await self._watch(stream, parted)
                         scope.cancel()
 
                     nursery.start_soon(watch)
@@ -109,51 +125,65 @@ class Link:
                 await stream.connection.probe()
         except BROKEN as error:
             return str(error) or "the connection was lost"
-        return self.queue.reason if self.queue.closed else ""
+        return self.queue.reason
 
     async def _send_queued(self, stream: Stream) -> str:
-        queue = self.queue
+        queue, taken = self.queue, 0
         while True:
             if reason := await self._wait_work(stream):
+                self.stalled = self.stalled or (bool(queue.reason) and not queue.closed)  # too much control
                 return reason
             if queue.ended:
                 with suppress(*BROKEN):
                     await stream.send_eof()
-                await trio.sleep_forever()  # until somebody notices that the peer has broken the stream or we are gone
+                await trio.sleep_forever()  # until the watcher sees that the peer has broken the stream or we are gone
             batch = queue.take()
-            failure = "the sending was cancelled half-way"
-            try:
-                with trio.move_on_after(self._config.stall_timeout) as scope:
-                    if batch.data:
-                        await stream.send_all(batch.data)
-                    failure = ""
-                if scope.cancelled_caught:
-                    failure = f"the peer took nothing for {self._config.stall_timeout:g} s"
-                    queue.close(failure)  # no new stream, on which as much would be waited for: it may open its own
-                    stream.reset()
-            except BROKEN as error:
-                failure = str(error) or "the stream broke"
-            finally:
-                if failure:
-                    queue.settle(batch, Delivery(DeliveryState.DROPPED, failure))
-                else:
-                    queue.settle(batch)
-                    self._entries.publish += batch.messages
-                    if batch.messages:
-                        self.published_at = trio.current_time()
+            failure = await self._send(stream, batch)
             if failure:
                 return failure
+            taken += len(batch.data)
+            if taken > PROOF:
+                self.stalled = False
 
+    async def _send(self, stream: Stream, batch: Batch) -> str:
+        """Send a batch; return what went wrong."""
+        sent = False
+        try:
+            with trio.move_on_after(self._config.stall_timeout):
+                if batch.data:
+                    await stream.send_all(batch.data)
+                sent = True
+        except BROKEN as error:
+            return str(error) or "the stream broke"
+        finally:
+            if sent:
+                self.queue.settle(batch)
+                self._entries.publish += len(batch.entries)
+                if batch.entries:
+                    self.published_at = trio.current_time()
+            else:
+                self.queue.fail(batch)
+        if sent:
+            return ""
+        failure = f"the peer took nothing for {self._config.stall_timeout:g} s"
+        self.stalled = True
+        self.queue.shut(failure)  # nothing of it is sent again, nor waited for
+        stream.reset()
+        return failure
 
-async def _broken(stream: Stream, ended: trio.Event) -> str:
-    """Wait until our own stream breaks, and return why: nobody else would notice while there is nothing to send.
+    async def _watch(self, stream: Stream, parted: trio.Event) -> str:
+        """Wait until our own stream ends, and return why: nothing else notices while there is nothing to send.
 
-    The peer ends its direction, in which nothing is sent, when it has read ours to the end.
-    """
-    try:
-        while await stream.receive_some(4096):
-            pass  # nothing belongs here; it is thrown away
-        ended.set()
-        await trio.sleep_forever()
-    except BROKEN as error:
-        return str(error) or "the stream broke"
+        The peer ends its direction, in which nothing is sent, when it has read ours to the end. Before that it means
+        that the peer reads no more, unless it does so at once: some end the direction that they do not need.
+        """
+        opened_at = trio.current_time()
+        try:
+            while await stream.receive_some(4096):
+                pass  # nothing belongs here; it is thrown away
+            if self.queue.ending or trio.current_time() - opened_at < HALF_CLOSED:
+                parted.set()
+                await trio.sleep_forever()
+            return "the peer closed our stream"
+        except BROKEN as error:
+            return str(error) or "the stream broke"

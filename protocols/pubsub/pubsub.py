@@ -41,6 +41,7 @@ from .validation import Validator, Verdict, ask_all
 from .wire import Message, encode_subscriptions
 from .wire import Subscription as Announcement
 
+FULL = Delivery(DeliveryState.DROPPED, "its queue is full, and the peer takes nothing")
 MAX_TOPIC = 1024
 """Bytes of a topic's name; others refuse longer ones."""
 
@@ -243,9 +244,24 @@ class Pubsub:
         receipt.repeated = peers is None
         # Whoever has room gets it before others are waited for: the slow delay nobody else, even if we are cancelled.
         for link in self._queue(peers or (), message, receipt):
-            await link.queue.wait_room()
+            await self._wait_room(link)
             _put(link, message, receipt)
         return receipt
+
+    async def _wait_room(self, link: Link) -> None:
+        """Wait until there is room in the queue of a peer; not for one that takes nothing, if that may be our fault.
+
+        While a reader here is behind, nothing more is read from the network, and peers of which each waits for the
+        other to read would wait for ever. So then, and for a peer that took nothing for too long before, publishing
+        is as patient as forwarding.
+        """
+        queue, patience = link.queue, self.config.queues.forward_patience
+        while queue.full and not queue.reason:
+            patient = not link.stalled and not any(topic.full for topic in self._topics.values())
+            if not patient and queue.stuck_for(trio.current_time()) >= patience:
+                return
+            with trio.move_on_after(patience):
+                await queue.wait_room()
 
     def _queue(self, peers: Iterable[PeerId], message: Message, receipt: Receipt) -> list[Link]:
         """Queue a message for peers; return the links that have no room for it."""
@@ -300,8 +316,9 @@ class Pubsub:
 
     def statistics(self) -> PubsubStatistics:
         """Return a snapshot."""
+        links = {peer: link for peer, link in self._switchboard.links.items() if link.opened.is_set()}
         return PubsubStatistics(
-            peers={str(peer): self._peer_statistics(link) for peer, link in self._switchboard.links.items()},
+            peers={str(peer): self._peer_statistics(link) for peer, link in links.items()},
             topics={name: tuple(str(peer) for peer in self._core.mesh(name)) for name in self._topics},
             rejected=dict(self._intake.rejected),
             ignored=dict(self._intake.ignored),
@@ -310,6 +327,7 @@ class Pubsub:
             counts=self._core.counts(),
             skipped=self._intake.sequences.skipped,
             closed=self._intake.sequences.closed,
+            streams=dict(self._switchboard.counts),
             entries_received=self._intake.entries.as_dict(),
             entries_sent=self._switchboard.entries.as_dict(),
         )
@@ -356,14 +374,16 @@ class Pubsub:
     async def _serve(self, stream: Stream) -> None:
         """Read the RPCs of one peer."""
         link = self._switchboard.link(stream.remote_peer)
-        link.adopt(stream)
+        self._switchboard.adopt(link, stream)
         reader = FrameReader(stream, limit=self.config.max_rpc)
         await link.opened.wait()
         self._core.stream_reopened(link.peer)
         try:
             while not link.queue.closed:
                 frames = await reader.receive()
-                await link.opened.wait()  # ours may have broken: until it is reopened, nobody could be answered
+                await link.opened.wait()  # ours may have broken: until it is reopened, nothing could be answered
+                if stream not in link.inbound:
+                    break
                 await self._intake.take(link, frames)
         except EndOfMessages:
             await self._intake.finish(link)  # our end tells the peer that all of it was taken
@@ -389,8 +409,10 @@ class Pubsub:
 
 
 def _put(link: Link, message: Message, receipt: Receipt) -> None:
-    if link.queue.closed:
+    if link.queue.reason:
         receipt.settle(link.peer, Delivery(DeliveryState.DROPPED, link.queue.reason))
+    elif link.queue.full:
+        receipt.settle(link.peer, FULL)
     else:
         link.queue.put(message, receipt)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -16,11 +16,15 @@ class DeliveryState(StrEnum):
     """How far a message has come on its way to one peer."""
 
     QUEUED = "queued"
-    """It waits for its turn on the stream to the peer."""
+    """It waits for its turn on the stream to the peer, for the first time or, after the stream broke, again."""
     SENT = "sent"
-    """The connection has taken it: nothing of ours can lose it any more, only the connection or the peer."""
+    """It was handed to the connection. That does not prove that it left this machine, let alone that it arrived."""
+    UNCERTAIN = "uncertain"
+    """It was handed to a connection, in part or whole, that ended soon after: it may have arrived or not."""
+    NOT_NEEDED = "not needed"
+    """The peer said (IDONTWANT) that it has the message already, so it was not sent."""
     DROPPED = "dropped"
-    """It will not be sent; the reason says why."""
+    """It was not sent and will not be; the reason says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +37,26 @@ class Delivery:
 
 QUEUED = Delivery(DeliveryState.QUEUED)
 SENT = Delivery(DeliveryState.SENT)
-NOT_NEEDED = Delivery(DeliveryState.SENT, "the peer said that it has the message already")
+NOT_NEEDED = Delivery(DeliveryState.NOT_NEEDED, "the peer said that it has the message already")
 
 
 class Receipt:
     """What became of a published message; it goes on changing until nothing is queued any more.
 
     It speaks of the peers that we sent to ourselves. They pass the message on; nobody reports back from farther away.
+    No state says that a peer accepted the message: publish/subscribe has no such answer.
     """
 
-    __slots__ = ("_deliveries", "_settled", "_waiting", "id", "repeated", "seqno", "size", "topic")
+    __slots__ = ("_deliveries", "_on_lost", "_settled", "_waiting", "id", "repeated", "seqno", "size", "topic")
 
-    def __init__(self, topic: str, message_id: bytes, seqno: int | None, size: int) -> None:
+    def __init__(
+        self,
+        topic: str,
+        message_id: bytes,
+        seqno: int | None,
+        size: int,
+        on_lost: Callable[[bytes], None] | None = None,
+    ) -> None:
         self.topic = topic
         self.id = message_id
         self.seqno = seqno
@@ -56,6 +68,8 @@ class Receipt:
 
         It happens where ids are made of the payload alone.
         """
+        self._on_lost = on_lost
+        """Called with the id when it is dropped for the last peer, so that it went nowhere."""
         self._deliveries: dict[PeerId, Delivery] = {}
         self._waiting = 0
         self._settled: trio.Event | None = None
@@ -72,8 +86,13 @@ class Receipt:
 
     @property
     def sent(self) -> tuple[PeerId, ...]:
-        """The peers whose connection has taken the message."""
+        """The peers whose connection has taken the message, which proves no more than that."""
         return self._in(DeliveryState.SENT)
+
+    @property
+    def uncertain(self) -> tuple[PeerId, ...]:
+        """The peers whose connection ended right after it had taken the message, or while it took it."""
+        return self._in(DeliveryState.UNCERTAIN)
 
     @property
     def dropped(self) -> tuple[PeerId, ...]:
@@ -82,11 +101,11 @@ class Receipt:
 
     @property
     def reached_nobody(self) -> bool:
-        """Whether the message is neither sent nor queued for anybody: no peer is there, or all were dropped."""
+        """Whether the message went nowhere and waits for no peer: none subscribes, or it was dropped for all."""
         return not any(delivery.state is not DeliveryState.DROPPED for delivery in self._deliveries.values())
 
     async def wait_sent(self) -> None:
-        """Wait until nothing is queued: each peer is then either sent or dropped."""
+        """Wait until nothing is queued: for each peer it is then sent, dropped, uncertain or not needed."""
         if self._waiting:
             self._settled = self._settled or trio.Event()
             await self._settled.wait()
@@ -107,8 +126,15 @@ class Receipt:
             self._waiting += before is not QUEUED
         elif before is QUEUED:
             self._waiting -= 1
-            if not self._waiting and self._settled is not None:
-                self._settled.set()
+            if not self._waiting:
+                self._no_more_waiting()
+
+    def _no_more_waiting(self) -> None:
+        if self._settled is not None:
+            self._settled.set()
+            self._settled = None
+        if self._on_lost is not None and self.reached_nobody:
+            self._on_lost(self.id)
 
     def _in(self, state: DeliveryState) -> tuple[PeerId, ...]:
         return tuple(peer for peer, delivery in self._deliveries.items() if delivery.state is state)

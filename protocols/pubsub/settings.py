@@ -11,6 +11,9 @@ from .score_config import ScoreConfig
 from .signing import SignaturePolicy
 from .wire import RpcLimits
 
+MESSAGE_OVERHEAD = 8 * 1024
+"""Bytes that a message may have besides its payload: the topic, the author, the signature, and a key."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueConfig:
@@ -23,9 +26,13 @@ class QueueConfig:
     max_control: int = 1 << 20
     """Bytes of control messages queued for one peer; one that lets more pile up does not read, and is dropped."""
     stall_timeout: float = 30.0
-    """Seconds in which a peer must take what was sent last (at most 256 KiB); then it is dropped with its queue."""
+    """Seconds in which a peer must take what was sent last (at most 256 KiB); then the queue is dropped, and a new
+    stream is opened after a while."""
+    open_timeout: float = 10.0
+    """Seconds that a peer has to agree to a protocol on the stream that we open to it."""
     forward_patience: float = 2.0
-    """Seconds that the reading of one peer waits for another, whose queue is full, to take what must be passed on."""
+    """Seconds in which a peer whose queue is full must take something, or what must be passed on to it no longer holds
+    up the reading of others; nor does `publish` wait for it, while a reader here holds up the network."""
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -55,6 +62,10 @@ class PubsubConfig:
     """Bytes of payload that a message may have, ours or of others (go-libp2p: about 1 MiB; rust-libp2p: 64 KiB)."""
     max_frame: int = 48 * 1024
     """Bytes of the RPCs we send, unless one message is larger: rust-libp2p reads 64 KiB, with some of what follows."""
+    max_sent_rpc: int = 1 << 20
+    """Bytes of the largest RPC we send, which is one message with all that belongs to it (go-libp2p reads no larger).
+
+    It grows with a larger `max_message`, which needs peers that were configured for it."""
     max_rpc: int = 4 << 20
     """Bytes of the RPCs we read: js-libp2p answers an IWANT in one, whatever its size."""
     thread_from: int | None = 8
@@ -70,10 +81,15 @@ class PubsubConfig:
     close_timeout: float = 5.0
     """Seconds that leaving the block waits for what is queued."""
 
+    @property
+    def largest_rpc(self) -> int:
+        """Bytes of the largest RPC that is sent."""
+        return self.max_sent_rpc if self.max_message <= self.max_sent_rpc else self.max_message + MESSAGE_OVERHEAD
+
     def __post_init__(self) -> None:
         if self.max_rpc <= self.max_message:
             raise ValueError(f"max_rpc {self.max_rpc} must have room for a message of max_message {self.max_message}")
-        for name in ("max_message", "max_frame", "validation_timeout", "validation_concurrency"):
+        for name in ("max_message", "max_frame", "max_sent_rpc", "validation_timeout", "validation_concurrency"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
         if self.close_timeout < 0:

@@ -42,6 +42,8 @@ class PubsubStatistics:
     """Numbers of authors that were skipped: the sum of `gap`."""
     closed: int
     """How many of them came after all, late."""
+    streams: Mapping[str, int]
+    """Our streams to peers: how many were opened, not opened, ended, and stalled (ended, as the peer took nothing)."""
     entries_received: Mapping[str, int]
     """Entries of RPCs by kind (`subscriptions`, `publish`, `ihave`, …); of IHAVE, IWANT and IDONTWANT the ids."""
     entries_sent: Mapping[str, int]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from math import inf
 from types import MappingProxyType
 from typing import Final
 
@@ -47,14 +47,20 @@ VERSIONS: Final = {
     MESHSUB_10: Version.V10,
     FLOODSUB: Version.FLOODSUB,
 }
-RETRIES: Final = (0.5, 2.0, 8.0)
-"""Seconds before each new try to open our stream, when it broke while the connection lasts."""
+RETRIES: Final = (0.5, 2.0, 8.0, 30.0, 60.0)
+"""Seconds before each new try to open our stream, when it ended while the connection lasts; the last one recurs."""
+LEAST_PAUSE: Final = RETRIES[0]
+"""Seconds between two tries however much a peer hurries us: each costs a stream and what must be said again."""
+GRACE: Final = 2.0
+"""Seconds without a stream for which a peer stays in the router, and what is meant for it waits."""
+UNHEARD_OF: Final = 3
+"""Tries to open a stream to a peer of which nothing says that it speaks pubsub."""
 HEAR_OUT: Final = 0.5
 """Seconds in which a peer whose end of our stream broke may end its own, before it counts as gone."""
 PARTING: Final = 1.0
 """Seconds that a peer has to read the last message, before we go."""
 STEADY: Final = 60.0
-"""Seconds after which a link that broke counts as new, with all its tries."""
+"""Seconds after which a stream that breaks, other than by taking nothing, breaks for the first time again."""
 
 MAX_DROPPED: Final = 100
 """Peers whose disconnecting is remembered."""
@@ -90,6 +96,10 @@ class Switchboard:
         """The peers disconnected lately for what they did, and why."""
         self.entries = Entries()
         """What was queued for peers, and of messages what was sent."""
+        self.counts: Counter[str] = Counter()
+        """Our streams to peers: opened, not opened, ended, and of those that ended because the peer took nothing."""
+        self._crowded: dict[PeerId, None] = {}
+        """Peers with a full queue that something was passed on to."""
 
     @property
     def links(self) -> Mapping[PeerId, Link]:
@@ -120,6 +130,7 @@ class Switchboard:
                 peer,
                 self._config.queues,
                 max_frame=self._config.max_frame,
+                max_rpc=self._config.largest_rpc,
                 wanted=lambda message: self._core.wants(peer, message.id),
             )
             link = self._links[peer] = Link(peer, queue, self._config.queues, self.entries)
@@ -127,62 +138,126 @@ class Switchboard:
         return link
 
     async def _run(self, link: Link) -> None:
-        """Keep our stream to one peer open until the connection is gone or there is no hope."""
-        reason, retries = "", iter(RETRIES)
+        """Keep our stream to one peer open as long as there is a connection, with pauses that grow."""
+        reason, lost = "", False
         try:
             while not link.queue.closed:
-                opened_at = trio.current_time()
+                began = trio.current_time()
                 reason = await self._talk(link)
-                if trio.current_time() - opened_at > STEADY:
-                    retries = iter(RETRIES)
-                wait = next(retries, inf)
-                if wait == inf or link.queue.closed or not self._host.connections(link.peer):
-                    return
-                _log.debug("pubsub stream to %s: %s; next try in %g s", link.peer, reason, wait)
-                link.hurry = trio.Event()
-                with trio.move_on_after(wait):
-                    await link.hurry.wait()
+                lost = not self._host.connections(link.peer)
+                if lost or link.queue.closed or link.queue.ending:
+                    break
+                if trio.current_time() - began > STEADY and not link.stalled:
+                    link.failures = 0
+                link.failures += 1
+                if self._hopeless(link):
+                    break
+                await self._pause(link, reason)
         finally:
-            self._remove(link, reason)
+            self._remove(link, reason, lost=lost)
+        if not link.queue.ending and self._reachable(link.peer):
+            self.link(link.peer)  # it came back while this link was wound up
 
-    def _remove(self, link: Link, reason: str) -> None:
-        dropped = len(link.queue)
-        link.queue.close(reason or "pubsub was closed")
+    def _reachable(self, peer: PeerId) -> bool:
+        return bool(self._host.connections(peer) and self._host.peerstore.supports(peer, *self.protocols))
+
+    def _hopeless(self, link: Link) -> bool:
+        """Return whether a peer does not speak pubsub any more; if it does after all, it opens its stream."""
+        store, peer = self._host.peerstore, link.peer
+        if link.inbound or store.supports(peer, *self.protocols):
+            return False
+        return bool(store.protocols(peer)) or link.failures > UNHEARD_OF
+
+    async def _pause(self, link: Link, reason: str) -> None:
+        """Wait before the next stream to a peer; what the last one may have lost waits for it, if that is soon."""
+        pause = RETRIES[min(link.failures, len(RETRIES)) - 1]
+        _log.debug("pubsub stream to %s: %s; next try in %g s", link.peer, reason, pause)
+        if link.stalled or not link.opened.is_set() or pause > GRACE:
+            self._suspend(link, reason)
+        else:
+            link.queue.restore()
+        link.hurry = trio.Event()
+        began = trio.current_time()
+        with trio.move_on_after(pause):
+            await link.hurry.wait()
+        if not link.queue.closed:
+            await trio.sleep_until(began + LEAST_PAUSE)
+
+    def _suspend(self, link: Link, reason: str) -> None:
+        """Take a peer that cannot be sent anything out of the router."""
+        dropped = link.queue.shut(reason)
+        if link.opened.is_set():
+            self._forget(link)
+            self._host.events.notify(PubsubPeerRemoved(link.peer, reason, dropped))
+        else:
+            link.hang_up()
+
+    def _forget(self, link: Link) -> None:
+        link.opened = trio.Event()
+        link.topics = self._core.topics_of(link.peer)
+        self._core.remove_peer(link.peer, trio.current_time())
+        self.flush()
+
+    def _remove(self, link: Link, reason: str, *, lost: bool) -> None:
+        known, dropped = link.opened.is_set(), len(link.queue)
+        link.queue.close(reason or "pubsub was closed", lost=lost)
+        if known:
+            self._forget(link)
+        link.hang_up()
         link.opened.set()
-        for stream in link.inbound:
-            stream.reset()  # the peer will begin anew, and say again what it subscribes to
         del self._links[link.peer]
-        self._host.events.notify(PubsubPeerRemoved(link.peer, link.queue.reason, dropped))
+        if known:
+            self._host.events.notify(PubsubPeerRemoved(link.peer, link.queue.reason, dropped))
+
+    def adopt(self, link: Link, stream: Stream) -> None:
+        """Read this stream of a peer as well."""
+        if link.opened.is_set() and link.queue.paused and not link.inbound:
+            # Both directions begin anew, so its pubsub does: it has not said yet what it subscribes to.
+            self._forget(link)
+            link.queue.resend_nothing("the peer began anew")
+        link.adopt(stream)
 
     async def _talk(self, link: Link) -> str:
         """Open our stream to a peer and send until it breaks; return why it is over."""
-        peer = link.peer
-        connections = self._host.connections(peer)
-        if not connections:
-            return "the connection is gone"
-        known = self._host.peerstore.supports(peer, *self.protocols) or tuple(self.protocols)
-        try:
-            stream = await self._host.open_stream(peer, *known)
-        except (*BROKEN, OSError) as error:
-            return f"no stream could be opened: {error}"
+        stream, reason = await self._open(link.peer)
+        if stream is None:
+            return reason
         try:
             self._begin(link, stream)
             reason = await link.send(stream)
-            if not link.queue.closed:
+            link.queue.pause()
+            self.counts["stalled" if link.stalled else "ended"] += 1
+            if not link.queue.reason:
                 # A peer that leaves breaks our stream, and what it said last may still be on its way to the core.
                 with trio.move_on_after(HEAR_OUT):
                     await link.wait_heard()
             return reason
         finally:
-            link.opened = trio.Event()
-            link.topics = self._core.topics_of(peer)
-            self._core.remove_peer(peer, trio.current_time())
-            self.flush()
             # Not a reset, which would throw away what the connection has taken but not sent yet.
             with trio.CancelScope(shield=True):
                 await stream.aclose()
 
+    async def _open(self, peer: PeerId) -> tuple[Stream | None, str]:
+        """Open our stream to a peer; return it, or why there is none."""
+        if not self._host.connections(peer):
+            return None, "the connection is gone"
+        known = self._host.peerstore.supports(peer, *self.protocols)
+        # Two at least are offered: of a single one the answer would not be waited for, and a peer may never give it.
+        offered = [*known, *(protocol for protocol in self.protocols if protocol not in known), self.protocols[-1]]
+        timeout = self._config.queues.open_timeout
+        reason = f"no stream could be opened: the peer agreed to no protocol within {timeout:g} s"
+        with trio.move_on_after(timeout):
+            try:
+                return await self._host.open_stream(peer, *offered), ""
+            except (*BROKEN, OSError) as error:
+                reason = f"no stream could be opened: {error}"
+        self.counts["not opened"] += 1
+        return None, reason
+
     def _begin(self, link: Link, stream: Stream) -> None:
+        self.counts["opened"] += 1
+        if link.opened.is_set():
+            self._forget(link)
         link.protocol = stream.protocol
         info = stream.connection.info
         version = VERSIONS[stream.protocol]
@@ -256,13 +331,13 @@ class Switchboard:
             )
         )
         for message in outgoing.messages:
-            if not link.queue.overfull:
+            if not link.queue.overfull and not link.queue.reason:
                 link.queue.put(message)
 
     def tell_all(self, subscriptions: Sequence[bytes]) -> None:
         """Queue encoded subscriptions for every peer whose stream is open; the others hear of them in the hello."""
         for link in self._links.values():
-            if link.protocol:
+            if link.opened.is_set():
                 link.queue.put_control(subscriptions)
                 self.entries.subscriptions += len(subscriptions)
 
@@ -270,23 +345,27 @@ class Switchboard:
         """Queue a message of others for peers; where even the reserve is used up, gossip will tell of it."""
         for peer in peers:
             link = self._links.get(peer)
-            if link is None or link.queue.closed:
+            if link is None or link.queue.reason:
                 continue
-            if link.queue.overfull:
+            queue = link.queue
+            if queue.overfull or not queue.put(message):
                 link.forward_dropped += 1
-                self._core.dropped(message.id, peer, now)
+                if queue.overfull:
+                    self._core.dropped(message.id, peer, now)
                 self._host.events.notify(ForwardDropped(peer, 1))
-            else:
-                link.queue.put(message)
+            if queue.full:
+                self._crowded[peer] = None
 
     async def wait_room(self) -> None:
-        """Wait for peers whose queue is full, as long as they take something now and then."""
+        """Wait for peers that something was passed on to and whose queue is full, unless they take nothing."""
         patience = self._config.queues.forward_patience
-        for link in tuple(self._links.values()):
-            queue = link.queue
-            if queue.full and trio.current_time() - queue.progressed_at < patience:
+        for peer in tuple(self._crowded):
+            link = self._links.get(peer)
+            if link is None or not link.queue.full:
+                self._crowded.pop(peer, None)
+            elif link.queue.stuck_for(trio.current_time()) < patience:
                 with trio.move_on_after(patience):
-                    await queue.wait_room()
+                    await link.queue.wait_room()
 
     async def drain(self) -> None:
         """Wait until everything queued was taken by the connections."""

@@ -35,7 +35,7 @@ def receipt() -> Receipt:
 
 def queue(*, messages: int = 4, size: int = 1 << 20, control: int = 1000, wanted: Wanted = lambda _: True) -> SendQueue:
     config = QueueConfig(max_messages=messages, max_bytes=size, max_control=control)
-    return SendQueue(PEER, config, max_frame=FRAME, wanted=wanted)
+    return SendQueue(PEER, config, max_frame=FRAME, max_rpc=1 << 20, wanted=wanted)
 
 
 async def frames(data: bytes) -> list[bytes]:
@@ -107,12 +107,14 @@ async def test_whoever_waits_for_a_receipt_hears_of_the_drop() -> None:
     assert slip.reached_nobody
 
 
-async def test_what_broke_while_it_was_sent_is_not_called_sent() -> None:
+async def test_what_broke_while_it_was_sent_is_called_neither_sent_nor_dropped() -> None:
     waiting, slip = queue(), receipt()
     waiting.put(message(), slip)
-    batch = waiting.take()
-    waiting.settle(batch, Delivery(DeliveryState.DROPPED, "the stream broke"))
-    assert slip.dropped == (PEER,)
+    waiting.fail(waiting.take())
+    assert slip.queued == (PEER,)
+    waiting.close("the connection is gone")
+    assert slip.peers == {PEER: Delivery(DeliveryState.UNCERTAIN, "the connection is gone")}
+    await slip.wait_sent()
 
 
 async def test_a_peer_that_has_the_message_already_is_spared_it() -> None:
@@ -167,13 +169,17 @@ async def test_idle_means_that_the_connection_took_all() -> None:
     assert idle.is_set()
 
 
-def test_a_peer_that_reads_no_control_messages_is_given_up() -> None:
+async def test_for_a_peer_that_reads_no_control_messages_nothing_is_taken_until_the_next_stream() -> None:
     waiting = queue(control=100)
     waiting.put_control([bytes(60)])
-    assert not waiting.closed
+    assert not waiting.reason
     waiting.put_control([bytes(60)])
-    assert waiting.closed
     assert "does not read" in waiting.reason
+    waiting.put_control([bytes(60)])
+    assert not waiting.busy
+    assert not waiting.closed
+    waiting.begin([bytes(60)])
+    assert (waiting.reason, waiting.busy) == ("", True)
 
 
 async def test_a_new_stream_begins_with_the_hello() -> None:
