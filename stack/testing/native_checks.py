@@ -19,6 +19,7 @@ from ..report import Attempt
 from .checks import cancel_at_each_step, raising, require, run_checks, some_bytes, transfer
 from .connection_checks import check_connections
 from .connections import ConnectionEnd, StreamPair, open_pair
+from .ending_checks import check_endings
 from .stream_checks import check_streams
 
 
@@ -84,6 +85,7 @@ async def check_transport(
     subject = _Subject(make_transport(dialing), make_transport(listening), dialing, listening, listen_address, settle)
     await run_checks(_CHECKS, subject, settle=settle)
     await check_streams(subject)
+    await check_endings(subject)
     await check_connections(subject)
 
 

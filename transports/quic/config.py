@@ -40,6 +40,8 @@ class QuicConfig:
     peer (CVE-2026-25800)."""
     max_handshake_bytes: int = 64 * 1024
     """Of TLS messages, which are kept before anybody is authenticated; ours have about 1.5 KiB."""
+    close_timeout: float = 10.0
+    """For the peer's answer to a stream that was closed before any of it was read; then it is told to stop sending."""
     datagram_size: int = 1350
     """UDP payload on paths that nobody measured: fits into IPv6 with 1500 bytes and a tunnel (Chromium's choice)."""
     loopback_datagram_size: int = 16_000

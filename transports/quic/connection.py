@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -44,6 +45,8 @@ CLOSE_LINGER = 0.25
 GOODBYES = 3  # copies of the last datagram to whom we know: who misses it waits for the idle timeout
 SHORTEST_SLEEP = 0.0005
 """Seconds between two looks at the clock, whatever the engine says."""
+LEAST_HEARD = 4096
+"""Bytes that a peer may send on a stream that was closed before any were read: enough to agree to a protocol."""
 _MANY_CLOSED = 64
 _UNREACHABLE = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH)
 
@@ -61,6 +64,9 @@ class QuicConnection(StreamCarrier[QuicStream]):
         self._room = SendRoom(engine, config)
         self._closing: set[int] = set()
         """Streams that were closed, and whose last bytes may be under way."""
+        self._lingering: deque[tuple[float, int]] = deque()
+        """Streams that were closed before anything was read, and when the peer is told to stop sending."""
+        self._reset_token = b""
         self._alarm: trio.CancelScope | None = None
         self._not_before = self._heard = self._asked = trio.current_time()
         self._datagrams = 0
@@ -126,13 +132,14 @@ class QuicConnection(StreamCarrier[QuicStream]):
         try:
             await self._drive()
         finally:
-            self._end(ConnectionLost("the connection was closed"))
+            self._end(self._ending or ConnectionLost("the connection was closed"))
         if not isinstance(self._failure, Goodbye):
             self._check_alive()
 
     async def aclose(self) -> None:
-        """Let what finished streams sent arrive, for a moment, and say goodbye."""
+        """Send nothing new, let what was sent arrive, for a moment, and say goodbye."""
         try:
+            self._stop_sending(Goodbye("this side closed the connection"))
             if self._alarm is not None:
                 with trio.move_on_after(CLOSE_LINGER):
                     while self._failure is None and self._under_way():
@@ -143,12 +150,12 @@ class QuicConnection(StreamCarrier[QuicStream]):
 
     def _under_way(self) -> bool:
         self._closing = {stream_id for stream_id in self._closing if self._engine.unacknowledged(stream_id)}
-        return bool(self._closing)
+        return bool(self._closing) or any(map(self._room.used, self._streams))
 
     @property
     def closed(self) -> bool:
-        """Whether the connection is over."""
-        return self._failure is not None
+        """Whether the connection is over, or on its way out."""
+        return self._failure is not None or self._ending is not None
 
     @property
     def _can_open(self) -> bool:
@@ -205,10 +212,18 @@ class QuicConnection(StreamCarrier[QuicStream]):
     def send_data(self, stream_id: int, data: memoryview) -> int:
         """Queue what there is room for, send what the network takes, and return how many bytes were queued."""
         room = max(0, self._room.of(stream_id, self._streams))
+        if room and not self._engine.write(stream_id, data[:room]):
+            self._was_stopped(stream_id)
+            return 0
         if room:
-            self._engine.write(stream_id, data[:room])
             self._pump()
         return min(room, len(data))
+
+    def _was_stopped(self, stream_id: int) -> None:
+        """The peer takes nothing more; it said so a moment ago, perhaps in an event that was not looked at."""
+        self._dispatch(self._engine.events())
+        if (stream := self._streams.get(stream_id)) is not None:
+            stream.was_stopped(StreamCode.NONE)
 
     def send_eof(self, stream_id: int) -> None:
         """End our direction of a stream."""
@@ -217,11 +232,22 @@ class QuicConnection(StreamCarrier[QuicStream]):
 
     def close_stream(self, stream_id: int) -> None:
         """End our direction of a stream, if that was not done, and stop listening."""
-        if self._failure is None:
+        stream = self._streams.get(stream_id)
+        if self._failure is None and stream is not None:
             self._finish(stream_id)
-            self._engine.stop(stream_id, StreamCode.NONE)
+            if stream.unheard:
+                # The peer may have to agree to our protocol first: rust-libp2p drops what we sent if it cannot say so.
+                self._engine.ignore(stream_id, LEAST_HEARD)
+                self._lingering.append((trio.current_time() + self._config.close_timeout, stream_id))
             self._pump()
+            # What we sent goes first. For the peer the end of our direction is one thing, and that it may stop another.
+            if not stream.unheard and self._engine.stop(stream_id, StreamCode.NONE):
+                self._pump()
         self.stream_done(stream_id)
+
+    def nothing_read(self, stream_id: int) -> bool:
+        """Whether the application took nothing that the peer sent on a stream."""
+        return not self._engine.consumed_of(stream_id)
 
     def _finish(self, stream_id: int) -> None:
         if self._engine.write(stream_id, b"", end=True):
@@ -241,7 +267,7 @@ class QuicConnection(StreamCarrier[QuicStream]):
         if stream is None:
             return
         if self._failure is None:
-            self._engine.stop(stream_id, StreamCode.NONE)  # it was read to the end: this settles its window
+            self._engine.settle(stream_id)
         if len(self._closing) > _MANY_CLOSED:
             self._under_way()
         self._tell_closed(stream)
@@ -265,6 +291,9 @@ class QuicConnection(StreamCarrier[QuicStream]):
         if self._failure is not None:
             return
         self._dispatch(self._engine.events())
+        if self._reset_token != self._engine.peer_reset_token:
+            self._reset_token = self._engine.peer_reset_token
+            self._endpoint.expect_reset(self, self._reset_token)
         self._room.wake(self._streams)
         if self._engine.can_open:
             self._openable.unpark()
@@ -273,8 +302,13 @@ class QuicConnection(StreamCarrier[QuicStream]):
 
     def was_unreachable(self, address: SocketAddress, number: int) -> None:
         """The network says, by errno, that a datagram did not get there; who has heard of the peer knows better."""
-        if not self._engine.answered and self._engine.peer_address == address and number in _UNREACHABLE:
-            self._unreachable = OSError(number, os.strerror(number))
+        if self._engine.peer_address == address and number in _UNREACHABLE:
+            self._cannot_reach(OSError(number, os.strerror(number)))
+
+    def _cannot_reach(self, error: OSError) -> None:
+        """End a dial that nothing has come of yet; later a route may come back."""
+        if not self._engine.answered and self._failure is None:
+            self._unreachable = error
             self.abandon()
 
     def failed(self, reason: str) -> None:
@@ -284,11 +318,6 @@ class QuicConnection(StreamCarrier[QuicStream]):
     def was_forgotten(self) -> None:
         """The peer sent a stateless reset: it has lost this connection."""
         self._end(ConnectionLost("the peer has forgotten this connection: it was probably restarted"))
-
-    @property
-    def peer_reset_token(self) -> bytes:
-        """By which the peer would say so."""
-        return self._engine.peer_reset_token
 
     # ---- the tasks
 
@@ -315,6 +344,8 @@ class QuicConnection(StreamCarrier[QuicStream]):
 
     def _next_alarm(self) -> float:
         deadline = max(self._heard, self._asked) + self._config.keepalive_interval
+        if self._lingering:
+            deadline = min(deadline, self._lingering[0][0])
         engine = self._engine.next_deadline()
         return max(self._not_before, deadline if engine is None else min(engine, deadline))
 
@@ -327,6 +358,8 @@ class QuicConnection(StreamCarrier[QuicStream]):
             self._asked = now
             if self._connected:
                 self._engine.ping()
+        while self._lingering and now >= self._lingering[0][0]:
+            self._engine.stop(self._lingering.popleft()[1], StreamCode.GARBAGE_COLLECTED)
         deadline = self._engine.next_deadline()
         if deadline is not None and now >= deadline:
             self._engine.handle_deadline(now)
@@ -347,13 +380,17 @@ class QuicConnection(StreamCarrier[QuicStream]):
                 # A later one is left alone: the tick at the old time costs less than a change each time.
                 self._alarm.deadline = deadline
 
-    def _send(self, *, copies: int = 1) -> None:
+    def _send(self, *, copies: int = 1) -> bytes:
+        """Send what the engine lets out, and return the last datagram."""
         now = trio.current_time()
         datagrams = self._engine.datagrams_to_send(now) * copies
         if self._unanswered_since is None and datagrams and self._engine.awaits_acknowledgement:
             self._unanswered_since = now
         for address, group in groupby(datagrams, key=itemgetter(1)):
-            self._endpoint.send([datagram for datagram, _ in group], address)
+            error = self._endpoint.send([datagram for datagram, _ in group], address)
+            if error is not None:
+                self._cannot_reach(error)
+        return datagrams[-1][0] if datagrams else b""
 
     def _dispatch(self, events: list[Event]) -> None:  # noqa: C901 - a flat table of events
         for event in events:
@@ -376,7 +413,6 @@ class QuicConnection(StreamCarrier[QuicStream]):
                     self._endpoint.remove_route(connection_id)
                 case HandshakeCompleted():
                     self._connected = True
-                    self._endpoint.expect_reset(self)
                 case Ended(failure):
                     self._end(failure or Goodbye("the peer closed the connection"))
                 case _:
@@ -388,6 +424,10 @@ class QuicConnection(StreamCarrier[QuicStream]):
             return self._streams[stream_id]
         if not self._engine.is_new(stream_id):
             return None
+        if self._ending is not None:
+            self._engine.reset(stream_id, StreamCode.SHUTDOWN)
+            self._engine.stop(stream_id, StreamCode.SHUTDOWN)
+            return None
         stream = self._streams[stream_id] = QuicStream(self, stream_id)
         self._offer(stream)
         return stream
@@ -397,10 +437,11 @@ class QuicConnection(StreamCarrier[QuicStream]):
         if self._failure is not None:
             return
         self._failure = failure
+        last = b""
         with contained(partial(self._endpoint.bugs.reason, what="closing a connection")):
             self._engine.close(0, "")
-            self._send(copies=GOODBYES if self._connected else 1)
-        self._endpoint.remove(self)
+            last = self._send(copies=GOODBYES if self._connected else 1)
+        self._endpoint.remove(self, last if self._connected else None)
         self._engine.release()
         self._break_streams()
         self._changed.unpark_all()

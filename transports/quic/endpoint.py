@@ -40,6 +40,11 @@ MAX_EARLY: Final = 8
 SHORTEST_RESET: Final = 22
 LONGEST_RESET: Final = 42
 """Bytes of our stateless resets: shorter than what they answer, so that two hosts can not keep each other busy."""
+CLOSING_TIME: Final = 3.0
+"""Seconds in which what still comes for a closed connection is answered with its last datagram, not with a stateless
+reset, by which an orderly end would look like a restart (RFC 9000, 10.2.1)."""
+MAX_CLOSING: Final = 1024
+"""Ids of closed connections that are remembered for that, the latest ones."""
 _SMALLEST_FIRST_ID: Final = 8
 
 
@@ -74,6 +79,8 @@ class Endpoint:
         self._ids: dict[Receiver, set[bytes]] = {}
         self._reset_tokens: dict[bytes, QuicConnection] = {}
         self._expected_tokens: dict[QuicConnection, bytes] = {}
+        self._closing: dict[bytes, tuple[float, bytes]] = {}
+        """Until when, and with what, datagrams for closed connections are answered."""
         self._listening = False
         self._arrivals: deque[Arrival] = deque()
         self._arrived = trio.lowlevel.ParkingLot()
@@ -148,25 +155,33 @@ class Endpoint:
         if member is not None:
             self._ids[member].discard(connection_id)
 
-    def remove(self, member: Receiver) -> None:
-        """Forget a member; the socket closes with the last one, unless it listens."""
+    def remove(self, member: Receiver, last: bytes | None = None) -> None:
+        """Forget a member; the socket closes with the last one, unless it listens.
+
+        `last` is what an established connection said last: its peer may have missed it. Nothing, if the peer ended it.
+        """
         for connection_id in self._ids.pop(member, ()):
             self._routes.pop(connection_id, None)
+            if last is not None:
+                self._closing[connection_id] = trio.current_time() + CLOSING_TIME, last
+        while len(self._closing) > MAX_CLOSING:
+            self._closing.pop(next(iter(self._closing)))
         if isinstance(member, QuicConnection):
             self._reset_tokens.pop(self._expected_tokens.pop(member, b""), None)
         self._close_if_unused()
 
-    def expect_reset(self, connection: QuicConnection) -> None:
-        """Know the token by which the peer would say that it has forgotten the connection."""
-        if token := connection.peer_reset_token:
+    def expect_reset(self, connection: QuicConnection, token: bytes) -> None:
+        """Know the token by which the peer would say that it has forgotten the connection; the one before is void."""
+        self._reset_tokens.pop(self._expected_tokens.pop(connection, b""), None)
+        if token:
             self._reset_tokens[token] = connection
             self._expected_tokens[connection] = token
 
     # ---- datagrams
 
-    def send(self, datagrams: list[bytes], address: SocketAddress) -> None:
-        """Send datagrams, as far as they go."""
-        self._socket.send(datagrams, address)
+    def send(self, datagrams: list[bytes], address: SocketAddress) -> OSError | None:
+        """Send datagrams, as far as they go; return why none can go there, if that is so."""
+        return self._socket.send(datagrams, address)
 
     async def read(self) -> None:
         """Read for everybody while it is our turn, until cancelled. Raises `trio.ClosedResourceError`, `OSError`."""
@@ -230,8 +245,13 @@ class Endpoint:
 
     def _answer_unknown(self, datagram: bytes, address: SocketAddress, now: float) -> None:
         connection = self._reset_tokens.get(datagram[-TOKEN_SIZE:])
+        until, last = self._closing.get(datagram[1:9], (now, b""))
         if connection is not None:
             connection.was_forgotten()
+        elif now < until:
+            # Only to more than that: the peer may have said its last words, too, and would answer ours.
+            if last and len(datagram) > len(last) and self._answers.allow(None, now):
+                self.send([last], address)
         elif len(datagram) > SHORTEST_RESET and self._answers.allow(None, now):
             noise = bytearray(os.urandom(min(LONGEST_RESET, len(datagram) - 1) - TOKEN_SIZE))
             noise[0] = noise[0] & 0x3F | 0x40

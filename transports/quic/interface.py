@@ -164,8 +164,23 @@ class Engine(Protocol):
         """Give up our direction (RESET_STREAM), unless everything has arrived already."""
         ...
 
-    def stop(self, stream_id: int, code: int) -> None:
-        """Stop listening (STOP_SENDING), unless the peer has ended already; what still comes is dropped."""
+    def stop(self, stream_id: int, code: int) -> bool:
+        """Stop listening (STOP_SENDING), unless the peer has ended already; what still comes is dropped.
+
+        Say whether there is something to send.
+        """
+        ...
+
+    def ignore(self, stream_id: int, size: int) -> None:
+        """Drop what still comes, and tell the peer to stop sending only when that is more than `size` bytes."""
+        ...
+
+    def settle(self, stream_id: int) -> None:
+        """Count off what will not be read, if all there is has been received; the stream is done with."""
+        ...
+
+    def consumed_of(self, stream_id: int) -> int:
+        """Return how many bytes of a stream the application took."""
         ...
 
     def consumed(self, stream_id: int, size: int, now: float) -> bool:
@@ -173,7 +188,7 @@ class Engine(Protocol):
         ...
 
     def ping(self) -> None:
-        """Ask the peer for a sign of life."""
+        """Ask the peer for a sign of life, in a datagram to which one that has forgotten us may say so."""
         ...
 
     def close(self, code: int, reason: str) -> None:

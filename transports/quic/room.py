@@ -18,6 +18,10 @@ class SendRoom:
         self._config = config
         self._waiting: dict[int, Waiter] = {}
 
+    def used(self, stream_id: int) -> bool:
+        """Say whether a stream has bytes that were not acknowledged."""
+        return self._engine.send_room(stream_id) < self._config.send_buffer
+
     def of(self, stream_id: int, streams: Collection[int]) -> int:
         """Return how many bytes a stream may queue now; `streams` are all there are."""
         return self._room(stream_id, self.queued(streams))

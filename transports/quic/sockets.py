@@ -35,6 +35,18 @@ MAX_BATCH: Final = 65_000
 MAX_SEGMENTS: Final = 64
 """Datagrams in one system call (UDP_MAX_SEGMENTS of Linux before 6.7)."""
 _ERRORS: Final = (IP_RECVERR, IPV6_RECVERR)
+_IMPOSSIBLE: Final = (
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.EHOSTDOWN,
+    errno.EADDRNOTAVAIL,
+    errno.EAFNOSUPPORT,
+    errno.EINVAL,
+    errno.EACCES,
+    errno.EPERM,
+)
+"""What the kernel says of an address to which nothing can be sent from here, rather than of one datagram."""
 MAX_BACKLOG: Final = 1024 * 1024
 """Bytes that wait for a full socket; what does not fit is lost, as it would be in a router."""
 
@@ -45,8 +57,11 @@ class DatagramSocket(Protocol):
     address: SocketAddress
     """As bound."""
 
-    def send(self, datagrams: Sequence[bytes], address: SocketAddress) -> None:
-        """Send datagrams in order, without waiting; what can not be sent is lost."""
+    def send(self, datagrams: Sequence[bytes], address: SocketAddress) -> OSError | None:
+        """Send datagrams in order, without waiting; what can not be sent is lost.
+
+        Returns why, if nothing can be sent to that address at all, as without a route to it.
+        """
         ...
 
     def receive_nowait(self) -> list[tuple[bytes, SocketAddress]]:
@@ -114,6 +129,7 @@ class UdpSocket:
         self._segments = True
         self._backlog: deque[tuple[list[bytes], SocketAddress]] = deque()
         self._waiting = 0
+        self._impossible: OSError | None = None
         self._full = trio.Event()
         self._buffer = memoryview(bytearray(RECEIVE_SIZE))
         try:
@@ -121,11 +137,13 @@ class UdpSocket:
         except OSError as error:
             _log.debug("no UDP receive offload: %s", error)
 
-    def send(self, datagrams: Sequence[bytes], address: SocketAddress) -> None:
+    def send(self, datagrams: Sequence[bytes], address: SocketAddress) -> OSError | None:
         """Send datagrams, as few system calls as possible."""
+        self._impossible = None
         for batch in _batches(datagrams) if self._segments else ([datagram] for datagram in datagrams):
             if self._backlog or not self._send_batch(batch, address):
                 self._wait_with(batch, address)
+        return self._impossible
 
     def _wait_with(self, batch: list[bytes], address: SocketAddress) -> None:
         size = sum(map(len, batch))
@@ -164,6 +182,8 @@ class UdpSocket:
             return True
         # A datagram may always get lost: unreachable, filtered or too large comes to the same.
         _log.debug("a datagram to %s was not sent: %s", address, error)
+        if error.errno in _IMPOSSIBLE:
+            self._impossible = error
         return True
 
     def receive_nowait(self) -> list[tuple[bytes, SocketAddress]]:

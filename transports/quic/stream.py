@@ -19,9 +19,19 @@ class QuicStream(MuxedStream):
     receiving only.
     """
 
-    __slots__ = ()
+    __slots__ = ("unheard",)
 
     _connection: QuicConnection
+
+    def __init__(self, connection: QuicConnection, stream_id: int) -> None:
+        super().__init__(connection, stream_id)
+        self.unheard = False
+        """Whether it was closed before anything that the peer sent on it was read."""
+
+    async def aclose(self) -> None:
+        """End our direction and stop listening; never waits for the peer."""
+        self.unheard = not self._finished and self._connection.nothing_read(self._id)
+        await super().aclose()
 
     def _drop_unread(self) -> None:
         # The engine still counts it as received: this makes room in the connection's window.
@@ -36,9 +46,8 @@ class QuicStream(MuxedStream):
             self._connection.stream_done(self._id)
 
     def was_reset(self, code: int) -> None:
-        """The peer gave up sending; what was received and not read is dropped, as the engine has counted it."""
+        """The peer gave up sending; what was received before may still be read."""
         if self._receive_failure is None:
-            super()._drop_unread()
             self._receive_failure = _by_peer("reset", code)
             self._direction_done()
             self._readable.wake()

@@ -72,7 +72,7 @@ class QuicTransport(GrowsWindows):
 
     async def dial(self, address: Multiaddr, peer: PeerId | None, attempt: Attempt) -> QuicConnection:
         """Connect and authenticate, recording two stages; see `abc.Transport.dial`."""
-        target = _target(address)
+        target = _reachable(_target(address))
         await trio.lowlevel.checkpoint()
         engine = AioquicEngine.client(self._settings, target, peer, trio.current_time())
         try:
@@ -170,6 +170,13 @@ def _target(address: Multiaddr) -> SocketAddress:
     if target is None:
         raise InvalidAddress(f"{address} is not a QUIC address such as /ip4/127.0.0.1/udp/4001/quic-v1")
     return target
+
+
+def _reachable(target: SocketAddress) -> SocketAddress:
+    """Return the address itself, or loopback for 0.0.0.0 and ::, as TCP has it: answers would come from there."""
+    if not ip_address(target[0].partition("%")[0]).is_unspecified:
+        return target
+    return ("127.0.0.1", target[1]) if len(target) == 2 else ("::1", *target[1:])
 
 
 def _leads_to(bound: SocketAddress, target: SocketAddress) -> bool:

@@ -17,6 +17,7 @@ from ...abc import Buffer, Pipe
 from ...errors import ConnectionLost, RemoteProtocolError
 from ..sealed import SealedChannel, borrow_buffer, give_back
 from . import records
+from .alerts import describe_alert
 from .records import ALERT, APPLICATION_DATA, HANDSHAKE, HEADER, MAX_PLAINTEXT, NONCE_SIZE, VERSION, TrafficKeys
 
 MAX_MESSAGE: Final = 64 * 1024
@@ -202,7 +203,7 @@ class TlsChannel(SealedChannel):
         if alert == records.CLOSE_NOTIFY:
             self._ended = True
         elif alert != records.USER_CANCELED:
-            self._failure = ConnectionLost(f"the peer ended TLS with the alert {records.name_of(alert)}")
+            self._failure = ConnectionLost(f"the peer ended the connection: {describe_alert(records.name_of(alert))}")
 
     def _refuse_header(self, kind: int, size: int) -> None:
         if kind == APPLICATION_DATA and size > records.MAX_CIPHERTEXT:

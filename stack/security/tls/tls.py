@@ -10,9 +10,10 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from ...abc import Pipe, Secured
-from ...errors import ConnectionLost, PeerIdMismatch, RemoteProtocolError
+from ...errors import ConnectionLost, PeerIdMismatch, RemoteProtocolError, StackError
 from ...identity import Identity, PeerId, PublicKey
 from ...pipes import as_pipe
+from .alerts import alert_in, describe_alert
 from .certificate import CertificateError, make_certificate, verify_certificate
 from .channel import TlsChannel
 from .records import HEADER, SUITES, TrafficKeys
@@ -144,7 +145,7 @@ async def _shake_hands(pipe: Pipe, connection: SSL.Connection, state: _Handshake
             await _send(pipe, connection)
         except SSL.Error as error:
             await _send(pipe, connection)  # the alert, so that the peer learns why
-            raise (state.failure or RemoteProtocolError(f"the TLS handshake failed: {_reason(error)}")) from None
+            raise (state.failure or _refusal(_reasons(error))) from None
         else:
             # All that a server has to say now are session tickets. Nobody wants them, so they are never sent.
             if initiator:
@@ -204,6 +205,14 @@ def _muxer(chosen: bytes, offered: Sequence[str]) -> str | None:
     raise RemoteProtocolError(f"the peer chose {chosen!r}, which was not offered")
 
 
-def _reason(error: SSL.Error) -> str:
+def _reasons(error: SSL.Error) -> list[str]:
     reasons = [entry[-1] for entry in error.args[0]] if error.args and isinstance(error.args[0], list) else []
-    return ", ".join(dict.fromkeys(filter(None, reasons))) or "no reason given"
+    return list(dict.fromkeys(filter(None, reasons)))
+
+
+def _refusal(reasons: list[str]) -> StackError:
+    """Say who refused whom: an alert is the peer's word on us, all else is what OpenSSL found of the peer."""
+    for reason in reasons:
+        if (alert := alert_in(reason)) is not None:
+            return ConnectionLost(f"the peer refused the TLS handshake: {describe_alert(alert)}")
+    return RemoteProtocolError(f"the TLS handshake failed: {', '.join(reasons) or 'no reason given'}")

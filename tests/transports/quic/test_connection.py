@@ -225,6 +225,7 @@ async def test_codes_of_resets_arrive(autojump_clock: trio.testing.MockClock) ->
         stream = await pair.near.open_stream()
         await stream.send_all(b"x")
         accepted = await pair.far.accept_stream()
+        assert await accepted.receive_some() == b"x"
         stream.reset(77)
         await trio.sleep(1)
         for operation in (accepted.receive_some, lambda: accepted.send_all(b"x")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from peerstack.stack.addressing import parse_address
 from peerstack.stack.errors import ConnectionLost, NegotiationError, PeerIdMismatch, RemoteProtocolError
 from peerstack.stack.identity import Identity
 from peerstack.stack.report import Outcome, StageName
@@ -110,7 +112,7 @@ async def test_another_peer_than_the_expected_is_told_with_both_names(autojump_c
         expected, record = Identity.generate().peer_id, attempt()
 
         async def serve() -> None:
-            with pytest.raises(ConnectionLost, match="refused the handshake with TLS alert bad certificate"):
+            with pytest.raises(ConnectionLost, match="the peer refused the QUIC handshake: it does not accept"):
                 await accept(pair.listener)
 
         nursery.start_soon(serve)
@@ -155,6 +157,32 @@ async def test_a_silent_address_is_told_as_that(autojump_clock: trio.testing.Moc
         assert record.failure.name is StageName.CONNECT
         assert "firewall" in str(record.failure.advice)
     assert not network.sockets, "a failed dial leaves its socket open"
+
+
+@pytest.mark.parametrize("number", [errno.ENETUNREACH, errno.EINVAL])
+async def test_without_a_route_the_dial_ends_at_once(number: int, autojump_clock: trio.testing.MockClock) -> None:
+    network = MemoryNetwork()
+    transport, record = QuicTransport(Identity.generate(), network=network), attempt()
+    socket = network.bind(("127.0.0.1", 0))
+    socket.send = lambda datagrams, address: OSError(number, "no way")  # type: ignore[method-assign, assignment]
+    network.bind = lambda address: socket  # type: ignore[method-assign]
+    started = trio.current_time()
+    with pytest.raises(OSError, match="no way") as caught:
+        await transport.dial(parse_address("/ip4/203.0.113.1/udp/4001/quic-v1"), None, record)
+    assert caught.value.errno == number
+    assert trio.current_time() == started
+    assert record.failure is not None
+    assert record.failure.name is StageName.CONNECT
+
+
+async def test_the_address_of_all_interfaces_is_dialed_as_loopback(autojump_clock: trio.testing.MockClock) -> None:
+    async with connected() as pair:
+        port = pair.listener.address.value_for_protocol("udp")
+        anywhere = parse_address(f"/ip4/0.0.0.0/udp/{port}/quic-v1")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accept, pair.listener)
+            dialed = await pair.dialer.dial(anywhere, None, attempt())
+        assert dialed.info.remote_address == pair.listener.address
 
 
 async def test_a_peer_that_falls_silent_in_the_handshake_is_told_as_that(

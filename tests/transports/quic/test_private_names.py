@@ -40,7 +40,7 @@ def test_senders_have_the_name(name: str, raw: RawClient) -> None:
     assert name in vars(raw._streams[0].sender), f"aioquic's QuicStreamSender has no {name} any more"
 
 
-@pytest.mark.parametrize("name", connection.RECEIVER_NAMES)
+@pytest.mark.parametrize("name", [*connection.RECEIVER_NAMES, *engine.RECEIVER_NAMES])
 def test_receivers_have_the_name(name: str, raw: RawClient) -> None:
     assert name in vars(raw._streams[0].receiver), f"aioquic's QuicStreamReceiver has no {name} any more"
 
@@ -54,8 +54,9 @@ def test_no_other_private_name_is_used() -> None:
     own = {"_config", "_connection", "_judge", "_flow", "_dropped", "_now", "_connected", "_ended", "_failure"}
     own |= {"_first_own", "_next_of_peer", "_unseen", "_settings", "_tokens", "_expect", "_handler", "_check_gaps"}
     own |= {"_buffer", "_translate", "_data_received", "_reason", "_guarded", "_size_datagrams", "_count", "_settle"}
+    own |= {"_ignored", "_was_reset"}
     listed = {*connection.CONNECTION_NAMES, *engine.ENGINE_NAMES, *certificates.CONTEXT_NAMES, *engine.SENDER_NAMES}
-    listed |= {*connection.RECOVERY_NAMES, *engine.RECOVERY_NAMES, *connection.RECEIVER_NAMES}
+    listed |= {*engine.RECEIVER_NAMES, *connection.RECOVERY_NAMES, *engine.RECOVERY_NAMES, *connection.RECEIVER_NAMES}
     for file in FOLDER.glob("*.py"):
         used = set(re.findall(r"\.(_[a-z][a-z_]*)\b", file.read_text()))
         assert used <= own | listed, f"{file.name} uses {used - own - listed}, which no list names"

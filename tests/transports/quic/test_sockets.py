@@ -79,6 +79,22 @@ async def test_without_segmentation_offload_datagrams_go_one_by_one(number: int,
     far.close()
 
 
+@pytest.mark.parametrize(("number", "told"), [(errno.ENETUNREACH, True), (errno.EINVAL, True), (errno.ENOBUFS, False)])
+async def test_an_address_to_which_nothing_can_be_sent_is_told(number: int, told: bool) -> None:
+    near = UdpNetwork().bind(V4)
+
+    class Unreachable(Refusing):
+        def sendto(self, datagram: bytes, address: SocketAddress) -> int:
+            raise OSError(self.number, "no")
+
+    real, near._socket = near._socket, Unreachable(near._socket, number)  # type: ignore[assignment]
+    error = near.send([b"one"], V4)
+    near._socket = real
+    assert (error is not None and error.errno == number) == told
+    assert near.send([b"x"], near.address) is None, "what was told of one address is told of the next"
+    near.close()
+
+
 async def test_a_full_socket_keeps_a_bounded_backlog_and_sends_it_later() -> None:
     near, far = UdpNetwork().bind(V4), UdpNetwork().bind(V4)
     near._send_batch = lambda batch, address: False  # type: ignore[method-assign]  # the kernel is full

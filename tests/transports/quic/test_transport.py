@@ -44,6 +44,11 @@ def test_it_takes_quic_with_known_addresses(address: str, dial: bool, listen: bo
     assert transport.can_listen(parse_address(address)) is listen
 
 
+def test_it_says_whom_it_proves_to_be() -> None:
+    identity = Identity.generate()
+    assert QuicTransport(identity).local_peer == identity.peer_id
+
+
 async def test_other_addresses_are_invalid() -> None:
     transport = QuicTransport(Identity.generate())
     for address in ("/ip4/127.0.0.1/tcp/1", "/ip4/127.0.0.1/udp/1"):

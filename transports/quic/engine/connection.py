@@ -7,7 +7,7 @@ overridden, read or set here for that is listed, and tested name by name; aioqui
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from aioquic._buffer import Buffer
@@ -44,6 +44,7 @@ CONNECTION_NAMES: Final = (
     "_streams_queue",
     "_write_application",
     "_write_connection_limits",
+    "_write_ping_frame",
     "_write_stream_limits",
 )
 """The private names of `QuicConnection` that this module overrides, reads or sets."""
@@ -53,6 +54,8 @@ MAX_UDP_PAYLOAD: Final = 65_527
 """What we take in one datagram: all that UDP can carry."""
 SHORT_RTT: Final = 0.005
 """Seconds below which every pause for pacing is longer than the burst it prevents."""
+PING_PADDING: Final = 32
+"""Bytes of padding: with the least of headers, a PING and the tag there are 52 bytes then."""
 _LIMIT_CAPACITY, _STREAM_LIMIT_CAPACITY = 9, 17
 
 # A library stays silent unless its user asks; aioquic warns of everything that a peer does wrong.
@@ -175,6 +178,19 @@ class LibP2PConnection(QuicConnection):
             # Those that are idle come first when they have something to say: they have waited longest.
             self._streams_queue = idle + self._streams_queue
             streams.due = None
+
+    # ---- signs of life
+
+    def _write_ping_frame(self, builder: QuicPacketBuilder, uids: Sequence[int] = (), comment: str = "") -> None:
+        """Send a PING, for keepalive or as a probe, that is large enough to be answered by a stateless reset.
+
+        Those who have forgotten us answer with less than they got, so that two hosts cannot keep each other busy, and
+        quic-go not at all to less than 43 bytes (RFC 9000, 10.3.3).
+        """
+        super()._write_ping_frame(builder, list(uids), comment)
+        if builder.remaining_buffer_space >= PING_PADDING:
+            padding = builder.start_frame(QuicFrameType.PADDING, PING_PADDING)
+            padding.push_bytes(bytes(PING_PADDING - 1))
 
     # ---- windows: the engine decides how far the peer may go, this only says so
 

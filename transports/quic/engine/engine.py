@@ -15,6 +15,7 @@ from aioquic.quic.connection import QuicConnectionState
 from aioquic.quic.packet import QuicErrorCode, QuicProtocolVersion
 from aioquic.tls import CipherSuite
 
+from peerstack.stack.codes import StreamCode
 from peerstack.stack.errors import RemoteProtocolError, StackError
 from peerstack.stack.identity import PeerId, PublicKey
 from peerstack.stack.limits import WindowBudget
@@ -53,6 +54,7 @@ ENGINE_NAMES: Final = (
     "_streams",
 )
 """The private names of `QuicConnection` that this module reads or sets."""
+RECEIVER_NAMES: Final = ("_buffer",)
 SENDER_NAMES: Final = ("_buffer_fin", "_buffer_start", "_buffer_stop", "_reset_error_code")
 RECOVERY_NAMES: Final = ("_rtt_initialized", "_rtt_smoothed")
 
@@ -116,6 +118,8 @@ class AioquicEngine:
         )
         self._dropped: set[int] = set()
         """Streams that nobody reads any more, and that the peer has not ended."""
+        self._ignored: dict[int, int] = {}
+        """Those of them whose peer has not been told, and how many bytes may still come before it is."""
         self._first_own = connection.get_next_available_stream_id()
         self._next_of_peer = 1 - self._first_own
         self._unseen: set[int] = set()
@@ -251,6 +255,9 @@ class AioquicEngine:
         events: list[Event] = []
         while (event := self._connection.next_event()) is not None:
             self._translate(event, events)
+        if self._connected and not self.peer_reset_token:
+            # The first id of a client has no token (RFC 9000, 10.3): use one that has, or its restart goes unnoticed.
+            self._connection.change_connection_id()
         if not self._ended and self._connection._close_event is not None:
             self._ended = True
             events.append(Ended(self._reason(self._connection._close_event)))
@@ -261,7 +268,7 @@ class AioquicEngine:
             case quic.StreamDataReceived():
                 self._data_received(event, events)
             case quic.StreamReset(stream_id=stream_id, error_code=code):
-                self._settle(stream_id)
+                self._was_reset(stream_id)
                 events.append(ResetReceived(stream_id, code))
             case quic.StopSendingReceived(stream_id=stream_id, error_code=code):
                 events.append(StopReceived(stream_id, code))
@@ -280,6 +287,10 @@ class AioquicEngine:
             self._count(stream_id, len(event.data))
             if event.end_stream:
                 self._settle(stream_id)
+            elif stream_id in self._ignored:
+                self._ignored[stream_id] -= len(event.data)
+                if self._ignored[stream_id] < 0:
+                    self.stop(stream_id, StreamCode.NONE)
         else:
             self._flow.stream(stream_id, self._now)
             events.append(DataReceived(stream_id, event.data, event.end_stream))
@@ -365,16 +376,39 @@ class AioquicEngine:
         if stream is not None:
             stream.sender.reset(code)
 
-    def stop(self, stream_id: int, code: int) -> None:
+    def stop(self, stream_id: int, code: int) -> bool:
         """Stop listening."""
         stream = self._connection._streams.get(stream_id)
         if stream is None or stream.receiver.is_finished:
+            return self._settle(stream_id)
+        if stream_id in self._dropped and stream_id not in self._ignored:
+            return False
+        self._dropped.add(stream_id)
+        self._ignored.pop(stream_id, None)
+        stream.receiver.stop(code)
+        return True
+
+    def ignore(self, stream_id: int, size: int) -> None:
+        """Stop listening, and say so only after `size` more bytes."""
+        stream = self._connection._streams.get(stream_id)
+        if stream is None or stream.receiver.is_finished:
             self._settle(stream_id)
-        elif stream_id not in self._dropped:
+        else:
             self._dropped.add(stream_id)
-            stream.receiver.stop(code)
+            self._ignored[stream_id] = size
+
+    def settle(self, stream_id: int) -> None:
+        """Count off what will not be read."""
+        stream = self._connection._streams.get(stream_id)
+        if stream is None or stream.receiver.is_finished:
+            self._settle(stream_id)
 
     # ---- windows
+
+    def consumed_of(self, stream_id: int) -> int:
+        """Return how many bytes the application took."""
+        window = self._flow.find(stream_id)
+        return 0 if window is None else window.consumed
 
     def consumed(self, stream_id: int, size: int, now: float) -> bool:
         """Note that the application took bytes."""
@@ -398,14 +432,28 @@ class AioquicEngine:
             due = True
         return due
 
-    def _settle(self, stream_id: int) -> None:
-        """Count what the peer sent on a stream and nobody will read."""
+    def _was_reset(self, stream_id: int) -> None:
+        """Count what will never be whole; what was handed out stays counted until it is read."""
+        stream = self._connection._streams.get(stream_id)
+        if stream is None or stream_id in self._dropped:
+            self._settle(stream_id)
+            return
+        receiver = stream.receiver
+        receiver._buffer = bytearray()
+        self._flow.stream(stream_id, self._now)
+        self._count(stream_id, receiver.highest_offset - receiver.starting_offset())
+
+    def _settle(self, stream_id: int) -> bool:
+        """Count what the peer sent on a stream and nobody will read; say whether there is something to send."""
+        due = False
         window, stream = self._flow.find(stream_id), self._connection._streams.get(stream_id)
         if stream is not None and (window is not None or stream.receiver.highest_offset):
             window = window or self._flow.stream(stream_id, self._now)
-            self._count(stream_id, stream.receiver.highest_offset - window.consumed)
+            due = self._count(stream_id, stream.receiver.highest_offset - window.consumed)
         self._flow.forget(stream_id)
         self._dropped.discard(stream_id)
+        self._ignored.pop(stream_id, None)
+        return due
 
     # ---- the connection
 

@@ -7,6 +7,8 @@ from aioquic.quic.packet import QuicErrorCode
 from aioquic.tls import AlertDescription
 
 from peerstack.stack.errors import ConnectionLost, NegotiationError, RemoteProtocolError, StackError
+from peerstack.stack.security.tls.alerts import describe_alert
+from peerstack.stack.security.tls.records import name_of
 
 _ALERTS = range(QuicErrorCode.CRYPTO_ERROR, QuicErrorCode.CRYPTO_ERROR + 256)
 
@@ -30,6 +32,9 @@ def closed_by_peer(event: ConnectionTerminated, *, connected: bool) -> StackErro
         return ConnectionLost(f"the peer closed the connection with code {event.error_code:#x}{reason}")
     if event.error_code == QuicErrorCode.NO_ERROR and connected:
         return None
+    if event.error_code in _ALERTS:
+        alert = name_of(event.error_code - QuicErrorCode.CRYPTO_ERROR)
+        return ConnectionLost(f"the peer refused the QUIC handshake: {describe_alert(alert)}{reason}")
     what = "closed the connection" if connected else "refused the handshake"
     return ConnectionLost(f"the peer {what} with {describe_code(event.error_code)}{reason}")
 

@@ -17,6 +17,7 @@ from peerstack.stack.errors import ConnectionLost, PeerIdMismatch, RemoteProtoco
 from peerstack.stack.identity import Identity
 from peerstack.stack.memory import MemoryPipe, memory_pipe_pair
 from peerstack.stack.security.tls import CertificateError, Tls, make_certificate
+from peerstack.stack.security.tls.alerts import alert_in, describe_alert
 from peerstack.stack.security.tls.channel import TlsChannel
 from peerstack.stack.security.tls.tls import MAX_HANDSHAKE, take_output
 
@@ -105,8 +106,54 @@ def old(context: SSL.Context) -> None:
 async def test_older_tls_is_refused(autojump_clock: trio.testing.MockClock) -> None:
     for initiator in (True, False):
         outcome, _ = await against(stranger(server=initiator, change=old), initiator=initiator)
-        assert isinstance(outcome, RemoteProtocolError)
+        assert isinstance(outcome, ConnectionLost if initiator else RemoteProtocolError)
         assert "protocol" in str(outcome)
+
+
+def unsatisfied(context: SSL.Context) -> None:
+    """Refuse every certificate, as one does who has other rules."""
+    context.set_verify(SSL.VERIFY_PEER, lambda *_: False)
+
+
+async def test_a_server_that_refuses_our_certificate_is_not_told_to_have_broken_the_protocol(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    # The client is done before the server judges, and hears of it in its first read.
+    near, far = memory_pipe_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(talk, stranger(server=True, change=unsatisfied), far, [])
+        secured = await Tls(ALICE).secure(near, initiator=True, expect=None, muxers=())
+        with pytest.raises(ConnectionLost, match="the peer ended the connection: it does not accept our certificate"):
+            await secured.channel.read()
+        await near.aclose()
+
+
+async def test_a_client_that_refuses_our_certificate_is_not_told_to_have_broken_the_protocol(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    outcome, _ = await against(stranger(server=False, change=unsatisfied), initiator=False)
+    assert isinstance(outcome, ConnectionLost)
+    assert "the peer refused the TLS handshake: it does not accept our certificate" in str(outcome)
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("ssl/tls alert bad certificate", "does not accept our certificate (TLS alert bad_certificate)"),
+        ("tlsv1 alert unknown ca", "asks authorities instead of libp2p's rules (TLS alert unknown_ca)"),
+        ("tlsv1 alert no application protocol", "no application protocol in common with us"),
+        ("tlsv13 alert certificate required", "got no certificate of ours"),
+        ("ssl/tls alert unexpected message", "says that we broke TLS (TLS alert unexpected_message)"),
+    ],
+)
+def test_alerts_say_who_refused_whom(reason: str, words: str) -> None:
+    alert = alert_in(reason)
+    assert alert is not None
+    assert words in describe_alert(alert)
+
+
+def test_a_reason_without_an_alert_is_ours() -> None:
+    assert alert_in("peer did not return a certificate") is None
 
 
 def chain(context: SSL.Context) -> None:
