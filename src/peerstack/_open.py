@@ -28,7 +28,7 @@ from peerstack.stack.addressing.resolve import Resolver
 from peerstack.stack.background import open_background, require_trio
 from peerstack.stack.errors import ConnectionLost, InvalidInput
 from peerstack.stack.events import Event, Observer
-from peerstack.stack.host import EventHub, Host, Peerstore
+from peerstack.stack.host import EventHub, Host, Peerstore, Ttl
 from peerstack.stack.host.arguments import is_tellable
 from peerstack.stack.identity import Identity
 from peerstack.stack.limits import GrowsWindows, Limits
@@ -189,6 +189,8 @@ def _identify(host: Host, agent: str, observed: ObservedAddresses) -> identify.I
 
     async def ask(connection: Connection) -> None:
         host.peerstore.connected(connection.remote_peer)
+        if connection.dialed is not None:
+            host.peerstore.add_addresses(connection.remote_peer, [connection.dialed], Ttl.DIALED)
         await service.identify_connection(connection.muxed)
 
     host.swarm.on_connection = ask

@@ -30,10 +30,19 @@ class Ttl(Enum):
     """Said by the peer itself, which is gone now."""
     DISCOVERED = 3600.0
     """Found by a discovery service or given for a while."""
-    CONNECTED = sys.float_info.max
+    CONNECTED = sys.float_info.max / 2
     """Said by the peer itself: until it disconnects, and as recently connected from then on."""
+    DIALED = sys.float_info.max
+    """Where the peer was reached from here, whatever it says of itself: until it disconnects, and an hour from then on.
+
+    It may be one that only the user knows, such as a forwarded port, a proxy, or a socket in the file system.
+    """
     PERMANENT = math.inf
     """Given by the user; never evicted."""
+
+
+_AFTER_CONNECTED = {Ttl.CONNECTED: Ttl.RECENTLY_CONNECTED, Ttl.DIALED: Ttl.DISCOVERED}
+"""Classes that last while the peer is connected, and what becomes of them then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +115,7 @@ class _Entry:
 
     def replace_certified(self, addresses: tuple[Multiaddr, ...]) -> None:
         for address in self.certified:
-            if address not in addresses and self.addresses.get(address) != math.inf:
+            if address not in addresses and self.addresses.get(address, 0) < Ttl.DIALED.value:
                 self.addresses.pop(address, None)
         self.certified = addresses
 
@@ -314,10 +323,10 @@ class Peerstore:
         if entry is None or not entry.connected:
             return
         entry.connected = False
-        recently = self._expires(entry, Ttl.RECENTLY_CONNECTED)
-        for address, expires in entry.addresses.items():
-            if expires == Ttl.CONNECTED.value:
-                entry.addresses[address] = recently
+        for ttl in (Ttl.CONNECTED, Ttl.DIALED):
+            expires = self._expires(entry, ttl)
+            ending = [address for address, until in entry.addresses.items() if until == ttl.value]
+            entry.addresses.update(dict.fromkeys(ending, expires))
         entry.trim(self._config.addresses_after_disconnect)
         self._settle(peer, entry)
 
@@ -358,10 +367,11 @@ class Peerstore:
         return self._config.addresses_while_connected if entry.connected else self._config.addresses_per_peer
 
     def _expires(self, entry: _Entry, ttl: Ttl | float) -> float:
-        if ttl is Ttl.CONNECTED and entry.connected:
-            return Ttl.CONNECTED.value
-        seconds = Ttl.RECENTLY_CONNECTED.value if ttl is Ttl.CONNECTED else ttl.value if isinstance(ttl, Ttl) else ttl
-        return self._clock() + seconds
+        if isinstance(ttl, Ttl):
+            if entry.connected and ttl in _AFTER_CONNECTED:
+                return ttl.value
+            ttl = _AFTER_CONNECTED.get(ttl, ttl).value
+        return self._clock() + ttl
 
     def _keep_record(self, peer: PeerId, seq: int, encoded: bytes) -> None:
         self._records[peer] = seq, encoded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -26,8 +26,8 @@ from .race import Race
 from .ranking import rank
 from .table import Connection
 
-Own = Callable[[MuxedConnection, Reservation], Awaitable[Connection]]
-"""Enters a new connection into the table and starts its tasks."""
+Own = Callable[[MuxedConnection, Reservation, Multiaddr], Awaitable[Connection]]
+"""Enters a new connection, with the address that was given for it, into the table and starts its tasks."""
 
 
 class StartSoon(Protocol):
@@ -139,7 +139,7 @@ class Dialer:
             report.notes.append(f"only the first {len(ranked)} of {len(wanted)} addresses were tried")
 
         async def dial_one(address: Multiaddr) -> Connection | None:
-            return await self._dial_address(report.attempt(address), peer, address, wanted[address])
+            return await self._dial_address(report.attempt(address), peer, address, *wanted[address])
 
         race = Race(dial_one, self._discard, concurrency=self._config.dials_per_peer)
         return await race.run(ranked)
@@ -149,7 +149,7 @@ class Dialer:
             await connection.muxed.aclose()
 
     async def _dial_address(
-        self, attempt: Attempt, peer: PeerId | None, address: Multiaddr, transport: Transport
+        self, attempt: Attempt, peer: PeerId | None, address: Multiaddr, transport: Transport, given: Multiaddr
     ) -> Connection | None:
         """Dial one address; whatever the transport raises costs this attempt only, and is in its record."""
         stage = StageName.CONNECT
@@ -164,7 +164,7 @@ class Dialer:
             try:
                 muxed = await transport.dial(address, peer, attempt)
                 stage = StageName.SECURITY  # where the peer became known
-                connection = await self._own(muxed, reservation)
+                connection = await self._own(muxed, reservation, given)
             except BaseException:
                 reservation.release()
                 raise
@@ -172,8 +172,11 @@ class Dialer:
             return connection
         return None
 
-    async def _resolve(self, report: DialReport, addresses: Sequence[Multiaddr]) -> list[Multiaddr]:
-        """Put what names stand for in their places; all are looked up at once, since any of them may be slow."""
+    async def _resolve(self, report: DialReport, addresses: Sequence[Multiaddr]) -> dict[Multiaddr, Multiaddr]:
+        """Put what names stand for in their places, and return what each was given as.
+
+        All names are looked up at once, since any of them may be slow.
+        """
         names = [address for address in dict.fromkeys(addresses) if needs_resolving(address)]
         limit = self._config.addresses_per_dial
         if len(names) > limit:
@@ -182,7 +185,11 @@ class Dialer:
         async with trio.open_nursery() as nursery:
             for name in names[:limit]:
                 nursery.start_soon(self._look_up, report.resolution(name), name, found[name])
-        return [each for address in addresses for each in found.get(address, [address])]
+        given_as: dict[Multiaddr, Multiaddr] = {}
+        for given in addresses:
+            for each in found.get(given, [given]):
+                given_as.setdefault(each, given)
+        return given_as
 
     async def _look_up(self, record: Attempt, name: Multiaddr, found: list[Multiaddr]) -> None:
         failed = partial(self._bugs.reason, what=f"resolving {record.address}")
@@ -192,11 +199,11 @@ class Dialer:
             record.outcome = Outcome.OK
 
     def _filter(
-        self, report: DialReport, peer: PeerId | None, addresses: Iterable[Multiaddr]
-    ) -> dict[Multiaddr, Transport]:
-        """Keep the addresses that can and may be dialed, each with its transport; note the others."""
-        kept: dict[Multiaddr, Transport] = {}
-        for address in addresses:
+        self, report: DialReport, peer: PeerId | None, addresses: Mapping[Multiaddr, Multiaddr]
+    ) -> dict[Multiaddr, tuple[Transport, Multiaddr]]:
+        """Keep the addresses that can and may be dialed, each with its transport and what it was given as."""
+        kept: dict[Multiaddr, tuple[Transport, Multiaddr]] = {}
+        for address, given in addresses.items():
             bare, named = split_peer(address)
             if peer is not None and named is not None and named != peer:
                 report.notes.append(f"{address} is left out: it names another peer")
@@ -204,7 +211,7 @@ class Dialer:
                 reason = why_undialable(address) or f"no transport of this host can dial it{what_it_takes(bare)}"
                 report.notes.append(f"{address} is left out: {reason}")
             elif self._may_dial(report, peer, bare):
-                kept[bare] = transport
+                kept.setdefault(bare, (transport, split_peer(given)[0]))
         return kept
 
     def _may_dial(self, report: DialReport, peer: PeerId | None, address: Multiaddr) -> bool:

@@ -282,9 +282,9 @@ class Swarm:
             self._notify(DialFailed(error.report))
             raise
 
-    async def _start(self, muxed: MuxedConnection, reservation: Reservation) -> Connection:
+    async def _start(self, muxed: MuxedConnection, reservation: Reservation, dialed: Multiaddr) -> Connection:
         """Own a dialed connection from here on."""
-        connection = await self._enter(muxed, reservation)
+        connection = await self._enter(muxed, reservation, dialed)
         self._start_soon(self._serve_dialed, connection, reservation)
         return connection
 
@@ -303,7 +303,9 @@ class Swarm:
         """Return the connected peers."""
         return self._table.peers
 
-    async def _enter(self, muxed: MuxedConnection, reservation: Reservation) -> Connection:
+    async def _enter(
+        self, muxed: MuxedConnection, reservation: Reservation, dialed: Multiaddr | None = None
+    ) -> Connection:
         """Enter an authenticated connection into the table, or close it if gater or limits refuse."""
         try:
             peer = muxed.info.remote_peer
@@ -311,7 +313,7 @@ class Swarm:
                 raise SameIdentity("the peer has our own key: it is this host itself, or another one with a copy of it")
             self._gate.check_connection(muxed.info)
             scope = self.scopes.connected(reservation, peer, muxed.info.remote_address)
-            connection = Connection(muxed, scope)
+            connection = Connection(muxed, scope, dialed)
             self._table.add(connection)
         except BaseException:
             await muxed.aclose()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 
 import trio
+from multiaddr import Multiaddr
 
 from ..abc import ConnectionState, Direction, MuxedConnection, Stream
 from ..addressing import is_relayed
@@ -21,6 +22,7 @@ class Connection:
 
     __slots__ = (
         "_on_closed",
+        "dialed",
         "gone",
         "hook_failure",
         "identified",
@@ -32,7 +34,7 @@ class Connection:
         "scope",
     )
 
-    def __init__(self, muxed: MuxedConnection, scope: ConnectionScope) -> None:
+    def __init__(self, muxed: MuxedConnection, scope: ConnectionScope, dialed: Multiaddr | None = None) -> None:
         self.muxed = muxed
         self.scope = scope
         self.gone = trio.Event()
@@ -43,6 +45,8 @@ class Connection:
         """On trio's clock, in seconds."""
         self.number = next(_numbers)
         """The newer of two connections has the higher one."""
+        self.dialed = dialed
+        """The address that led to the peer, as it was given: with the name, if names were resolved. None inbound."""
         self.relayed = is_relayed(muxed.info.remote_address)
         self.identified = trio.Event()
         """Set when identify has finished, well or not."""

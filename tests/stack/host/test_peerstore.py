@@ -177,6 +177,39 @@ def test_what_a_peer_says_while_connected_lasts_until_a_while_after(store: Peers
     assert store.addresses(PEER) == ()
 
 
+def test_where_a_peer_was_reached_lasts_longer_than_what_it_says(store: Peerstore, clock: Clock) -> None:
+    store.connected(PEER)
+    store.add_addresses(PEER, [address(1)], Ttl.DIALED)
+    store.replace_addresses(PEER, [address(1), address(2)])
+    store.replace_addresses(PEER, [address(3)])
+    assert store.addresses(PEER) == (address(1), address(3))
+    store.add_record(PEER, record(1, 4), Ttl.CONNECTED)
+    store.add_record(PEER, record(5, seq=2), Ttl.CONNECTED)
+    assert set(store.addresses(PEER)) == {address(1), address(3), address(5)}
+    clock.now = 1e6
+    store.disconnected(PEER)
+    clock.now += 3599.0
+    assert store.addresses(PEER) == (address(1),)
+    clock.now += 1.0
+    assert store.addresses(PEER) == ()
+
+
+def test_where_a_peer_was_reached_is_kept_when_what_it_says_is_too_much(store: Peerstore) -> None:
+    store.connected(PEER)
+    store.add_addresses(PEER, [address(1)], Ttl.DIALED)
+    store.replace_addresses(PEER, [address(n) for n in range(1000, 2000)])
+    store.disconnected(PEER)
+    assert address(1) in store.addresses(PEER)
+
+
+def test_where_a_peer_was_reached_that_is_gone_already_is_remembered_for_an_hour(
+    store: Peerstore, clock: Clock
+) -> None:
+    store.add_addresses(PEER, [address(1)], Ttl.DIALED)
+    clock.now = 3600.0
+    assert store.addresses(PEER) == ()
+
+
 def test_what_was_said_too_late_counts_as_recently_connected(store: Peerstore, clock: Clock) -> None:
     store.add_addresses(PEER, [address(1)], Ttl.CONNECTED)
     clock.now = 900.0
