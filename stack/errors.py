@@ -23,6 +23,10 @@ class InvalidKey(InvalidInput):
     """A key is malformed, of an unsupported type, or outside the size limits."""
 
 
+class KeyPasswordError(InvalidKey):
+    """A key is encrypted and needs a password, or another one; or it is not, and was given one."""
+
+
 class InvalidPeerId(InvalidInput):
     """Text or bytes are not a peer id."""
 

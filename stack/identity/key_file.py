@@ -10,23 +10,34 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import InvalidKey, KeyFileError
+from ..errors import InvalidInput, KeyFileError, KeyPasswordError
 
 MAX_FILE = 64 * 1024  # bytes; the largest key takes 6.3 KiB as text
 _PROTOBUF_START = 0x08  # the tag of the key type; no base64 digit
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_OPEN_FILES = ("/dev/fd", "/proc/self/fd")
+"""Where a shell puts the pipe of `<(command)`, which is read as a file."""
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+)
 
 T = TypeVar("T")
 
 
 def read(path: Path, decode: Callable[[bytes], T]) -> T:
-    """Return what `decode` makes of the key in the file, written as protobuf or as its base64 text."""
+    """Return what `decode` makes of the content of a key file."""
     content = read_private(path, create="Identity.generate().save(path)")
     try:
-        return decode(_unwrap(content))
-    except (InvalidKey, binascii.Error) as error:
+        return decode(content)
+    except KeyPasswordError as error:
+        raise KeyFileError(f"{path} can not be opened: {error}") from error
+    except (InvalidInput, binascii.Error) as error:
         raise KeyFileError(
-            f"{path} is not a key file ({error}); it should hold a libp2p private key, as protobuf or as its base64"
+            f"{path} is not a key file ({error}); it should hold a private key, as protobuf, as its base64, or as PEM"
         ) from error
 
 
@@ -48,6 +59,7 @@ def write(path: Path, content: bytes, *, overwrite: bool) -> None:
 def read_private(path: Path, *, create: str) -> bytes:
     """Return what is in a file that only its owner can read; KeyFileError otherwise. `create` says what makes one."""
     try:
+        _check_kind(path, path.stat().st_mode)  # before it is opened, for which a pipe could wait for ever
         with path.open("rb") as file:
             _check_mode(path, os.fstat(file.fileno()).st_mode)
             content = file.read(MAX_FILE + 1)
@@ -60,12 +72,20 @@ def read_private(path: Path, *, create: str) -> bytes:
     return content
 
 
+def _check_kind(path: Path, mode: int) -> None:
+    if stat.S_ISREG(mode) or (stat.S_ISFIFO(mode) and str(path.parent) in _OPEN_FILES):
+        return
+    kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
+    raise KeyFileError(f"{path} is {kind}, and not a key file; check the path")
+
+
 def _check_mode(path: Path, mode: int) -> None:
     if os.name == "posix" and mode & _OTHERS:
         raise KeyFileError(f"{path} is open to other users (mode {stat.S_IMODE(mode):o}); run: chmod 600 {path}")
 
 
-def _unwrap(content: bytes) -> bytes:
+def unwrap(content: bytes) -> bytes:
+    """Return the protobuf in a file that holds it as it is, or as base64 text. Raises binascii.Error for other text."""
     if content[:1] == bytes((_PROTOBUF_START,)):
         return content
     return base64.b64decode(content.strip(), validate=True)

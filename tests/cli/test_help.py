@@ -28,6 +28,8 @@ COMMANDS = {
     ("id", "new"): ["--type", "--bits", "--out", "--json"],
     ("id", "show"): ["WHAT", "--json"],
     ("id", "convert"): ["PEER_ID", "--to", "--json"],
+    ("id", "import"): ["KEY", "--out", "--password-file", "--json"],
+    ("id", "export"): ["KEY", "--out", "--form", "--password-file", "--json"],
 }
 
 

@@ -7,12 +7,12 @@ import binascii
 import os
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import trio
 from cyclopts import App, Group, Parameter
 
-from peerstack.stack.errors import InvalidInput, InvalidKey, InvalidPeerId, KeyFileError
+from peerstack.stack.errors import InvalidInput, InvalidKey, InvalidPeerId, KeyFileError, KeyPasswordError
 from peerstack.stack.identity import Identity, PeerId, PublicKey
 
 from .events import Converted, KeyShown
@@ -21,8 +21,12 @@ from .options import Json
 from .output import Output
 from .runner import run
 
+MAX_PASSWORD = 1023
+"""Bytes of a password; OpenSSL takes no more."""
+
 KeyTypeName = Literal["ed25519", "secp256k1", "ecdsa", "rsa"]
 Form = Literal["base58", "cid", "base36", "hex"]
+KeyForm = Literal["pkcs8", "openssl", "openssh", "protobuf"]
 
 app = App(
     name="id",
@@ -30,18 +34,46 @@ app = App(
     help_epilogue="""Examples:
   peerstack id new --out my.key
   peerstack id show my.key
-  peerstack id convert 12D3KooW… --to cid""",
+  peerstack id convert 12D3KooW… --to cid
+  peerstack id import key.pem --out my.key""",
 )
 
 
-def load_identity(path: Path) -> Identity:
+PasswordFile: TypeAlias = Annotated[
+    Path | None,
+    Parameter(
+        help="The password of an encrypted key is the first line of this file.", metavar="FILE", show_default=False
+    ),
+]
+
+
+def load_identity(path: Path, password_file: Path | None = None) -> Identity:
     """Return the identity in a key file; CommandError or KeyFileError if there is none."""
+    password = None if password_file is None else _read_password(password_file)
     try:
-        return Identity.load(path)
+        return Identity.load(path, password=password)
     except KeyFileError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             raise CommandError(f"{path} does not exist; make it with: peerstack id new --out {path}") from error
+        if isinstance(error.__cause__, KeyPasswordError) and password is None:
+            raise CommandError(
+                f"the key in {path} is encrypted, and nobody is asked for passwords here; make a copy that is not: "
+                f"peerstack id import {path} --password-file FILE --out my.key"
+            ) from error
         raise
+
+
+def _read_password(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            line = file.readline(MAX_PASSWORD + 1).rstrip(b"\r\n")
+    except OSError as error:
+        raise CommandError(f"--password-file {path}: {error.strerror}") from error
+    if not line:
+        raise CommandError(f"--password-file {path}: its first line is empty, and should be the password")
+    if len(line) > MAX_PASSWORD:
+        raise CommandError(f"--password-file {path}: its first line is longer than {MAX_PASSWORD} bytes")
+    return line
 
 
 # ---- new
@@ -83,9 +115,9 @@ async def _new(key_type: KeyTypeName, bits: int | None, out: Path | None, output
     return 0
 
 
-def _save(identity: Identity, path: Path) -> None:
+def _save(identity: Identity, path: Path, form: KeyForm = "protobuf", password: bytes | None = None) -> None:
     try:
-        identity.save(path)
+        identity.save(path, form=form, password=password)
     except KeyFileError as error:
         if isinstance(error.__cause__, FileExistsError):
             raise CommandError(
@@ -123,6 +155,7 @@ async def _show(what: str, output: Output) -> int:
 def _recognise(what: str) -> KeyShown:
     # Not Path.exists: it raises for text that is too long for a file name, such as a big key.
     if os.path.exists(what):
+        # Devices, folders and pipes are files, too: `load` says what they are.
         identity = load_identity(Path(what))
         return _key_shown(identity.peer_id, identity.public_key, Path(what))
     key = _public_key(what)
@@ -160,6 +193,77 @@ def _key_shown(peer: PeerId, key: PublicKey | None, file: Path | None) -> KeySho
         hex=peer.to_bytes().hex(),
         file=None if file is None else str(file),
     )
+
+
+# ---- import and export
+
+
+_IMPORT_EPILOGUE = """Read are keys of OpenSSL (PKCS#8 and traditional) and OpenSSH, of type
+Ed25519, secp256k1, ECDSA or RSA. Keys that are not encrypted need no import:
+--identity takes them as they are.
+
+Examples:
+  peerstack id import key.pem --out my.key
+  peerstack id import ~/.ssh/id_ed25519 --password-file pass --out my.key"""
+
+
+@app.command(name="import", help_epilogue=_IMPORT_EPILOGUE, sort_key=3)
+def import_(
+    key: Annotated[Path, Parameter(help="A private key of OpenSSL or OpenSSH.")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="Keep the key in this new file.")],
+    password_file: PasswordFile = None,
+    json: Json = False,
+) -> int:
+    """Make a key file of a key of OpenSSL or OpenSSH."""
+    return run(partial(_import, key, out, password_file), json=json)
+
+
+async def _import(key: Path, out: Path, password_file: Path | None, output: Output) -> int:
+    # The keys of OpenSSH are encrypted so that each guess of the password takes time.
+    load = partial(load_identity, key, password_file)
+    identity = await trio.to_thread.run_sync(load, abandon_on_cancel=True)
+    _save(identity, out)
+    output.emit(_key_shown(identity.peer_id, identity.public_key, out))
+    return 0
+
+
+_EXPORT_EPILOGUE = """Forms: pkcs8 is what today's OpenSSL writes, openssl its traditional form
+(not of Ed25519 keys), openssh is that of ssh-keygen (not of secp256k1 keys),
+protobuf that of all libp2p programs.
+
+Examples:
+  peerstack id export my.key --out key.pem
+  peerstack id export my.key --form openssh --password-file pass --out id_peer"""
+
+
+@app.command(help_epilogue=_EXPORT_EPILOGUE, sort_key=4)
+def export(
+    key: Annotated[Path, Parameter(help="A key file.")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="Write the key to this new file.")],
+    form: Annotated[KeyForm, Parameter(help="The form wanted.")] = "pkcs8",
+    password_file: Annotated[
+        Path | None,
+        Parameter(
+            help="Encrypt it by the password in the first line of this file.", metavar="FILE", show_default=False
+        ),
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Write a key for OpenSSL, OpenSSH or other libp2p programs."""
+    return run(partial(_export, key, out, form, password_file), json=json)
+
+
+async def _export(key: Path, out: Path, form: KeyForm, password_file: Path | None, output: Output) -> int:
+    await trio.lowlevel.checkpoint()
+    identity = load_identity(key)
+    password = None if password_file is None else _read_password(password_file)
+    _save(identity, out, form, password)
+    output.emit(_key_shown(identity.peer_id, identity.public_key, out))
+    return 0
 
 
 # ---- convert

@@ -2,7 +2,9 @@
 
 import base64
 import os
+import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -81,7 +83,7 @@ def test_folder_in_place_of_the_file(path: Path, ed25519: Identity) -> None:
     with pytest.raises(KeyFileError, match="can not be written"):
         ed25519.save(path, overwrite=True)
     assert list(path.parent.iterdir()) == [path]
-    with pytest.raises(KeyFileError, match="can not be read"):
+    with pytest.raises(KeyFileError, match="is a folder, and not a key file"):
         Identity.load(path)
 
 
@@ -129,7 +131,6 @@ def test_base64_text_as_in_a_kubo_config(path: Path, identity: Identity, around:
         b"Q0FF",
         b"{}",
         b"\xff\xfe",
-        b"-----BEGIN KEY-----",
     ],
 )
 def test_malformed_file(path: Path, content: bytes) -> None:
@@ -151,3 +152,33 @@ def test_refusals_are_one_line_without_the_secret(path: Path, ed25519: Identity)
         Identity.load(path)
     assert "\n" not in str(caught.value)
     assert secret[10:20].hex() not in str(caught.value)
+
+
+@posix
+@pytest.mark.parametrize(("make", "kind"), [(os.mkdir, "a folder"), (os.mkfifo, "a named pipe")])
+def test_what_is_no_file_is_named_instead_of_read(path: Path, make: Callable[[Path], None], kind: str) -> None:
+    make(path)
+    path.chmod(0o666)
+    with pytest.raises(KeyFileError, match=f"identity.key is {kind}, and not a key file; check the path$"):
+        Identity.load(path)
+
+
+@posix
+def test_a_device_and_a_socket_are_no_key_files(path: Path) -> None:
+    with pytest.raises(KeyFileError, match="/dev/null is a device, and not a key file"):
+        Identity.load("/dev/null")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+        with pytest.raises(KeyFileError, match="is a socket, and not a key file"):
+            Identity.load(path)
+
+
+@posix
+def test_the_pipe_of_a_shell_is_read_as_a_file(ed25519: Identity) -> None:
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, ed25519.encode())
+        os.close(writing)
+        assert Identity.load(f"/dev/fd/{reading}").peer_id == ed25519.peer_id
+    finally:
+        os.close(reading)

@@ -131,7 +131,7 @@ async def test_native_transports_are_refused() -> None:
         """A transport that brings its own wire."""
 
     native = Quicksilver(MemoryTransport(MemoryNetwork()), [Noise(Identity.generate())], [Yamux()])
-    with pytest.raises(InvalidInput, match=r"can not protect native transports, which .*: Quicksilver"):
+    with pytest.raises(InvalidInput, match=r"cannot protect native transports, which .*: Quicksilver"):
         async with open_host(private_network=OURS, native_transports=[native]):
             pass
 
