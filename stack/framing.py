@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol, Self
 
 import trio
 
@@ -72,25 +72,53 @@ class BufferedReader:
         return taken
 
 
+class Memory(Protocol):
+    """Counts bytes that are held for a peer, as `limits.MemoryAccount` does."""
+
+    def hold(self, amount: int, /) -> None:
+        """Count `amount` bytes more; raises LimitExceeded if they may not be held."""
+        ...
+
+    def free(self, amount: int, /) -> None:
+        """Count `amount` bytes less."""
+        ...
+
+
+SMALL: Final = 4096
+"""Bytes that cost more to count than to hold."""
+
+
 class FrameReader:
     """Splits a receive stream into the messages it carries; for long-lived streams of many small messages.
 
-    Use it instead of `read_length_prefixed` where a wake-up may bring hundreds of messages.
+    Use it instead of `read_length_prefixed` where a wake-up may bring hundreds of messages, within `with`, so that what
+    it holds in `memory` of a message that never came whole is given back.
     """
 
-    def __init__(self, stream: trio.abc.ReceiveStream, *, limit: int) -> None:
+    def __init__(self, stream: trio.abc.ReceiveStream, *, limit: int, memory: Memory | None = None) -> None:
         self._stream = stream
         self._limit = limit
+        self._memory = memory
+        self._held = 0
         self._partial = bytearray()
         self._missing = 1  # bytes without which another look at `_partial` is useless
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hold(0)
 
     async def receive(self) -> list[bytes]:
         """Wait for at least one complete message and return all that are there; empty ones are left out.
 
         Raises EndOfMessages at the end between two messages, RemoteProtocolError when the stream ends inside one, or
-        a length is malformed or over the limit: it is checked before its bytes are waited for.
+        a length is malformed or over the limit: it is checked before its bytes are waited for. Raises LimitExceeded
+        where `memory` has no room for the message that has begun.
         """
         while True:
+            if self._missing > SMALL and not self._held:
+                self._hold(len(self._partial) + self._missing)
             chunk = await self._stream.receive_some()
             if not chunk:
                 self._end()
@@ -101,11 +129,21 @@ class FrameReader:
                     continue
                 data = bytes(self._partial)
                 self._partial.clear()
+                self._hold(0)
             else:
                 data = bytes(chunk)
             messages = self._split(data)
             if messages:
                 return messages
+
+    def _hold(self, amount: int) -> None:
+        if self._memory is None or amount == self._held:
+            return
+        if amount:
+            self._memory.hold(amount)
+        else:
+            self._memory.free(self._held)
+        self._held = amount
 
     def _end(self) -> None:
         if self._partial:

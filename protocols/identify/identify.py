@@ -9,6 +9,7 @@ from peerstack.stack.abc import Stream
 from peerstack.stack.errors import RemoteProtocolError
 from peerstack.stack.framing import BufferedReader, EndOfMessages, read_length_prefixed
 from peerstack.stack.host.arguments import check_kind, check_part
+from peerstack.stack.limits import MemoryAccount
 
 from .wire import MAX_MESSAGE, MAX_MESSAGES, Identify, decode, encode
 
@@ -16,12 +17,13 @@ PROTOCOL = "/ipfs/id/1.0.0"
 PUSH_PROTOCOL = "/ipfs/id/push/1.0.0"
 
 
-async def identify(stream: Stream) -> Identify:
+async def identify(stream: Stream, *, memory: MemoryAccount | None = None) -> Identify:
     """Return what the peer says of itself on a stream opened to it for identify; closes the stream.
 
-    Raises RemoteProtocolError for anything malformed or too long, and what the stream raises.
+    What is read is held in `memory` meanwhile. Raises RemoteProtocolError for anything malformed or too long,
+    LimitExceeded where there is no room, and what the stream raises.
     """
-    return await _receive(stream)
+    return await _receive(stream, memory)
 
 
 async def serve(stream: Stream, ours: Identify) -> None:
@@ -34,9 +36,9 @@ async def push(stream: Stream, ours: Identify) -> None:
     await _send(stream, ours)
 
 
-async def serve_push(stream: Stream) -> Identify:
+async def serve_push(stream: Stream, *, memory: MemoryAccount | None = None) -> Identify:
     """Return what the peer pushed; what it left empty is unchanged. Raises as `identify` does."""
-    return await _receive(stream)
+    return await _receive(stream, memory)
 
 
 async def _send(stream: Stream, ours: Identify) -> None:
@@ -46,19 +48,27 @@ async def _send(stream: Stream, ours: Identify) -> None:
     await stream.aclose()
 
 
-async def _receive(stream: Stream) -> Identify:
+async def _receive(stream: Stream, memory: MemoryAccount | None) -> Identify:
     check_part(stream, "identify takes a stream", "receive_some")
-    messages: list[bytes] = []
-    reader = BufferedReader(stream)
-    while True:
-        try:
-            message = await read_length_prefixed(reader, limit=MAX_MESSAGE)
-        except EndOfMessages:
-            if not messages:
-                raise
-            break
-        if len(messages) == MAX_MESSAGES:
-            raise RemoteProtocolError(f"the peer sent more than {MAX_MESSAGES} identify messages")
-        messages.append(message)
-    await stream.aclose()
-    return decode(messages)
+    held = 0
+    try:
+        messages: list[bytes] = []
+        reader = BufferedReader(stream)
+        while True:
+            if memory is not None:
+                memory.hold(MAX_MESSAGE)
+                held += MAX_MESSAGE
+            try:
+                message = await read_length_prefixed(reader, limit=MAX_MESSAGE)
+            except EndOfMessages:
+                if not messages:
+                    raise
+                break
+            if len(messages) == MAX_MESSAGES:
+                raise RemoteProtocolError(f"the peer sent more than {MAX_MESSAGES} identify messages")
+            messages.append(message)
+        await stream.aclose()
+        return decode(messages)
+    finally:
+        if memory is not None:
+            memory.free(held)

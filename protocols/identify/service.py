@@ -21,7 +21,7 @@ from peerstack.stack.errors import PeerIdMismatch, StackError
 from peerstack.stack.events import AddressesChanged, Event, PeerIdentified
 from peerstack.stack.host.peerstore import Peerstore
 from peerstack.stack.identity import Identity, PeerId, PeerRecord
-from peerstack.stack.limits import RateLimiter
+from peerstack.stack.limits import MemoryAccount, RateLimiter
 from peerstack.stack.swarm.observed import ObservedAddresses
 
 from .identify import PROTOCOL, PUSH_PROTOCOL
@@ -100,6 +100,10 @@ class IdentifyHost(Protocol):
         """Open a stream on this very connection. Raises `StackError`."""
         ...
 
+    def memory_of(self, peer: PeerId, /) -> MemoryAccount:
+        """Return an account of the memory held for a peer."""
+        ...
+
     def notify(self, event: Event, /) -> None:
         """Pass an event on to the observers."""
         ...
@@ -152,7 +156,7 @@ class IdentifyService:
         with trio.fail_after(self._config.timeout):
             stream = await self._host.open_stream_on(connection, PROTOCOL)
             try:
-                received = await receive_answer(stream)
+                received = await receive_answer(stream, memory=self._host.memory_of(connection.remote_peer))
             except BaseException:
                 stream.reset()
                 raise
@@ -252,7 +256,7 @@ class IdentifyService:
         self._pushing.add(peer)
         try:
             with trio.move_on_after(self._config.timeout):
-                received = await receive_push(stream)
+                received = await receive_push(stream, memory=self._host.memory_of(stream.remote_peer))
                 await self._learn(stream.connection, received, pushed=True)
                 return
         finally:

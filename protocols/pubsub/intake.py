@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import trio
 
 from peerstack.stack.background import contained
-from peerstack.stack.errors import RemoteProtocolError
+from peerstack.stack.errors import LimitExceeded, RemoteProtocolError
+from peerstack.stack.framing import SMALL, FrameReader
 from peerstack.stack.host import Host
 from peerstack.stack.identity import PeerId
 
@@ -23,31 +23,15 @@ from .events import MessageRejected
 from .failures import Failures
 from .ids import NUMBERED, id_of
 from .link import Link
+from .lots import GRACE, Lot, Waiting
 from .sequence import IN_ORDER, SequenceTracker
 from .settings import PubsubConfig
 from .signing import InvalidMessage, RejectReason, SignaturePolicy
 from .subscription import PubsubMessage
 from .switchboard import Switchboard
-from .topics import Slot, Topic
+from .topics import Topic
 from .validation import Question, Verdict, ask, decode
 from .wire import Message, Rpc, decode_rpc
-
-GRACE: Final = 1.0
-"""Seconds that a validator has to end after it was cancelled; then its message is ignored without waiting for it."""
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    """A message in an asynchronous validator."""
-
-    topic: Topic
-    slot: Slot
-    received: PubsubMessage[Any]
-    message: Message
-    ends: float
-    """When the validator is cancelled, in seconds on trio's clock."""
-    overdue: bool = False
-    """Whether it was given up."""
 
 
 class Intake:
@@ -70,9 +54,10 @@ class Intake:
         self._topics = topics
         self.sequences = SequenceTracker()
         """Which numbers of each author came."""
-        self._waiting: dict[_Waiting, None] = {}
+        self._waiting: dict[Waiting, None] = {}
         """Messages in asynchronous validators, the oldest first."""
         self._bugs = Failures("pubsub", "what was being judged is ignored")
+        self._freed = trio.lowlevel.ParkingLot()
         self.rejected: Counter[str] = Counter()
         """Messages rejected, by reason."""
         self.ignored: Counter[str] = Counter()
@@ -81,20 +66,57 @@ class Intake:
         """What peers sent."""
 
     async def take(self, link: Link, frames: Sequence[bytes]) -> None:
-        """Process the RPCs that came together from one peer. Raises RemoteProtocolError for what is no RPC."""
-        fresh: list[Message] = []
+        """Process the RPCs that came together from one peer.
+
+        Raises RemoteProtocolError for what is no RPC, and LimitExceeded if they may not be held in memory.
+        """
+        size = sum(map(len, frames))
+        lot = Lot(link, [], await self._hold(link, size) if size > SMALL else 0)
         now = trio.current_time()
         try:
             for data in frames:
-                fresh += self._look_at(link.peer, decode_rpc(data, self._config.limits), now)
+                lot.messages += self._look_at(link.peer, decode_rpc(data, self._config.limits), now)
         except RemoteProtocolError:
             self._core.misbehaved(link.peer, "what it sent was no RPC")
             raise
         finally:
             # Whatever the last frame is, those before it count.
             self._switchboard.flush()
-            if fresh:
-                await self._begin(link, fresh)
+            if lot.messages:
+                await self._begin(lot)
+            else:
+                self._free(link, lot.held)
+
+    async def read(self, link: Link, reader: FrameReader) -> list[bytes]:
+        """Return what comes next from one stream of a peer; raises as the reader does."""
+        while True:
+            try:
+                return await reader.receive()
+            except LimitExceeded as error:
+                await self._wait_freed(link, error)
+
+    async def _hold(self, link: Link, size: int) -> int:
+        """Count bytes that are held for a peer."""
+        if link.memory is None:
+            link.memory = self._host.memory_of(link.peer)
+        while True:
+            try:
+                link.memory.hold(size)
+            except LimitExceeded as error:
+                await self._wait_freed(link, error)
+            else:
+                return size
+
+    async def _wait_freed(self, link: Link, error: LimitExceeded) -> None:
+        """Wait until others of a peer's messages are judged; where there are none, raise the error."""
+        if link.memory is None or not link.memory.held:
+            raise error
+        await self._freed.park()
+
+    def _free(self, link: Link, size: int) -> None:
+        if link.memory is not None and size:
+            link.memory.free(size)
+            self._freed.unpark_all()
 
     async def finish(self, link: Link) -> None:
         """Wait until what a peer sent so far has been judged."""
@@ -147,34 +169,38 @@ class Intake:
 
     # ---- judging
 
-    async def _begin(self, link: Link, messages: list[Message]) -> None:
+    async def _begin(self, lot: Lot) -> None:
         """Judge messages at once, or beside what comes next if a thread checks them; at most two lots are under way."""
-        if not link.judging and not self._worth_a_thread(messages):
-            await self._judge(messages)
-            await self._wait_for_the_slow(messages)
+        link = lot.link
+        if not link.judging and not self._worth_a_thread(lot.messages):
+            try:
+                await self._judge(lot)
+                await self._wait_for_the_slow(lot.messages)
+            finally:
+                self._free(link, lot.held)
             return
         before, done = link.judging[-1] if link.judging else None, trio.Event()
         link.judging.append(done)
-        self._nursery.start_soon(self._judge_aside, link, messages, before, done)
+        self._nursery.start_soon(self._judge_aside, lot, before, done)
         if before is not None:
             await before.wait()
 
-    async def _judge_aside(
-        self, link: Link, messages: list[Message], before: trio.Event | None, done: trio.Event
-    ) -> None:
+    async def _judge_aside(self, lot: Lot, before: trio.Event | None, done: trio.Event) -> None:
         try:
             with self._bugs.contained("the judging"):
-                await self._judge(messages, before)
-                await self._wait_for_the_slow(messages)
+                await self._judge(lot, before)
+                await self._wait_for_the_slow(lot.messages)
         finally:
-            link.judging.remove(done)
+            self._free(lot.link, lot.held)
+            lot.link.judging.remove(done)
             done.set()
 
-    async def _judge(self, messages: list[Message], before: trio.Event | None = None) -> None:
+    async def _judge(self, lot: Lot, before: trio.Event | None = None) -> None:
         """Give every message its verdict, or start what will, once those before have theirs.
 
         Nothing is left in the core when it is cancelled.
         """
+        messages = lot.messages
         waiting = deque(messages)
         try:
             reasons = await self._verify(messages)
@@ -188,7 +214,7 @@ class Intake:
                 elif topic is None:
                     self._ignore(message, RejectReason.VALIDATION_THROTTLED, now)
                 else:
-                    await self._ask(topic, message, now)
+                    await self._ask(topic, message, now, lot)
                 waiting.popleft()
         finally:
             for message in waiting:
@@ -210,7 +236,7 @@ class Intake:
             return await trio.to_thread.run_sync(signing.verify_batch, messages)
         return signing.verify_batch(messages)
 
-    async def _ask(self, topic: Topic, message: Message, now: float) -> None:
+    async def _ask(self, topic: Topic, message: Message, now: float, lot: Lot) -> None:
         verdict, value = Verdict.ACCEPT, message.data
         if topic.codec is not RAW:
             verdict, value = decode(topic.codec, message.data, topic.failures)
@@ -221,9 +247,11 @@ class Intake:
         elif (received := self._received(topic, message, value)) is None:
             self._ignore(message, RejectReason.REPEATED, now)
         else:
-            await self._ask_validators(topic, message, received, now)
+            await self._ask_validators(topic, message, received, now, lot)
 
-    async def _ask_validators(self, topic: Topic, message: Message, received: PubsubMessage[Any], now: float) -> None:
+    async def _ask_validators(
+        self, topic: Topic, message: Message, received: PubsubMessage[Any], now: float, lot: Lot
+    ) -> None:
         slots, held = topic.slots, False
         if topic.validators and not slots.value:
             # Before anybody is asked: an answer that nobody can wait for must not have begun.
@@ -245,11 +273,11 @@ class Intake:
         if not held:
             slots.acquire_nowait()
         ends = now + self._config.validation_timeout
-        waiting = _Waiting(topic, topic.reserve(received), received, message, ends)
+        waiting = Waiting(topic, topic.reserve(received), received, message, ends, lot.link, lot.take(message))
         self._waiting[waiting] = None
         self._nursery.start_soon(self._wait_for_verdict, waiting, answer)
 
-    async def _wait_for_verdict(self, waiting: _Waiting, question: Question) -> None:
+    async def _wait_for_verdict(self, waiting: Waiting, question: Question) -> None:
         verdict: Verdict | None = None
         try:
             with trio.move_on_at(waiting.ends) as scope, self._bugs.contained("the judging"):
@@ -261,7 +289,7 @@ class Intake:
         finally:
             self._release(waiting)
 
-    def _end(self, waiting: _Waiting, verdict: Verdict | None, now: float) -> None:
+    def _end(self, waiting: Waiting, verdict: Verdict | None, now: float) -> None:
         """Do what the answer of an asynchronous validator demands, unless it was given up."""
         if waiting not in self._waiting:
             return
@@ -275,12 +303,13 @@ class Intake:
         finally:
             self._leave(waiting, accepted=accepted)
 
-    def _leave(self, waiting: _Waiting, *, accepted: bool) -> None:
+    def _leave(self, waiting: Waiting, *, accepted: bool) -> None:
         del self._waiting[waiting]
         waiting.topic.settle(waiting.slot, waiting.received if accepted else None)
         waiting.topic.slots.release()
+        self._free(waiting.link, waiting.held)
 
-    def _release(self, waiting: _Waiting) -> None:
+    def _release(self, waiting: Waiting) -> None:
         """Note that a validator has ended."""
         if waiting in self._waiting:
             self._leave(waiting, accepted=False)  # it was cancelled with all of pubsub

@@ -13,6 +13,7 @@ from peerstack.stack.abc import ConnectionState, Stream
 from peerstack.stack.background import open_background
 from peerstack.stack.errors import StackError
 from peerstack.stack.identity import PeerId
+from peerstack.stack.limits import MemoryAccount
 
 from .entries import Entries
 from .send_queue import Batch, SendQueue
@@ -51,6 +52,8 @@ class Link:
         """The last thing it did wrong."""
         self.inbound: list[Stream] = []
         """The peer's streams, the oldest first."""
+        self.memory: MemoryAccount | None = None
+        """What is held of the peer's messages, once there was one worth counting."""
         self.judging: deque[trio.Event] = deque()
         """Lots of messages from the peer that are being judged, each set when it has been; the oldest first."""
         self.published_at = -inf

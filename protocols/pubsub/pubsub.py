@@ -12,7 +12,7 @@ import trio
 
 from peerstack.stack.abc import Stream
 from peerstack.stack.background import open_background, require_trio
-from peerstack.stack.errors import InvalidInput, RemoteProtocolError
+from peerstack.stack.errors import InvalidInput, LimitExceeded, RemoteProtocolError
 from peerstack.stack.framing import EndOfMessages, FrameReader
 from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity, PeerId
@@ -375,16 +375,16 @@ class Pubsub:
         """Read the RPCs of one peer."""
         link = self._switchboard.link(stream.remote_peer)
         self._switchboard.adopt(link, stream)
-        reader = FrameReader(stream, limit=self.config.max_rpc)
         await link.opened.wait()
         self._core.stream_reopened(link.peer)
         try:
-            while not link.queue.closed:
-                frames = await reader.receive()
-                await link.opened.wait()  # ours may have broken: until it is reopened, nothing could be answered
-                if stream not in link.inbound:
-                    break
-                await self._intake.take(link, frames)
+            with FrameReader(stream, limit=self.config.max_rpc, memory=self.host.memory_of(link.peer)) as reader:
+                while not link.queue.closed:
+                    frames = await self._intake.read(link, reader)
+                    await link.opened.wait()  # ours may have broken: until it is reopened, nothing could be answered
+                    if stream not in link.inbound:
+                        break
+                    await self._intake.take(link, frames)
         except EndOfMessages:
             await self._intake.finish(link)  # our end tells the peer that all of it was taken
             await stream.aclose()
@@ -392,6 +392,9 @@ class Pubsub:
             self._malformed += 1
             self.host.events.notify(MalformedRpc(link.peer, str(error)))
             stream.reset()
+        except LimitExceeded:
+            await self._intake.finish(link)
+            raise  # the host resets the stream, and says so
         except BROKEN:
             await self._intake.finish(link)  # the link hears of it by itself
         finally:

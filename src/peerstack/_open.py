@@ -30,8 +30,8 @@ from peerstack.stack.errors import ConnectionLost, InvalidInput
 from peerstack.stack.events import Event, Observer
 from peerstack.stack.host import EventHub, Host, Peerstore, Ttl
 from peerstack.stack.host.arguments import is_tellable
-from peerstack.stack.identity import Identity
-from peerstack.stack.limits import GrowsWindows, Limits
+from peerstack.stack.identity import Identity, PeerId
+from peerstack.stack.limits import GrowsWindows, Limits, MemoryAccount
 from peerstack.stack.muxing import yamux
 from peerstack.stack.muxing.yamux import Yamux
 from peerstack.stack.swarm import (
@@ -205,6 +205,7 @@ class _AsIdentifyHost:
         self.identity = host.identity
         self.peerstore = host.peerstore
         self.notify: Callable[[Event], None] = host.events.notify
+        self.memory_of: Callable[[PeerId], MemoryAccount] = host.memory_of
         self._host = host
 
     @property

@@ -27,6 +27,7 @@ from ..background import contained
 from ..errors import ConnectionLost, DialError, InvalidAddress, InvalidInput
 from ..events import Event, Observer
 from ..identity import Identity, PeerId
+from ..limits import MemoryAccount
 from ..report import Attempt, DialReport, Outcome, StageName
 from ..swarm import Connection, ObservedAddresses, Swarm, SwarmStatistics
 from .arguments import (
@@ -305,6 +306,13 @@ class Host:
     async def disconnect(self, peer: AnyPeer) -> None:
         """Close every connection to a peer; nothing happens if there is none."""
         await self.swarm.disconnect(parse_peer(peer))
+
+    def memory_of(self, peer: AnyPeer) -> MemoryAccount:
+        """Return an account of the memory that one protocol holds for a peer, within `Limits.memory` and its share.
+
+        A protocol holds there what it is about to read or keep of the peer, and frees it afterwards.
+        """
+        return MemoryAccount(self.swarm.scopes.peer(parse_peer(peer)))
 
     def tag(self, peer: AnyPeer, name: str, value: int) -> None:
         """Say what a peer is worth when connections must be trimmed; the tags of a peer add up."""

@@ -3,6 +3,7 @@
 from .budget import GrowsWindows, WindowBudget
 from .config import Limits
 from .ip import PRIVATE_NETWORKS, format_ip_key, ip_key, is_private, network_key, site_key
+from .memory import MemoryAccount
 from .rate import RateLimiter
 from .scope import Reservation, Resource, Scope
 from .scopes import ConnectionScope, Scopes
@@ -12,6 +13,7 @@ __all__ = [
     "ConnectionScope",
     "GrowsWindows",
     "Limits",
+    "MemoryAccount",
     "RateLimiter",
     "Reservation",
     "Resource",

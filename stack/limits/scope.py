@@ -111,6 +111,16 @@ class Reservation:
                 scope.count(self._counted, -self.amount)
         self._scopes = target
 
+    def resize(self, amount: int) -> None:
+        """Count `amount`, more than 0, from now on. LimitExceeded leaves it as it was."""
+        more = amount - self.amount
+        if more > 0:
+            for scope in self._scopes:
+                scope.check_room(self._counted, more)
+        for scope in self._scopes:
+            scope.count(self._counted, more)
+        self.amount = amount
+
     def release(self) -> None:
         """Give back what is reserved; idempotent."""
         self.move()

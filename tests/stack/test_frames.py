@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peerstack.stack.errors import RemoteProtocolError
+from peerstack.stack.errors import LimitExceeded, RemoteProtocolError
 from peerstack.stack.framing import EndOfMessages, FrameReader, encode_length_prefixed
 
 
@@ -80,3 +83,62 @@ def test_however_the_bytes_are_cut_the_messages_are_the_same(messages: list[byte
         position += size
     wake_ups = trio.run(read_all, FrameReader(Chunks(*chunks), limit=400))
     assert [message for wake_up in wake_ups for message in wake_up] == messages
+
+
+# ---- what is held of an unfinished message
+
+
+class Counted:
+    """Memory with a limit, that counts."""
+
+    def __init__(self, limit: int = 1 << 30) -> None:
+        self.held = self.most = 0
+        self._limit = limit
+
+    def hold(self, amount: int, /) -> None:
+        if self.held + amount > self._limit:
+            raise LimitExceeded("peer", "bytes of memory", self._limit)
+        self.held += amount
+        self.most = max(self.most, self.held)
+
+    def free(self, amount: int, /) -> None:
+        self.held -= amount
+
+
+async def test_a_large_message_is_held_before_it_came_and_freed_when_it_is_whole() -> None:
+    memory, message = Counted(), bytes(100_000)
+    data = encode_length_prefixed(message)
+    with FrameReader(Chunks(data[:10], data[10:50_000], data[50_000:]), limit=200_000, memory=memory) as reader:
+        assert await reader.receive() == [message]
+        assert (memory.most, memory.held) == (len(data), 0)
+
+
+async def test_small_messages_are_not_counted() -> None:
+    memory, data = Counted(), encode_length_prefixed(bytes(2000))
+    with FrameReader(Chunks(data[:10], data[10:]), limit=200_000, memory=memory) as reader:
+        assert len(await reader.receive()) == 1
+    assert memory.most == 0
+
+
+async def test_what_came_before_a_message_that_is_too_much_comes_out_first() -> None:
+    memory = Counted(limit=50_000)
+    first, second = encode_length_prefixed(b"first"), encode_length_prefixed(bytes(100_000))
+    reader = FrameReader(Chunks(first + second[:10], second[10:]), limit=200_000, memory=memory)
+    with reader:
+        assert await reader.receive() == [b"first"]
+        with pytest.raises(LimitExceeded, match="limit of 50000 bytes of memory"):
+            await reader.receive()
+    assert memory.held == 0
+
+
+@pytest.mark.parametrize("end", [b"", None], ids=["ended", "cancelled"])
+async def test_a_message_that_never_came_whole_is_held_no_longer_than_its_reader(end: bytes | None) -> None:
+    memory, data = Counted(), encode_length_prefixed(bytes(100_000))
+    send, receive = trio.testing.memory_stream_one_way_pair()
+    with trio.move_on_after(0.1), suppress(RemoteProtocolError):
+        with FrameReader(receive, limit=200_000, memory=memory) as reader:
+            await send.send_all(data[:50_000])
+            if end is not None:
+                send.close()
+            await reader.receive()
+    assert (memory.most, memory.held) == (len(data), 0)

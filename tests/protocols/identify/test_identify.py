@@ -9,8 +9,9 @@ import trio
 
 from peerstack.protocols.identify import Identify, identify, push, serve, serve_push
 from peerstack.stack.abc import Stream
-from peerstack.stack.errors import RemoteProtocolError
+from peerstack.stack.errors import LimitExceeded, RemoteProtocolError
 from peerstack.stack.framing import encode_length_prefixed
+from peerstack.stack.limits import MemoryAccount, Resource, Scope
 from peerstack.stack.wire import varint
 
 StreamPair = tuple[Stream, Stream]
@@ -77,3 +78,23 @@ async def test_ten_full_messages_are_the_most_that_is_taken(stream_pair: StreamP
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send, near, encode_length_prefixed(address) * 10)
         assert len((await identify(far)).listen_addresses) == 10
+
+
+async def test_what_is_read_is_held_in_memory_meanwhile_and_then_no_more(stream_pair: StreamPair) -> None:
+    near, far = stream_pair
+    scope = Scope("peer", {Resource.MEMORY: 30_000})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve, near, Identify(agent="x"))
+        assert (await identify(far, memory=MemoryAccount(scope))).agent == "x"
+    assert scope.statistics() == {}
+
+
+async def test_an_answer_that_there_is_no_memory_for_is_refused_and_leaves_nothing(stream_pair: StreamPair) -> None:
+    near, far = stream_pair
+    scope = Scope("peer", {Resource.MEMORY: 20_000})
+    message = encode_length_prefixed(Identify(agent="x" * 8000).agent.encode())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send, near, message * 3)
+        with pytest.raises(LimitExceeded, match="our limit of 20000 bytes of memory in scope 'peer'"):
+            await identify(far, memory=MemoryAccount(scope))
+    assert scope.statistics() == {}

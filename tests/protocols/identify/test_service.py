@@ -26,7 +26,8 @@ from peerstack.stack.abc import MuxedConnection, Stream
 from peerstack.stack.errors import NegotiationError, PeerIdMismatch, RemoteProtocolError, StackError
 from peerstack.stack.events import AddressesChanged, Event, PeerIdentified
 from peerstack.stack.host.peerstore import Peerstore
-from peerstack.stack.identity import Identity, PeerRecord
+from peerstack.stack.identity import Identity, PeerId, PeerRecord
+from peerstack.stack.limits import MemoryAccount, Resource, Scope
 from peerstack.stack.negotiation import negotiate_inbound, negotiate_outbound
 from peerstack.stack.swarm.observed import ObservedAddresses
 
@@ -50,6 +51,7 @@ class ServiceHost:
         self.opened: list[str] = []
         self.service = IdentifyService(self, IdentifyConfig(push_delay=0.5), **options)
         self.handlers: dict[str, Handler] = {PROTOCOL: self.service.serve, PUSH_PROTOCOL: self.service.serve_push}
+        self.memory = Scope("peer", {Resource.MEMORY: 1 << 20})
         self._nursery = nursery
 
     @property
@@ -58,6 +60,9 @@ class ServiceHost:
 
     def notify(self, event: Event, /) -> None:
         self.events.append(event)
+
+    def memory_of(self, peer: PeerId, /) -> MemoryAccount:
+        return MemoryAccount(self.memory)
 
     async def open_stream_on(self, connection: MuxedConnection, protocol: str, /) -> Stream:
         self.opened.append(protocol)
