@@ -174,7 +174,7 @@ class IdentifyService:
             await connection.aclose()
             raise
         learned = learn(self._host.peerstore, connection.info, received, pushed=pushed)
-        if learned.observed_address is not None:
+        if learned.observed_address is not None and not connection.closed:
             self._note_observed(connection, learned.observed_address)
         self._host.notify(learned)
         return learned
@@ -196,7 +196,7 @@ class IdentifyService:
             remote=info.remote_address,
             listening=self._host.listen_addresses,
         )
-        if counts and self._believed != (believed := self.observed_addresses):
+        if counts and self._believed != (believed := self._observed.addresses(self._host.listen_addresses)):
             self._believed = believed
             self.changed()
 

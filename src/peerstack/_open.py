@@ -194,6 +194,7 @@ def _identify(host: Host, agent: str, observed: ObservedAddresses) -> identify.I
         await service.identify_connection(connection.muxed)
 
     host.swarm.on_connection = ask
+    host.swarm.on_connection_gone = lambda connection: observed.remove(connection.muxed)
     host.swarm.on_disconnected = host.peerstore.disconnected
     return service
 

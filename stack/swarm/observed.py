@@ -6,7 +6,7 @@ holds one IPv4 address or IPv6 /56 has one voice, however many identities it has
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
@@ -34,6 +34,8 @@ class ObservedAddresses:
     def __init__(self, quorum: int = QUORUM) -> None:
         self._quorum = quorum
         self._observations: dict[Hashable, _Observation] = {}
+        # How often each observer says it, by listener and address; kept, since counting anew takes a pass over all.
+        self._voices: dict[Multiaddr, dict[Multiaddr, Counter[bytes]]] = {}
 
     def record(
         self,
@@ -50,32 +52,44 @@ class ObservedAddresses:
         Relayed connections, loopback and NAT64 addresses, observers on this machine, and an address of another
         transport than the connection's say nothing about it.
         """
-        self._observations.pop(connection, None)
+        self.remove(connection)
         observation = _judge(observed, local, remote, listening)
         if observation is None:
             return False
         self._observations[connection] = observation
+        said = self._voices.setdefault(observation.listener, {}).setdefault(observation.observed, Counter())
+        said[observation.observer] += 1
         return True
 
     def remove(self, connection: Hashable) -> None:
         """Forget what the peer of a closed connection said."""
-        self._observations.pop(connection, None)
+        observation = self._observations.pop(connection, None)
+        if observation is None:
+            return
+        heard = self._voices[observation.listener]
+        said = heard[observation.observed]
+        said[observation.observer] -= 1
+        if not said[observation.observer]:
+            del said[observation.observer]
+        if not said:
+            del heard[observation.observed]
+        if not heard:
+            del self._voices[observation.listener]
 
     def retain(self, connections: Iterable[Hashable]) -> None:
         """Forget what was said on any but these connections."""
         for connection in self._observations.keys() - set(connections):
-            del self._observations[connection]
+            self.remove(connection)
 
     def addresses(self, listening: Iterable[Multiaddr]) -> tuple[Multiaddr, ...]:
         """Return the addresses that enough observers agree on, for each listener those of most observers first."""
         believed: dict[Multiaddr, None] = {}
-        voices = self._voices()
         for listener in listening:
             waist = thin_waist(listener)
             if waist is None:
                 continue
             rest = listener.to_bytes()[len(waist.to_bytes()) :]
-            for observed in _most_agreed(voices.get(waist, {}), self._quorum):
+            for observed in _most_agreed(self._voices.get(waist, {}), self._quorum):
                 believed[Multiaddr(observed.to_bytes() + rest)] = None
         return tuple(believed)
 
@@ -84,14 +98,8 @@ class ObservedAddresses:
         """How many connections have a say."""
         return len(self._observations)
 
-    def _voices(self) -> dict[Multiaddr, dict[Multiaddr, set[bytes]]]:
-        voices: dict[Multiaddr, dict[Multiaddr, set[bytes]]] = defaultdict(lambda: defaultdict(set))
-        for listener, observed, observer in self._observations.values():
-            voices[listener][observed].add(observer)
-        return voices
 
-
-def _most_agreed(voices: dict[Multiaddr, set[bytes]], quorum: int) -> list[Multiaddr]:
+def _most_agreed(voices: dict[Multiaddr, Counter[bytes]], quorum: int) -> list[Multiaddr]:
     enough = [observed for observed, observers in voices.items() if len(observers) >= quorum]
     return sorted(enough, key=lambda observed: len(voices[observed]), reverse=True)[:MAX_PER_LISTENER]
 

@@ -102,6 +102,8 @@ class Swarm:
         self.scopes = Scopes(limits or Limits())
         self.trimmer = trimmer or Trimmer()
         self.on_connection: ConnectionHook | None = None
+        self.on_connection_gone: Callable[[Connection], None] | None = None
+        """Called when a connection has left the table."""
         self.on_disconnected: Callable[[PeerId], None] | None = None
         """Called when the last connection to a peer is gone."""
         self._transports = list(transports)
@@ -386,7 +388,9 @@ class Swarm:
         if connection.reason is not None:
             _log.debug("connection to %s lost: %s", peer, connection.reason)
         self._notify(ConnectionClosed(connection.muxed.info, connection.reason))
-        if peer not in self._table.peers:
+        if self.on_connection_gone is not None:
+            self.on_connection_gone(connection)
+        if peer not in self._table:
             self.trimmer.forget(peer)
             if self.on_disconnected is not None:
                 self.on_disconnected(peer)
@@ -405,7 +409,7 @@ class Swarm:
 
     async def disconnect(self, peer: PeerId) -> None:
         """Close every connection to a peer, and return when they have left the table."""
-        connections = [connection for connection in self._table if connection.remote_peer == peer]
+        connections = self._table.all_of(peer)
         await self._close(connections)
         for connection in connections:
             await connection.gone.wait()
@@ -414,7 +418,8 @@ class Swarm:
         while True:
             await trio.sleep(self.config.trim_interval)
             with contained(partial(self.bugs.reason, what="trimming connections")):
-                self._trim()
+                if len(self._table) > self.trimmer.config.high:
+                    self._trim()
 
     def _trim(self) -> None:
         candidates = [

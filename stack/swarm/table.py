@@ -94,6 +94,10 @@ class ConnectionTable:
         for connections in list(self._connections.values()):
             yield from list(connections)
 
+    def __contains__(self, peer: object) -> bool:
+        """Whether there is a connection to a peer."""
+        return peer in self._connections
+
     @property
     def peers(self) -> list[PeerId]:
         """The peers there is a connection to."""
@@ -103,6 +107,10 @@ class ConnectionTable:
         """Return the connections to one peer that are not closing, the best first."""
         open_ones = (item for item in self._connections.get(peer, ()) if not item.muxed.closed)
         return sorted(open_ones, key=self._rank)
+
+    def all_of(self, peer: PeerId) -> list[Connection]:
+        """Return the connections to one peer, those that are closing, too."""
+        return list(self._connections.get(peer, ()))
 
     def best(self, peer: PeerId) -> Connection | None:
         """Return the connection that new streams should use."""

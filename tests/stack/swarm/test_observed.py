@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from multiaddr import Multiaddr
 
 from peerstack.stack.swarm.observed import ObservedAddresses
@@ -131,3 +133,27 @@ def test_a_symmetric_nat_gives_no_more_than_three_addresses_the_most_agreed_firs
     addresses = observed.addresses([LISTEN])
     assert len(addresses) == 3
     assert addresses[0] == Multiaddr("/ip4/198.51.100.7/tcp/9")
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2), st.integers(0, 3)), max_size=40))
+def test_what_is_kept_is_what_counting_anew_would_give(words: list[tuple[int, int, int]]) -> None:
+    """Each word is a connection that says where it sees us, from one of some addresses; the last of them leaves."""
+    observed = ObservedAddresses(quorum=2)
+    standing: dict[int, tuple[Multiaddr, int]] = {}
+    for connection, port, source in words:
+        seen = Multiaddr(f"/ip4/198.51.100.7/tcp/{port + 1}")
+        if port == 2:
+            observed.remove(connection)
+            standing.pop(connection, None)
+        else:
+            record(observed, connection, seen=seen, remote=observer(source))
+            standing[connection] = (seen, source)
+    heard: dict[Multiaddr, set[int]] = {}
+    for seen, source in standing.values():
+        heard.setdefault(seen, set()).add(source)
+    assert set(observed.addresses([LISTEN])) == {seen for seen, sources in heard.items() if len(sources) >= 2}
+    assert observed.count == len(standing)
+    for connection in standing:
+        observed.remove(connection)
+    assert observed.addresses([LISTEN]) == ()
+    assert not observed._voices, "something is kept of those who left"

@@ -15,7 +15,7 @@ from peerstack.stack.errors import ConnectionLost, InvalidAddress, LocalProtocol
 from peerstack.stack.events import ConnectionClosed, ConnectionOpened, InboundRefused, ListenStarted, ListenStopped
 from peerstack.stack.identity import PeerId
 from peerstack.stack.muxing.yamux import Yamux
-from peerstack.stack.swarm import Connection, Swarm, SwarmConfig
+from peerstack.stack.swarm import Connection, ConnectionTable, Swarm, SwarmConfig
 from peerstack.stack.testing import RecordingObserver, muxed_pair, seed_scheduler
 
 from .parts import (
@@ -276,6 +276,22 @@ async def test_disconnect_closes_every_connection_to_a_peer() -> None:
         assert swarm.peers == [OTHER_PEER]
         assert not others.closed
         await swarm.disconnect(PEER)
+
+
+async def test_a_dial_and_a_disconnect_look_at_no_other_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With thousands of peers, a pass over all of them would cost more than the rest."""
+
+    def fail(self: ConnectionTable) -> None:
+        raise AssertionError("a pass over all connections")
+
+    async with running(ScriptedTransport({tcp(1): answers()})) as (swarm, _):
+        with monkeypatch.context() as patch:
+            patch.setattr(ConnectionTable, "__iter__", fail)
+            patch.setattr(ConnectionTable, "peers", property(fail))
+            await swarm.dial(PEER, [tcp(1)])
+            await settle()
+            await swarm.disconnect(PEER)
+        assert swarm.peers == []
 
 
 async def test_disconnect_at_once_after_the_dial() -> None:
