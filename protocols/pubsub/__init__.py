@@ -1,6 +1,6 @@
 """Publish/subscribe: gossipsub 1.0 to 1.3 and floodsub (libp2p specs, `pubsub/`)."""
 
-from .codec import Codec, JsonCodec
+from .codec import TEXT, Codec, JsonCodec, TextCodec
 from .config import GossipConfig
 from .core_events import (
     Grafted,
@@ -10,6 +10,7 @@ from .core_events import (
     PeerSubscribed,
     PeerUnsubscribed,
     Pruned,
+    SubscriptionRefused,
 )
 from .events import ForwardDropped, MalformedRpc, MessageRejected, PeerDropped, PubsubPeerAdded, PubsubPeerRemoved
 from .gater import GaterConfig
@@ -28,6 +29,7 @@ from .validation import Validator, Verdict
 from .wire import Message, RpcLimits
 
 __all__ = [
+    "TEXT",
     "Codec",
     "Delivery",
     "DeliveryState",
@@ -65,6 +67,8 @@ __all__ = [
     "ScoreSnapshot",
     "SignaturePolicy",
     "SubscriptionOverflow",
+    "SubscriptionRefused",
+    "TextCodec",
     "TopicScoreConfig",
     "Validator",
     "Verdict",

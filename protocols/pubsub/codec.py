@@ -25,12 +25,30 @@ class RawCodec:
     """Payloads as they are."""
 
     def encode(self, value: bytes, /) -> bytes:
-        """Return the same bytes."""
+        """Return the same bytes. Raises TypeError for what is none, such as text."""
+        if isinstance(value, str):
+            raise TypeError("this topic carries bytes, not str: encode it, or join with codec=TEXT")
+        if not isinstance(value, (bytes, bytearray, memoryview)):
+            raise TypeError(f"this topic carries bytes, not {type(value).__name__}")
         return bytes(value)
 
     def decode(self, data: bytes, /) -> bytes:
         """Return the same bytes."""
         return data
+
+
+class TextCodec:
+    """Text, as UTF-8; what is none is no valid payload."""
+
+    def encode(self, value: str, /) -> bytes:
+        """Return the UTF-8 of a text. Raises TypeError for what is none."""
+        if not isinstance(value, str):
+            raise TypeError(f"this topic carries text, not {type(value).__name__}")
+        return value.encode()
+
+    def decode(self, data: bytes, /) -> str:
+        """Return the text in a payload. Raises ValueError if it is no UTF-8."""
+        return data.decode()
 
 
 class JsonCodec(Generic[ValueT]):
@@ -65,3 +83,4 @@ class JsonCodec(Generic[ValueT]):
 
 
 RAW = RawCodec()
+TEXT = TextCodec()

@@ -201,7 +201,7 @@ class GossipCore:
         if rpc.ihave and fair:
             self._gossip.handle_ihave(peer, rpc.ihave, now)
         if rpc.iwant and fair:
-            self._gossip.handle_iwant(peer, rpc.iwant)
+            self._gossip.handle_iwant(peer, rpc.iwant, now)
         if rpc.graft:
             self._membership.imply(peer, rpc.graft)
             self._mesh.handle_graft(peer, rpc.graft, now)
@@ -244,19 +244,30 @@ class GossipCore:
     # ---- ours
 
     def publish(self, message: Message, now: float) -> list[PeerId] | None:
-        """Take a message of ours; return the peers to send it to, or None if its id was seen before."""
-        if not self._verdicts.publish(message, now):
+        """Take a message of ours; return the peers to send it to, or None if its id was seen before.
+
+        While it goes to no peer its id is not seen: the same content may be published again. It can be fetched by
+        gossip, and is seen as soon as a peer does.
+        """
+        if not self._verdicts.is_unpublished(message.id):
             return None
         self._cache.put(message)
+        recipients = self._recipients(message, now)
+        self._verdicts.publish(message, now, reaches=bool(recipients))
+        self._state.counts.forwarded += len(recipients)
+        return recipients
+
+    def unpublish(self, message_id: bytes) -> None:
+        """Note that a message of ours was dropped for every peer after all: it may be published again."""
+        self._verdicts.unpublish(message_id)
+
+    def _recipients(self, message: Message, now: float) -> list[PeerId]:
         if (topic := self._state.topics.get(message.topic)) is None:
             return []
         if self._config.flood_publish:
-            recipients = self._choose(message, self._fair(topic.subscribers), [])
-        else:
-            peers = topic.mesh if topic.mesh is not None else self._fanout.peers(topic, now)
-            recipients = self._choose(message, peers, []) + self._choose(message, self._fair(topic.always), [])
-        self._state.counts.forwarded += len(recipients)
-        return recipients
+            return self._choose(message, self._fair(topic.subscribers), [])
+        peers = topic.mesh if topic.mesh is not None else self._fanout.peers(topic, now)
+        return self._choose(message, peers, []) + self._choose(message, self._fair(topic.always), [])
 
     def _fair(self, peers: Iterable[PeerState]) -> list[PeerState]:
         threshold = self._standing.publish_threshold
@@ -277,6 +288,10 @@ class GossipCore:
     def knows(self, message_id: bytes) -> bool:
         """Return whether a message with this id was decided on."""
         return message_id in self._seen
+
+    def was_asked(self, message_id: bytes) -> bool:
+        """Return whether a message was asked for by IWANT; call it once for each message."""
+        return self._gossip.was_asked(message_id)
 
     def wants(self, peer: PeerId, message_id: bytes) -> bool:
         """Return whether a copy that still waits in the queue of `peer` is worth sending."""
@@ -361,6 +376,11 @@ class GossipCore:
         """Return the topics a peer subscribed to."""
         state = self._state.peers.get(peer)
         return list(state.topics) if state is not None else []
+
+    def topics_refused(self, peer: PeerId) -> int:
+        """Return how many subscriptions of a peer were ignored, since it has too many."""
+        state = self._state.peers.get(peer)
+        return state.topics_refused if state is not None else 0
 
     def extensions(self, peer: PeerId) -> Extensions | None:
         """Return what a peer said of its extensions (v1.3); None if nothing."""

@@ -122,6 +122,18 @@ class PeerSubscribed(ProtocolEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class SubscriptionRefused(ProtocolEvent):
+    """A peer subscribes to more topics than we keep of one peer (`limit`): of this one, and of more, we do not know.
+
+    It is told for the first of them; `PeerStatistics.topics_refused` counts all.
+    """
+
+    peer: PeerId
+    topic: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class PeerUnsubscribed(ProtocolEvent):
     """A peer wants the messages of a topic no more, or is gone."""
 
@@ -166,5 +178,13 @@ class PeersSuggested(ProtocolEvent):
 
 
 CoreEvent: TypeAlias = (
-    Grafted | Pruned | PeerSubscribed | PeerUnsubscribed | Misbehaved | Graylisted | ShouldDisconnect | PeersSuggested
+    Grafted
+    | Pruned
+    | PeerSubscribed
+    | PeerUnsubscribed
+    | Misbehaved
+    | Graylisted
+    | ShouldDisconnect
+    | PeersSuggested
+    | SubscriptionRefused
 )

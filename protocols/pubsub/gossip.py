@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .state import Peers, PeerState, RouterState, TopicState
     from .validating import Validating
     from .wire import Message
+MAX_ASKED = 10_000
+"""Ids remembered that we asked for by IWANT; which messages came that way is told to the readers."""
 
 
 class Gossip:
@@ -28,6 +30,8 @@ class Gossip:
         self._seen = seen
         self._validating = validating
         self.promises = Promises(state.config.iwant_followup, state.random)
+        self._asked: dict[bytes, None] = {}
+        """Ids that were asked for lately, in order."""
 
     # ---- what peers say
 
@@ -49,6 +53,16 @@ class Gossip:
             peer.asked_ids += len(ids)
             self._state.outgoing(peer).iwant += ids
             self.promises.add(peer, ids, now)
+            self._asked.update(dict.fromkeys(ids))
+            while len(self._asked) > MAX_ASKED:
+                del self._asked[next(iter(self._asked))]
+
+    def was_asked(self, message_id: bytes) -> bool:
+        """Return whether a message was asked for, so that it comes out of the order of its author; ask once."""
+        if not self._asked or message_id not in self._asked:
+            return False
+        del self._asked[message_id]
+        return True
 
     def _collect(self, ids: list[bytes], wanted: dict[bytes, None]) -> None:
         seen, validating, limit = self._seen.ids, self._validating, self._config.max_ihave_ids
@@ -59,7 +73,7 @@ class Gossip:
             if message_id not in seen and validating.get(message_id) is None:
                 wanted[message_id] = None
 
-    def handle_iwant(self, peer: PeerState, ids: list[bytes]) -> None:
+    def handle_iwant(self, peer: PeerState, ids: list[bytes], now: float) -> None:
         """Send what a peer asks for, unless it asks too often or for too much."""
         for message_id in dict.fromkeys(ids):
             if message_id in peer.dontwant:
@@ -73,6 +87,7 @@ class Gossip:
                 self._state.counts.iwant_refused += 1
                 continue
             peer.served_bytes += size
+            self._seen.add(message_id, now)  # a message of ours that went to no peer before is on its way now
             self._state.outgoing(peer).messages.append(message)
 
     def handle_idontwant(self, peer: PeerState, ids: list[bytes]) -> None:

@@ -375,6 +375,7 @@ class Intake:
             place.gap,
             place.late,
             place.closes,
+            fetched=self._core.was_asked(message.id),
         )
 
     def _drop(self, message: Message, reason: RejectReason, now: float) -> None:

@@ -14,6 +14,7 @@ from peerstack.stack.background import open_background
 from peerstack.stack.errors import StackError
 from peerstack.stack.identity import PeerId
 from peerstack.stack.limits import MemoryAccount
+from peerstack.stack.muxing.carrier import Goodbye
 
 from .entries import Entries
 from .send_queue import Batch, SendQueue
@@ -42,6 +43,8 @@ class Link:
         """Set when a try to open our stream should not wait any longer."""
         self.stalled = False
         """Whether it once took nothing for too long, and has not taken much since: no publisher waits for it."""
+        self.orderly = False
+        """Whether our stream ended as the connection was closed by one side, rather than lost."""
         self.failures = 0
         """How often in a row our stream broke, or could not be opened."""
         self.topics: list[str] = []
@@ -127,7 +130,7 @@ class Link:
             if stream.connection.state is ConnectionState.SUSPECTED:
                 await stream.connection.probe()
         except BROKEN as error:
-            return str(error) or "the connection was lost"
+            return self._broken(error)
         return self.queue.reason
 
     async def _send_queued(self, stream: Stream) -> str:
@@ -157,7 +160,7 @@ class Link:
                     await stream.send_all(batch.data)
                 sent = True
         except BROKEN as error:
-            return str(error) or "the stream broke"
+            return self._broken(error)
         finally:
             if sent:
                 self.queue.settle(batch)
@@ -189,4 +192,8 @@ class Link:
                 await trio.sleep_forever()
             return "the peer closed our stream"
         except BROKEN as error:
-            return str(error) or "the stream broke"
+            return self._broken(error)
+
+    def _broken(self, error: Exception) -> str:
+        self.orderly = isinstance(error, Goodbye)
+        return str(error) or "the stream broke"

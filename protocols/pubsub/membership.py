@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .core_events import PeerSubscribed, PeerUnsubscribed, PruneReason
+from .core_events import PeerSubscribed, PeerUnsubscribed, PruneReason, SubscriptionRefused
 
 if TYPE_CHECKING:
     from .mesh import Mesh
@@ -56,6 +56,9 @@ class Membership:
     def _enter(self, peer: PeerState, name: str) -> None:
         if len(peer.topics) >= self._state.config.max_topics_per_peer:
             self._state.counts.topics_refused += 1
+            peer.topics_refused += 1
+            if peer.topics_refused == 1:
+                self._state.events.append(SubscriptionRefused(peer.id, name, self._state.config.max_topics_per_peer))
             return
         topic = self._state.topic(name)
         peer.topics[name] = topic

@@ -18,6 +18,7 @@ from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity, PeerId
 
 from . import core_events, signing
+from .arguments import check_buffer, check_direct, check_join, check_topic, check_validators, parse_when_full
 from .codec import RAW, Codec, ValueT
 from .core import GossipCore
 from .events import MalformedRpc
@@ -42,8 +43,6 @@ from .wire import Message, encode_subscriptions
 from .wire import Subscription as Announcement
 
 FULL = Delivery(DeliveryState.DROPPED, "its queue is full, and the peer takes nothing")
-MAX_TOPIC = 1024
-"""Bytes of a topic's name; others refuse longer ones."""
 
 
 @asynccontextmanager
@@ -57,7 +56,7 @@ async def open_pubsub(
     simulations.
     """
     require_trio("open_pubsub")
-    direct = tuple(direct)
+    direct = check_direct(direct)
     async with open_background() as nursery:
         pubsub = Pubsub(host, config or PubsubConfig(), nursery, direct=direct, random=random.Random(seed))
         with pubsub.serving(), protecting(host, direct):
@@ -154,10 +153,14 @@ class Pubsub:
         the reader, and `when_full` what happens then. `validators` judge the messages of the topic, for all its rooms.
         `message_id` replaces the config's. `author` signs what is published here, in place of the host's identity.
         Raises InvalidInput for a name that is empty or too long, or for another codec, message_id or author than a room
-        of the topic that is still open has.
+        of the topic that is still open has; TypeError for what is none of these; LimitExceeded for more topics than
+        peers like us keep of one peer (`GossipConfig.max_topics_per_peer`), of which they would not tell.
         """
-        _check_topic(topic)
-        subscription: Subscription[Any] = Subscription(topic, buffer=buffer, when_full=when_full)
+        check_topic(topic)
+        check_buffer(buffer)
+        check_join(codec, message_id, author)
+        validators = check_validators(validators)
+        subscription: Subscription[Any] = Subscription(topic, buffer=buffer, when_full=parse_when_full(when_full))
         state = self._enter(topic, codec, message_id, author)
         state.subscriptions.append(subscription)
         state.validators += validators
@@ -183,6 +186,11 @@ class Pubsub:
         if topic is not None:
             topic.check_joins(codec, message_id, author)
             return topic
+        most = self.config.gossip.max_topics_per_peer
+        if len(self._topics) >= most:
+            raise LimitExceeded(
+                "pubsub", "topics joined (GossipConfig.max_topics_per_peer, here and at the peers)", most
+            )
         concurrency = self.config.validation_concurrency
         slots = trio.Semaphore(concurrency)
         topic = Topic(
@@ -222,15 +230,17 @@ class Pubsub:
     async def publish(self, topic: str, data: bytes) -> Receipt:
         """Publish to a topic, joined or not, and return a receipt that tells for each peer what becomes of the message.
 
-        Waits while the queue of a peer that shall get it is full. Raises InvalidInput for a message that is too
-        large or that the validators of our own rooms do not accept.
+        Waits while the queue of a peer that shall get it is full, as long as that peer takes something, or no reader
+        here is behind. Raises InvalidInput for a message that is too large or that the validators of our own rooms do
+        not accept, within `validation_timeout`; TypeError for what is no bytes.
         """
-        _check_topic(topic)
+        check_topic(topic)
+        data = RAW.encode(data)
         if len(data) > self.config.max_message:
             limit = self.config.max_message
             raise InvalidInput(f"a message of {len(data)} bytes is over the limit of {limit}; see PubsubConfig")
         state = self._topics.get(topic)
-        message = self._make(topic, bytes(data), state.author if state else self.host.identity)
+        message = self._make(topic, data, state.author if state else self.host.identity)
         message.id = id_of(message, state.message_id if state else self.config.message_id)
         if state is not None and state.validators:
             await self._ask_ourselves(state, message)
@@ -238,7 +248,7 @@ class Pubsub:
             await trio.lowlevel.checkpoint_if_cancelled()
             await self._turns.take(len(data))
         number = None if message.seqno is None else int.from_bytes(message.seqno, "big")
-        receipt = Receipt(topic, message.id, number, len(data))
+        receipt = Receipt(topic, message.id, number, len(data), self._core.unpublish)
         peers = self._core.publish(message, trio.current_time())
         self._switchboard.flush()
         receipt.repeated = peers is None
@@ -288,10 +298,12 @@ class Pubsub:
             value = topic.codec.decode(message.data)
             me = topic.author.peer_id if message.author is not None else None
             mine = PubsubMessage(topic.name, message.data, value, me, seqno, None, message.id)
-            verdict = await ask_all(topic.validators, mine, topic.failures)
-            accepted = verdict is Verdict.ACCEPT
+            says = f"gave no verdict on this message within {self.config.validation_timeout:g} s (validation_timeout)"
+            with trio.move_on_after(self.config.validation_timeout):
+                verdict = await ask_all(topic.validators, mine, topic.failures)
+                says, accepted = f"says {verdict} to this message", verdict is Verdict.ACCEPT
             if not accepted:
-                raise InvalidInput(f"a validator of {topic.name!r} says {verdict} to this message")
+                raise InvalidInput(f"a validator of {topic.name!r} {says}")
         finally:
             if not accepted and seqno is not None:
                 self._numbers.give_back(seqno)
@@ -335,7 +347,8 @@ class Pubsub:
     def _peer_statistics(self, link: Link) -> PeerStatistics:
         queue = link.queue
         score = self.score(link.peer)
-        return PeerStatistics(link.protocol, len(queue), queue.size, link.forward_dropped, score, link.offence)
+        refused = self._core.topics_refused(link.peer)
+        return PeerStatistics(link.protocol, len(queue), queue.size, link.forward_dropped, score, link.offence, refused)
 
     # ---- running
 
@@ -418,8 +431,3 @@ def _put(link: Link, message: Message, receipt: Receipt) -> None:
         receipt.settle(link.peer, FULL)
     else:
         link.queue.put(message, receipt)
-
-
-def _check_topic(topic: str) -> None:
-    if not topic or len(topic.encode()) > MAX_TOPIC:
-        raise InvalidInput(f"the name of a topic has 1 to {MAX_TOPIC} bytes, not {len(topic.encode())}")

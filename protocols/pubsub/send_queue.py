@@ -339,9 +339,13 @@ class SendQueue:
         waiting = tuple(self._messages)
         self._messages.clear()
         self._bytes = 0
-        for _, receipt in waiting:
-            if receipt is not None:
+        for item in waiting:
+            message, receipt = item
+            if message.id in self._resent:
+                self._doubt(item, trio.current_time(), reason)
+            elif receipt is not None:
                 receipt.settle(self.peer, dropped)
+        self._resent.clear()
         self._room.unpark_all()
         return len(waiting)
 

@@ -91,6 +91,7 @@ class PeerState:
         "strikes_due",
         "supports_idontwant",
         "topics",
+        "topics_refused",
         "version",
     )
 
@@ -103,6 +104,8 @@ class PeerState:
         self.mesh_capable = False
         self.supports_idontwant = False
         self.topics: dict[str, TopicState] = {}
+        self.topics_refused = 0
+        """Subscriptions that were ignored, since it has too many."""
         self.greeted = False
         """Whether it sent the first RPC of its stream."""
         self.extensions: Extensions | None = None

@@ -19,6 +19,8 @@ class PeerStatistics:
     score: float
     offence: str = ""
     """The last thing it did wrong."""
+    topics_refused: int = 0
+    """Its subscriptions that were ignored, since it has too many (`GossipConfig.max_topics_per_peer`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,11 @@ class PubsubMessage(Generic[ValueT]):
     """Whether a later message of the author came before."""
     closes: bool = False
     """Whether this message was counted in the `gap` of an earlier one: it was late, and is not lost."""
+    fetched: bool = False
+    """Whether it was asked for after a peer had offered it (gossip), so that it may come behind newer ones.
+
+    Whoever has just joined gets messages of the last seconds so, from before it was there.
+    """
     missed: int = 0
     """How many messages were dropped here, before this one, since the reader was slow."""
 

@@ -117,9 +117,9 @@ class Switchboard:
                     self._core.set_record(peer, self._host.peerstore.record(peer))
                 elif self._host.peerstore.supports(peer, *self.protocols):
                     self.link(peer)
-            case ConnectionClosed(info=info) if info.remote_peer in self._links:
+            case ConnectionClosed(info=info, reason=reason) if info.remote_peer in self._links:
                 if not self._host.connections(info.remote_peer):
-                    self._links[info.remote_peer].queue.close("the connection is gone")
+                    self._links[info.remote_peer].queue.close("the connection is gone", lost=reason is not None)
                     self._links[info.remote_peer].hurry.set()
 
     def link(self, peer: PeerId) -> Link:
@@ -200,7 +200,7 @@ class Switchboard:
 
     def _remove(self, link: Link, reason: str, *, lost: bool) -> None:
         known, dropped = link.opened.is_set(), len(link.queue)
-        link.queue.close(reason or "pubsub was closed", lost=lost)
+        link.queue.close(reason or "pubsub was closed", lost=lost and not link.orderly)
         if known:
             self._forget(link)
         link.hang_up()

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 DECIDED = frozenset({RejectReason.UNDECODABLE, RejectReason.VALIDATION_FAILED, RejectReason.VALIDATION_IGNORED})
 """Verdicts on what the message says: its id is seen then. After all others the id may belong to another message."""
+MAX_UNPUBLISHED = 10_000
+"""Ids of messages that were dropped for every peer, remembered so that they can be published again."""
 
 
 class Verdicts:
@@ -42,6 +44,8 @@ class Verdicts:
         self._validating = validating
         self._gossip = gossip
         self._promises = gossip.promises
+        self._unpublished: dict[bytes, None] = {}
+        """Ids of ours that are seen though they reached no peer in the end."""
         config = state.config
         self._announce_from = config.idontwant_threshold if config.idontwant else None
 
@@ -110,12 +114,22 @@ class Verdicts:
 
     # ---- verdicts
 
-    def publish(self, message: Message, now: float) -> bool:
-        """Note a message of ours; return whether it is new."""
-        if not self._seen.add(message.id, now):
-            return False
+    def is_unpublished(self, message_id: bytes) -> bool:
+        """Return whether a message of ours with this id may go out: none did, or it reached no peer."""
+        return message_id not in self._seen or message_id in self._unpublished
+
+    def publish(self, message: Message, now: float, *, reaches: bool) -> None:
+        """Note a message of ours; its id is seen if it goes to a peer."""
         self._counts.published += 1
-        return True
+        if reaches:
+            self._seen.add(message.id, now)
+            self._unpublished.pop(message.id, None)
+
+    def unpublish(self, message_id: bytes) -> None:
+        """Note that a message of ours reached no peer after all."""
+        self._unpublished[message_id] = None
+        if len(self._unpublished) > MAX_UNPUBLISHED:
+            del self._unpublished[next(iter(self._unpublished))]
 
     def accept(self, message: Message, now: float) -> list[PeerState] | None:
         """Credit a valid message; return all who sent it, or None if it was decided on before."""

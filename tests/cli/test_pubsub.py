@@ -20,7 +20,7 @@ from .drive import COMMAND, Ran, Screen, cli, closed_port, next_event, serving, 
 
 LOOPBACK = ("--listen", "/ip4/127.0.0.1/tcp/0")
 
-EVENT = ["event", "topic", "from", "seqno", "data", "gap", "late", "closes", "missing", "missed"]
+EVENT = ["event", "topic", "from", "seqno", "data", "gap", "late", "closes", "missing", "missed", "fetched"]
 
 
 def piped(text: bytes, *arguments: str) -> Ran:

@@ -252,6 +252,8 @@ class MessageReceived(Told):
     """Of all numbers skipped so far, those that did not come yet: the sum of the gaps, less those closed."""
     missed: int
     """Messages dropped here before this one, since they were not printed fast enough."""
+    fetched: bool = False
+    """Whether it was asked for (gossip), so that it may come behind newer ones: also what was published before."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the object, with the author under the name the wire has for it."""

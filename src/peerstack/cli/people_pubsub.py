@@ -71,7 +71,8 @@ def who(peer_id: str, name: str | None) -> str:
 def _message(event: told.MessageReceived) -> list[Shape]:
     author = "somebody" if event.author is None else short(event.author)
     text = text_of(base64.b64decode(event.data))
-    shapes: list[Shape] = [line(Span(event.topic, Style.DIM), "  ", Span(author, Style.NAME), f"  {text}")]
+    older = Span("  (fetched by gossip: may be older)" if event.fetched else "", Style.DIM)
+    shapes: list[Shape] = [line(Span(event.topic, Style.DIM), "  ", Span(author, Style.NAME), f"  {text}", older)]
     if event.missed:
         lost = f"{event.missed} messages before this one came too fast to be printed, and were dropped"
         shapes.insert(0, line(Span(lost, Style.HINT)))

@@ -272,9 +272,9 @@ async def _publish_all(
             if isinstance(receipt, Exception):
                 raise receipt
             await receipt.wait_sent()
+            ledger.add(receipt)
             if not quiet or receipt.dropped or receipt.reached_nobody:
                 await output.emit_when_ready(receipt_told(receipt))
-            ledger.add(receipt)
 
 
 @asynccontextmanager

@@ -146,4 +146,5 @@ def received(message: PubsubMessage[bytes], missing: int) -> events.MessageRecei
         closes=message.closes,
         missing=missing,
         missed=message.missed,
+        fetched=message.fetched,
     )

@@ -117,6 +117,29 @@ async def test_what_broke_while_it_was_sent_is_called_neither_sent_nor_dropped()
     await slip.wait_sent()
 
 
+async def test_what_was_sent_before_an_orderly_end_stays_sent() -> None:
+    waiting, slip = queue(), receipt()
+    waiting.put(message(), slip)
+    waiting.settle(waiting.take())
+    waiting.close("the peer closed the connection", lost=False)
+    assert slip.peers == {PEER: SENT}
+
+
+async def test_what_waits_to_be_sent_again_is_not_called_dropped() -> None:
+    waiting, again, new = queue(), receipt(), receipt()
+    first = message()
+    first.id = b"first"
+    waiting.put(first, again)
+    waiting.settle(waiting.take())
+    waiting.pause()
+    waiting.restore()
+    waiting.put(message(), new)
+    assert (again.queued, new.queued) == ((PEER,), (PEER,))
+    waiting.close("the connection is gone")
+    assert again.peers == {PEER: Delivery(DeliveryState.UNCERTAIN, "the connection is gone")}
+    assert new.peers == {PEER: Delivery(DeliveryState.DROPPED, "the connection is gone")}
+
+
 async def test_a_peer_that_has_the_message_already_is_spared_it() -> None:
     unwanted = message()
     waiting, slip = queue(wanted=lambda item: item is not unwanted), receipt()
