@@ -182,11 +182,12 @@ def test_names_are_short_and_can_not_steer_a_terminal(typed: str, name: str) -> 
 
 def test_presence_goes_out_when_something_changes(model: ChatModel) -> None:
     assert model.presence_due
-    assert json.loads(model.presence()) == {"version": 1, "name": "anna", "sees": [], "leaving": False}
+    quiet = {"version": 1, "name": "anna", "sees": [], "leaving": False, "addresses": []}
+    assert json.loads(model.presence()) == quiet
     assert not model.presence_due
     come(model, BEN, "ben")
     assert model.presence_due
-    assert json.loads(model.presence(leaving=True)) == {"version": 1, "name": "anna", "sees": [BEN], "leaving": True}
+    assert json.loads(model.presence(leaving=True)) == {**quiet, "sees": [BEN], "leaving": True}
     model.heard_presence(BEN, presence("ben"), 1)
     assert not model.presence_due
     model.heard_presence(CARL, presence("carl"), 1)

@@ -10,18 +10,19 @@ import pytest
 
 from .drive import cli
 
-SECURITY = ("--cert", "--cert-key", "--ca", "--swarm-key", "--json")
+HOST = ("--identity", "--swarm-key", "--verbose", "--json")
+NODE = ("--announce", "--cert", "--cert-key", "--ca", *HOST)
 COMMANDS = {
     ("demo",): ["--size", "--json"],
-    ("listen",): ["ADDRESS", "--listen", "--identity", "--perf", "--cert", "--cert-key", "--swarm-key", "--json"],
-    ("ping",): ["ADDRESS", "--count", "--interval", "--timeout", "--ca", "--swarm-key", "--json"],
-    ("perf",): ["ADDRESS", "--upload", "--download", "--ca", "--swarm-key", "--json"],
-    ("identify",): ["ADDRESS", "--ca", "--swarm-key", "--json"],
-    ("explain",): ["ADDRESS", "--ca", "--swarm-key", "--json"],
+    ("listen",): ["[ADDRESS...]", "--listen", "--announce", "--perf", "--cert", "--cert-key", *HOST],
+    ("ping",): ["ADDRESS", "--count", "--interval", "--timeout", "--ca", *HOST],
+    ("perf",): ["ADDRESS", "--upload", "--download", "--ca", *HOST],
+    ("identify",): ["ADDRESS", "--ca", *HOST],
+    ("explain",): ["ADDRESS", "--ca", *HOST],
     ("demo", "pubsub"): ["--messages", "--json"],
-    ("pubsub", "subscribe"): ["TOPIC", "--listen", "--peer", "--no-sign", "--count", "--when-full", *SECURITY],
-    ("pubsub", "publish"): ["TOPIC", "DATA", "--file", "--lines", "--peer", "--listen", "--count", "--wait", *SECURITY],
-    ("chat",): ["ROOM", "--peer", "--listen", "--name", *SECURITY, "--json"],
+    ("pubsub", "subscribe"): ["TOPIC...", "--listen", "--peer", "--no-sign", "--count", "--when-full", *NODE],
+    ("pubsub", "publish"): ["TOPIC [DATA...]", "--file", "--lines", "--peer", "--listen", "--count", "--wait", *NODE],
+    ("chat",): ["ROOM", "--peer", "--listen", "--name", *NODE],
     ("simulate", "gossip"): ["--nodes", "--seed", "--version", "--attack", "--no-score", "--plot", "--json"],
     ("swarm-key", "new"): ["--out", "--json"],
     ("swarm-key", "show"): ["FILE", "--json"],
@@ -62,8 +63,9 @@ def test_a_group_alone_shows_its_help() -> None:
     assert [name for name in ("new", "show", "convert") if f" {name} " in ran.out] == ["new", "show", "convert"]
 
 
-def test_the_version() -> None:
-    ran = cli("--version")
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_the_version(option: str) -> None:
+    ran = cli(option)
     assert (ran.code, ran.out, ran.err) == (0, f"peerstack {version('peerstack')}\n", "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -32,6 +33,9 @@ _COMMANDS = {
 """Where each subcommand is; the module is imported when it is wanted."""
 
 
+_VERBOSE = re.compile("-v+|--verbose")
+
+
 def build() -> App:
     """Return the command with its subcommands."""
     app = App(
@@ -39,6 +43,7 @@ def build() -> App:
         help=_HELP,
         help_epilogue=_EPILOGUE,
         help_format="plaintext",
+        version_flags=["--version", "-V"],
         version=lambda: f"peerstack {version('peerstack')}",
         default_parameter=Parameter(negative=()),
         group_parameters=Group("Options"),
@@ -52,11 +57,21 @@ def run(arguments: Sequence[str]) -> int:
     """Run the subcommand that the arguments name and return its exit code."""
     app = build()
     try:
-        command, bound, _ = app.parse_args(list(arguments), print_error=False, exit_on_error=False)
+        command, bound, _ = app.parse_args(_verbose_last(arguments), print_error=False, exit_on_error=False)
     except CycloptsError as error:
         return _refuse(error, json_wanted="--json" in arguments)
     # The pages for --help and --version return nothing.
     return command(*bound.args, **bound.kwargs) or 0
+
+
+def _verbose_last(arguments: Sequence[str]) -> list[str]:
+    """Put each `-v` in front of the command behind it, where the options of commands are."""
+    rest = list(arguments)
+    verbose: list[str] = []
+    while rest and _VERBOSE.fullmatch(rest[0]):
+        verbose.append(rest.pop(0))
+    end = rest.index("--") if "--" in rest else len(rest)
+    return [*rest[:end], *verbose, *rest[end:]]
 
 
 def _refuse(error: CycloptsError, *, json_wanted: bool) -> int:

@@ -45,7 +45,7 @@ Examples:
 @identify_app.default
 def identify(address: Address, /, *, options: DialOptions = DIAL, json: Json = False) -> int:
     """Ask a peer who it is and what it serves."""
-    return run(partial(_identify, address, options), json=json)
+    return run(partial(_identify, address, options), json=json, verbose=options.verbose)
 
 
 async def _identify(text: str, options: DialOptions, output: Output) -> int:
@@ -65,7 +65,7 @@ async def _identify(text: str, options: DialOptions, output: Output) -> int:
 @explain_app.default
 def explain(address: Address, /, *, options: DialOptions = DIAL, json: Json = False) -> int:
     """Dial a peer and show every stage, and why it fails if it does."""
-    return run(partial(_explain, address, options), json=json)
+    return run(partial(_explain, address, options), json=json, verbose=options.verbose)
 
 
 async def _explain(text: str, options: DialOptions, output: Output) -> int:

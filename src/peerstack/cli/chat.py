@@ -15,10 +15,10 @@ from . import events, standard_input
 from .chat_presence import clean_name, topic_of
 from .chat_session import ChatSession, open_session
 from .failure import CommandError
-from .listen import EVERYWHERE
+from .listen import EVERYWHERE, LOOPBACK
 from .options import NODE, Json, NodeOptions, seconds_option
 from .output import Output
-from .pubsub_node import KeyFile, Listen, Node, Peers, check_topics, listening, open_node
+from .pubsub_node import Listen, Node, Peers, check_topics, listening, open_node
 from .runner import run
 
 UNHEARD = 1
@@ -30,10 +30,11 @@ app = App(
     help_epilogue="""Everybody in the room who is reachable through others hears you; there is no
 server. The topic is the name of the room and carries plain text, so that other
 libp2p programs can join in. Names and who sees whom go over ROOM/presence.
-/who, /name NAME, /help and /quit are commands. Where it does not run on a
-terminal, it says the lines of standard input, and prints what others say; the
-exit code is 1 if a line reached nobody. A --peer that is lost is dialed again
-until it is back.
+People in it tell one another where they are, and connect, so that any of them
+may leave. Without --listen only programs on this machine can come to you.
+/who, /name NAME, /help and /quit are commands. Lines from a pipe are said as
+they are, and what others say is printed; the exit code is 1 if a line reached
+nobody. A --peer that is lost is dialed again until it is back.
 
 Examples:
   peerstack chat lobby --listen /ip4/0.0.0.0/tcp/4001
@@ -54,20 +55,19 @@ def chat(
     /,
     *,
     peer: Peers = (),
-    listen: Listen = (EVERYWHERE,),
+    listen: Listen = (LOOPBACK,),
     name: Annotated[
         str | None,
         Parameter(help="What to be called; else what you are called here.", show_default=False, validator=_check_name),
     ] = None,
-    identity: KeyFile = None,
     wait: Annotated[float, seconds_option("Without a terminal: how long to wait for somebody with --peer.")] = 10.0,
     options: NodeOptions = NODE,
     json: Json = False,
 ) -> int:
     """Talk in a room that has no server."""
-    node = Node(listen=listen, peers=peer, identity=identity, options=options)
+    node = Node(listen=listen, peers=peer, options=options)
     drawn = not json and _is_terminal()
-    return run(partial(_chat, room, node, name or own_name(), wait, drawn), json=json)
+    return run(partial(_chat, room, node, name or own_name(), wait, drawn), json=json, verbose=options.verbose)
 
 
 def _is_terminal() -> bool:
@@ -95,19 +95,26 @@ async def _chat(room: str, node: Node, name: str, wait: float, drawn: bool, outp
             await show(session, where)
             return 0
         output.emit(where)
+        if node.listen == (LOOPBACK,):
+            output.hint(f"Only programs on this machine can come; --listen {EVERYWHERE} lets others.")
         await _plain(session, output, patience=wait if node.peers else 0.0)
     return UNHEARD if session.unheard else 0
 
 
 async def _plain(session: ChatSession, output: Output, *, patience: float) -> None:
     """Say the lines of standard input and print what happens, until the lines end."""
+    typed = not standard_input.is_given()
     failures: list[CommandError] = []
 
     async def say_lines() -> None:
         await session.wait_company(patience)
         try:
             async for line in standard_input.lines(MAX_LINE):
-                if not await session.enter(line.decode(errors="replace")):
+                text = line.decode(errors="replace")
+                # What a pipe brings is for the room, whatever it begins with; people type commands.
+                if not typed:
+                    await session.say(text.rstrip())
+                elif not await session.enter(text):
                     break
         except CommandError as error:
             failures.append(error)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+
+from multiaddr import Multiaddr
 
 from .chat_presence import Presence, clean_name, decode, encode
 from .events import Joined, Left, Noted, Renamed, Said, Told
@@ -41,6 +43,8 @@ class Member:
     """Whether it tells of itself, as members that run this chat do."""
     lost: bool = False
     """Whether our connection has ended, and nothing was heard of it since."""
+    addresses: tuple[Multiaddr, ...] = ()
+    """Where it says that it can be dialed, as far as that is believed."""
     goodbye: bool = False
     """Whether it has said that it leaves."""
     gone: float = 0.0
@@ -71,10 +75,10 @@ class ChatModel:
         """The members that we are connected to."""
         return tuple(member.peer for member in self._members.values() if member.direct)
 
-    def presence(self, *, leaving: bool = False) -> bytes:
-        """Return the message that tells of us."""
+    def presence(self, addresses: Iterable[Multiaddr] = (), *, leaving: bool = False) -> bytes:
+        """Return the message that tells of us, and that we can be dialed at these addresses."""
         self.presence_due = False
-        return encode(Presence(self.name, self.sees, leaving))
+        return encode(Presence(self.name, self.sees, leaving, tuple(addresses)))
 
     def label(self, peer: str) -> str:
         """Return what to call a peer: its name, with the end of its id where another has the same name."""
@@ -108,8 +112,10 @@ class ChatModel:
         self.presence_due = True
         return []
 
-    def heard_presence(self, peer: str, data: bytes, now: float) -> list[Told]:
-        """A peer has told of itself; nothing is told of what can not be read."""
+    def heard_presence(
+        self, peer: str, data: bytes, now: float, believed: Callable[[Multiaddr], bool] = lambda address: True
+    ) -> list[Told]:
+        """A peer has told of itself; nothing is told of what cannot be read. `believed` judges its addresses."""
         presence = decode(data)
         if presence is None or peer == self.me:
             return []
@@ -120,6 +126,7 @@ class ChatModel:
         member.goodbye, member.gone = presence.leaving, now
         member.heard, member.lost = now, False
         member.sees, member.present = presence.sees, True
+        member.addresses = tuple(filter(believed, presence.addresses))
         if not known and len(self._members) <= ANSWERS_UP_TO:
             self.presence_due = True
         return self._named(member, presence.name)

@@ -1,4 +1,4 @@
-"""What members of a chat room tell one another beside what they say: their names, and whom they see.
+"""What members of a chat room tell one another beside what they say: names, whom they see, and where they are.
 
 It goes over a topic of its own, so that the room's own topic carries nothing but plain text, as others read it.
 """
@@ -6,9 +6,13 @@ It goes over a topic of its own, so that the room's own topic carries nothing bu
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from peerstack.stack.errors import InvalidPeerId
+from multiaddr import Multiaddr
+
+from peerstack.stack.addressing import is_unix, is_unspecified, parse_address, split_peer
+from peerstack.stack.errors import InvalidAddress, InvalidPeerId
 from peerstack.stack.identity import PeerId
 
 VERSION = 1
@@ -16,6 +20,8 @@ MAX_NAME = 32  # characters
 MAX_SEES = 256
 """Peers that one member can see; a list of strangers must not fill the memory."""
 MAX_SIZE = 32 * 1024  # bytes; 256 peer ids take half of it
+MAX_ADDRESSES = 4
+"""Addresses of one member; others dial them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,8 @@ class Presence:
     name: str
     sees: tuple[str, ...]
     leaving: bool = False
+    addresses: tuple[Multiaddr, ...] = ()
+    """Where others can dial it, without the peer id; believed of the author of the message only."""
 
 
 def topic_of(room: str) -> str:
@@ -34,7 +42,13 @@ def topic_of(room: str) -> str:
 
 def encode(presence: Presence) -> bytes:
     """Return the message for a presence."""
-    fields = {"version": VERSION, "name": presence.name, "sees": presence.sees[:MAX_SEES], "leaving": presence.leaving}
+    fields = {
+        "version": VERSION,
+        "name": presence.name,
+        "sees": presence.sees[:MAX_SEES],
+        "leaving": presence.leaving,
+        "addresses": [str(address) for address in presence.addresses[:MAX_ADDRESSES]],
+    }
     return json.dumps(fields).encode()
 
 
@@ -49,9 +63,20 @@ def decode(data: bytes) -> Presence | None:
     match fields:
         case {"version": 1, "name": str(name), "sees": list(sees)}:
             leaving = fields.get("leaving") is True
-            return Presence(clean_name(name), tuple(dict.fromkeys(_peer_ids(sees))), leaving)
+            addresses = tuple(_addresses(fields.get("addresses")))
+            return Presence(clean_name(name), tuple(dict.fromkeys(_peer_ids(sees))), leaving, addresses)
         case _:
             return None
+
+
+def _addresses(found: object) -> Iterator[Multiaddr]:
+    for text in found[:MAX_ADDRESSES] if isinstance(found, list) else []:
+        try:
+            address, _ = split_peer(parse_address(text)) if isinstance(text, str) else (None, None)
+        except InvalidAddress:
+            continue
+        if address is not None and address.to_bytes() and not is_unix(address) and not is_unspecified(address):
+            yield address
 
 
 def clean_name(name: str) -> str:

@@ -15,6 +15,7 @@ from peerstack.stack.background import open_background
 from . import events as told
 from .chat_model import ChatModel
 from .chat_session import ChatSession
+from .listen import EVERYWHERE
 from .network_events import PeerBack, PeerLost
 from .people_pubsub import short, who
 from .shapes import printable
@@ -150,8 +151,12 @@ def _share(where: told.Listening) -> urwid.Text:
     # The first that others than this machine can reach; the terminal can copy it, since it is not cut.
     loopback = ("/ip4/127.", "/ip6/::1/")
     far = [address for address in where.addresses if not address.startswith(loopback)]
-    address = next(iter([*far, *where.addresses]), "nowhere: say --listen")
-    return urwid.Text(f" others come with --peer {address}", wrap=urwid.WrapMode.ANY)
+    if not where.addresses:
+        return urwid.Text(f" no others can come to you; --listen {EVERYWHERE} lets them")
+    text = f" others come with --peer {(far or where.addresses)[0]}"
+    if not far:
+        text += f" on this machine only; --listen {EVERYWHERE} lets others come"
+    return urwid.Text(text, wrap=urwid.WrapMode.ANY)
 
 
 def _members(model: ChatModel) -> Markup:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from math import inf
 
 import trio
+from multiaddr import Multiaddr
 
+from peerstack.protocols.identify.learn import is_plausible
 from peerstack.protocols.pubsub import PeerJoined, Receipt, Room, WhenFull
+from peerstack.stack.addressing import is_loopback, is_public, is_unix
 from peerstack.stack.background import open_background
 from peerstack.stack.errors import InvalidInput
 from peerstack.stack.identity import PeerId
 
 from .chat_model import PRESENCE_INTERVAL, ChatModel
+from .chat_neighbours import Neighbours
 from .chat_presence import topic_of
 from .events import Noted, Told
 from .people_pubsub import short
@@ -46,6 +51,7 @@ class ChatSession:
         self._room = room
         self._presence = presence
         self._present_at = -inf
+        self._neighbours = Neighbours(node.pubsub.host, model)
         self._scope = trio.CancelScope()
         self._sent_to: dict[PeerId, None] = {}
         self._said, self._to_follow = trio.open_memory_channel[Receipt](BACKLOG)
@@ -98,7 +104,7 @@ class ChatSession:
         await self._said.aclose()
         with trio.move_on_after(LEAVE_PATIENCE):
             await self._followed.wait()
-            goodbye = await self._presence.publish(self.model.presence(leaving=True))
+            goodbye = await self._presence.publish(self._who_we_are(leaving=True))
             await goodbye.wait_sent()
             self._sent_to.update(dict.fromkeys(goodbye.sent))
         self._scope.cancel()
@@ -115,6 +121,7 @@ class ChatSession:
                 for task in (self._hear, self._hear_presence, self._watch_peers, self._follow, self._keep_time):
                     nursery.start_soon(task)
                 nursery.start_soon(self._node.redialer.run, self._send.send)
+                nursery.start_soon(self._neighbours.run)
 
     async def _hear(self) -> None:
         async for message in self._room:
@@ -126,7 +133,15 @@ class ChatSession:
     async def _hear_presence(self) -> None:
         async for message in self._presence:
             peer = str(message.author or message.source)
-            await self._tell(self.model.heard_presence(peer, message.data, trio.current_time()))
+            now, believed = trio.current_time(), self._believed(message.source)
+            await self._tell(self.model.heard_presence(peer, message.data, now, believed))
+
+    def _believed(self, neighbour: PeerId | None) -> Callable[[Multiaddr], bool]:
+        """Return what judges the addresses that a neighbour passes on: a stranger must not name ours for others."""
+        connections = [] if neighbour is None else self._node.pubsub.host.connections(neighbour)
+        if not connections:
+            return lambda address: False
+        return partial(is_plausible, seen_at=connections[0].info.remote_address)
 
     async def _watch_peers(self) -> None:
         async for change in self._room.changes():
@@ -161,7 +176,13 @@ class ChatSession:
         """Publish who we are and whom we see, if that is due and somebody listens."""
         if self.model.presence_due and self._presence.peers:
             self._present_at = trio.current_time()
-            await self._presence.publish(self.model.presence())
+            await self._presence.publish(self._who_we_are())
+
+    def _who_we_are(self, *, leaving: bool = False) -> bytes:
+        # Those that reach farthest first, for there is room for a few.
+        found = [address for address in self._node.pubsub.host.announced_addresses if not is_unix(address)]
+        found.sort(key=lambda address: (is_loopback(address), not is_public(address)))
+        return self.model.presence(found, leaving=leaving)
 
     async def _tell(self, happened: Iterable[Told]) -> None:
         for told in happened:

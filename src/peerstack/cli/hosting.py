@@ -11,6 +11,7 @@ from peerstack.stack.events import Observer
 from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity
 
+from .logs import EventLog
 from .wiring import PLAIN, Wiring
 
 __all__ = ["MissingExtra", "open_any_host"]
@@ -19,12 +20,13 @@ __all__ = ["MissingExtra", "open_any_host"]
 def open_any_host(
     *,
     wiring: Wiring = PLAIN,
-    identity: Identity | None = None,
     agent: str | None = None,
     observers: Iterable[Observer] = (),
 ) -> AbstractAsyncContextManager[Host]:
     """Open a host with all that is installed, as `open_host` does, and the certificates and the key of the wiring."""
-    identity = identity or Identity.generate()
+    identity = wiring.identity or Identity.generate()
+    if wiring.verbose:
+        observers = [*observers, EventLog()]
     return open_host(
         identity=identity,
         transports=default_transports(server_tls=wiring.server_tls, client_tls=wiring.client_tls),

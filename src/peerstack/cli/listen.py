@@ -6,7 +6,6 @@ import errno
 import os
 from collections import deque
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import trio
@@ -29,7 +28,6 @@ from peerstack.stack.host import Host
 from . import events
 from .failure import CommandError
 from .hosting import MissingExtra, open_any_host
-from .identity import load_identity
 from .options import LISTEN, Json, ListenOptions
 from .output import Output
 from .peers import connected, identified
@@ -38,11 +36,14 @@ from .wiring import load_wiring
 
 EVERYWHERE = "/ip4/0.0.0.0/tcp/0"
 """Any free port on all interfaces."""
+LOOPBACK = "/ip4/127.0.0.1/tcp/0"
+"""Any free port that only this machine can reach."""
 BACKLOG = 1000
 """Events kept for printing; peers that come and go in numbers must not fill the memory."""
 
 app = App(
     name="listen",
+    usage="Usage: peerstack listen [OPTIONS] [ADDRESS...]",
     help_epilogue="""The host answers ping and identify, and perf if asked to; it runs until Ctrl-C.
 Peers anywhere on the network may come; listen on 127.0.0.1 to stay among
 yourselves. Its peer id is a new one each time, unless it has a key file.
@@ -55,7 +56,8 @@ Examples:
   peerstack id new --out my.key && peerstack listen --identity my.key --perf
   peerstack listen --listen /ip4/0.0.0.0/tcp/443/tls/ws --cert cert-and-key.pem
   peerstack listen /ip4/0.0.0.0/udp/4001/quic-v1 /unix/tmp/p.sock
-  peerstack listen --swarm-key swarm.key""",
+  peerstack listen --swarm-key swarm.key
+  peerstack listen /ip4/0.0.0.0/tcp/4001 --announce /ip4/203.0.113.7/tcp/4001""",
 )
 
 _ADDRESSES = Parameter(help="The same as --listen ADDRESS; more may follow.", name="ADDRESS", show_default=False)
@@ -71,28 +73,26 @@ _PERF = Parameter(help="Let peers measure how fast bytes move, at our expense.",
 def listen(
     *addresses: Annotated[str, _ADDRESSES],
     listen: Annotated[tuple[str, ...], _LISTEN] = (),
-    identity: Annotated[Path | None, Parameter(help="Be the peer with this key file; see `peerstack id new`.")] = None,
     perf: Annotated[bool, _PERF] = False,
     options: ListenOptions = LISTEN,
     json: Json = False,
 ) -> int:
     """Wait for peers and show who comes."""
     wanted = (*addresses, *listen) or (EVERYWHERE,)
-    return run(partial(_listen, wanted, identity, perf, options), json=json)
+    return run(partial(_listen, wanted, perf, options), json=json, verbose=options.verbose)
 
 
-async def _listen(
-    addresses: tuple[str, ...], key_file: Path | None, perf: bool, options: ListenOptions, output: Output
-) -> int:
+async def _listen(addresses: tuple[str, ...], perf: bool, options: ListenOptions, output: Output) -> int:
     wanted = [parse_address(text) for text in addresses]
-    identity = None if key_file is None else load_identity(key_file)
     feed = Feed()
-    async with open_any_host(wiring=load_wiring(options, listen=wanted), identity=identity) as host:
+    wiring = load_wiring(options, listen=wanted)
+    async with open_any_host(wiring=wiring) as host:
         if perf:
             host.handle(perf_protocol.PROTOCOL, partial(perf_protocol.serve, config=perf_protocol.PerfConfig()))
         host.observe(feed)
         for address in wanted:
             await bind(host, address)
+        host.announce(wiring.announce)
         output.emit(events.Listening(str(host.peer_id), tuple(str(address) for address in host.addresses)))
         output.hint("Try `peerstack ping` with one of these addresses; Ctrl-C ends it.")
         while True:

@@ -70,7 +70,7 @@ def ping(
     json: Json = False,
 ) -> int:
     """Measure the round-trip time to a peer."""
-    return run(partial(_ping, address, options, count, interval, timeout), json=json)
+    return run(partial(_ping, address, options, count, interval, timeout), json=json, verbose=options.verbose)
 
 
 async def _ping(address: str, options: DialOptions, count: int, interval: float, timeout: float, output: Output) -> int:
@@ -131,7 +131,7 @@ def perf(
     json: Json = False,
 ) -> int:
     """Measure how fast bytes move to and from a peer."""
-    return run(partial(_perf, address, options, upload, download), json=json)
+    return run(partial(_perf, address, options, upload, download), json=json, verbose=options.verbose)
 
 
 async def _perf(address: str, options: DialOptions, upload: int, download: int, output: Output) -> int:

@@ -61,6 +61,27 @@ CertKey: TypeAlias = Annotated[
     Path | None,
     Parameter(help="The private key of --cert, if it is not in the same file.", metavar="FILE", show_default=False),
 ]
+KeyFile: TypeAlias = Annotated[
+    Path | None,
+    Parameter(help="Be the peer with this key file; see `peerstack id new`.", metavar="FILE", show_default=False),
+]
+Verbose: TypeAlias = Annotated[
+    int,
+    Parameter(
+        name=["--verbose", "-v"],
+        help="Log on stderr what happens; -vv logs more.",
+        count=True,
+        show_default=False,
+    ),
+]
+Announce: TypeAlias = Annotated[
+    tuple[str, ...],
+    Parameter(
+        help="Tell peers this address, too, such as that of a port forward; may be given again.",
+        metavar="ADDRESS",
+        show_default=False,
+    ),
+]
 SwarmKey: TypeAlias = Annotated[
     Path | None,
     Parameter(
@@ -74,7 +95,9 @@ SwarmKey: TypeAlias = Annotated[
 class HostOptions:
     """Options of every command that opens a host; the classes below add those for who dials, and who listens."""
 
+    identity: KeyFile = None
     swarm_key: SwarmKey = None
+    verbose: Verbose = 0
 
 
 @Parameter(name="*")
@@ -90,6 +113,7 @@ class DialOptions(HostOptions):
 class ListenOptions(HostOptions):
     """Options of commands that listen."""
 
+    announce: Announce = ()
     cert: Cert = None
     cert_key: CertKey = None
 

@@ -37,13 +37,16 @@ class OutputClosed(Exception):
 class Output:
     """Takes what commands tell and prints it in the form that was asked for."""
 
-    def __init__(self, *, json: bool, stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
+    def __init__(
+        self, *, json: bool, logs: bool = False, stdout: TextIO | None = None, stderr: TextIO | None = None
+    ) -> None:
         self._json = json
         # None where the program was started with a standard stream closed; print then prints nothing.
         self._stdout: TextIO | None = stdout or sys.stdout
         self._stderr: TextIO | None = stderr or sys.stderr
         self._terminal = not json and _is_terminal(self._stdout)
-        self._live = not json and _is_terminal(self._stderr)
+        # Lines of a log and something that is drawn again and again cannot share a terminal.
+        self._live = not json and not logs and _is_terminal(self._stderr)
         self._in_pieces = trio.Lock()
         self._behind: deque[Told] = deque()
         """What was told while a task was in the middle of a line."""

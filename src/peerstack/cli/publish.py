@@ -23,7 +23,6 @@ from .failure import CommandError, Failure
 from .options import NODE, Json, NodeOptions, seconds_option
 from .output import Output, OutputClosed
 from .pubsub_node import (
-    KeyFile,
     Listen,
     Node,
     NoSign,
@@ -46,8 +45,9 @@ MAX_MESSAGE = PubsubConfig().max_message
 
 app = App(
     name="publish",
+    usage="Usage: peerstack pubsub publish [OPTIONS] TOPIC [DATA...]",
     help_epilogue="""Each DATA is a message; or the file is one (- is standard input), or each line
-of standard input. It waits until somebody subscribes, and leaves when all is on
+of standard input, also of a pipe without --lines. It waits until somebody subscribes, and leaves when all is on
 the wire: every peer that something was sent to has answered a ping since. A
 --peer that is lost meanwhile is dialed again. The exit code is 0 if every
 message was sent to a peer, 1 if nobody was there for one of them, 2 if it could
@@ -56,7 +56,7 @@ not be done.
 Examples:
   peerstack pubsub publish news hello --peer /ip4/127.0.0.1/tcp/4001
   peerstack pubsub publish news --file photo.jpg --peer /ip4/127.0.0.1/tcp/4001
-  ls | peerstack pubsub publish news --lines --peer /ip4/127.0.0.1/tcp/4001""",
+  ls | peerstack pubsub publish news --peer /ip4/127.0.0.1/tcp/4001""",
 )
 
 
@@ -67,6 +67,8 @@ class Source:
     data: tuple[str, ...]
     file: Path | None
     lines: bool
+    piped: bool
+    """Whether the lines are published for want of anything else."""
     count: int
 
 
@@ -90,7 +92,6 @@ def publish(
     count: Annotated[int, Parameter(help="Publish it all so often.", metavar="N", validator=Number(gte=1))] = 1,
     peer: Peers = (),
     listen: Listen = (),
-    identity: KeyFile = None,
     no_sign: NoSign = False,
     wait: Annotated[float, seconds_option("How long to wait for subscribers.")] = 10.0,
     subscribers: Annotated[
@@ -100,9 +101,11 @@ def publish(
     json: Json = False,
 ) -> int:
     """Publish messages, and tell for each who it was sent to."""
-    node = Node(listen=listen, peers=peer, identity=identity, signed=not no_sign, options=options)
-    source = Source(data=data, file=file, lines=lines, count=count)
-    return run(partial(_publish, topic, source, node, Waiting(seconds=wait, subscribers=subscribers)), json=json)
+    node = Node(listen=listen, peers=peer, signed=not no_sign, options=options)
+    piped = not data and file is None and not lines and standard_input.is_given()
+    source = Source(data=data, file=file, lines=lines or piped, piped=piped, count=count)
+    program = partial(_publish, topic, source, node, Waiting(seconds=wait, subscribers=subscribers))
+    return run(program, json=json, verbose=options.verbose)
 
 
 async def _publish(topic: str, source: Source, node: Node, waiting: Waiting, output: Output) -> int:
@@ -125,6 +128,8 @@ async def _publish(topic: str, source: Source, node: Node, waiting: Waiting, out
                 total = sum(map(len, payloads)) * source.count
                 ledger.show = partial(stack.enter_context(output.progress({"publish": total})), "publish")
             await _publish_all(pubsub, topic, _messages(payloads, source.count), ledger, output)
+        if source.piped and not ledger.published:
+            raise CommandError(_NOTHING)
         with output.working("waiting for the peers to confirm"):
             confirmed = await confirm(pubsub.host, ledger.peers)
     output.emit(ledger.summary(confirmed))
@@ -149,12 +154,15 @@ def _nobody(topic: str, node: Node, waiting: Waiting, found: int) -> str:
 
 # ---- what is published
 
+_WHAT = "give DATA, --file FILE, or --lines for the lines of standard input"
+_NOTHING = f"there is nothing to publish; {_WHAT}"
+_ONE_THING = f"publish one thing at a time; {_WHAT}"
+
 
 def _check(source: Source, node: Node) -> None:
     given = bool(source.data) + (source.file is not None) + source.lines
     if given != 1:
-        problem = "there is nothing to publish" if not given else "publish one thing at a time"
-        raise CommandError(f"{problem}; give DATA, --file FILE, or --lines for the lines of standard input")
+        raise CommandError(_ONE_THING if given else _NOTHING)
     if not node.peers and not node.listen:
         raise CommandError(
             "nobody can be reached; say where a subscriber is with --peer, or wait for one with --listen"

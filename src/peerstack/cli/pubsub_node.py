@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import trio
@@ -23,7 +22,6 @@ from peerstack.stack.identity import PeerId
 from . import events
 from .failure import CommandError
 from .hosting import open_any_host
-from .identity import load_identity
 from .listen import bind
 from .options import NODE, NodeOptions
 from .output import Output
@@ -50,9 +48,6 @@ Peers: TypeAlias = Annotated[
     tuple[str, ...],
     Parameter(help="Connect to the peer at this address, may be given again.", metavar="ADDRESS", show_default=False),
 ]
-KeyFile: TypeAlias = Annotated[
-    Path | None, Parameter(help="Be the peer with this key file; see `peerstack id new`.", show_default=False)
-]
 NoSign: TypeAlias = Annotated[
     bool,
     Parameter(
@@ -64,11 +59,10 @@ NoSign: TypeAlias = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """Where to listen, whom to dial, and as whom, as it was typed."""
+    """Where to listen and whom to dial, as it was typed."""
 
     listen: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
-    identity: Path | None = None
     signed: bool = True
     options: NodeOptions = NODE
 
@@ -87,15 +81,15 @@ async def open_node(node: Node, output: Output) -> AsyncIterator[OpenNode]:
     """Open a host that listens and is connected to its peers, with pubsub. Raises CommandError and StackError."""
     listen = [parse_address(text) for text in node.listen]
     peers = [parse_dialable(text) for text in node.peers]
-    identity = None if node.identity is None else load_identity(node.identity)
     wiring = load_wiring(node.options, listen=listen, dial=peers)
     async with (
-        open_any_host(wiring=wiring, identity=identity) as host,
+        open_any_host(wiring=wiring) as host,
         open_pubsub(host, _config(signed=node.signed)) as pubsub,
     ):
         redialer = Redialer(host)
         for address in listen:
             await bind(host, address)
+        host.announce(wiring.announce)
         for address in peers:
             with output.working(f"dialing {address}"):
                 await redialer.connect(address)

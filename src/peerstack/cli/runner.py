@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
+import sys
 from collections.abc import Awaitable, Callable
 from types import FrameType
 
 import trio
 
+from . import logs
 from .entry import CLOSED_PIPE
 from .failure import FAILURES, CommandError, Failure, failure_of
 from .output import Output, OutputClosed
@@ -17,16 +18,14 @@ Program = Callable[[Output], Awaitable[int]]
 """What a command does; returns the exit code."""
 
 FAILED = 2
-_UNHEARD = logging.NullHandler()
-"""What the library logs for operators is told here by events, or in the one line of a failure."""
 
 
-def run(program: Program, *, json: bool) -> int:
-    """Run a program to its end and return the exit code."""
-    logging.getLogger("peerstack").addHandler(_UNHEARD)
-    output = Output(json=json)
+def run(program: Program, *, json: bool, verbose: int = 0) -> int:
+    """Run a program to its end and return the exit code; `verbose` is how many `-v` there were."""
+    output = Output(json=json, logs=verbose > 0)
     try:
-        return trio.run(_stoppable, program, output)
+        with logs.shown(verbose, sys.stderr):
+            return trio.run(_stoppable, program, output)
     except OutputClosed:
         return CLOSED_PIPE
     except CommandError as error:

@@ -13,6 +13,14 @@ from .failure import CommandError
 _CHUNK = 65536
 
 
+def is_given() -> bool:
+    """Say whether standard input is a pipe or a file, and not a terminal, or closed."""
+    try:
+        return sys.stdin is not None and not os.isatty(sys.stdin.fileno())
+    except (ValueError, OSError):
+        return False
+
+
 async def lines(limit: int) -> AsyncIterator[bytes]:
     """Yield the lines of standard input without their ends. Raises CommandError for one over `limit` bytes."""
     held = b""

@@ -17,19 +17,21 @@ from peerstack.protocols.pubsub import PubsubMessage, Room, SubscriptionOverflow
 from peerstack.stack.background import open_background
 
 from . import events
-from .listen import EVERYWHERE
+from .listen import EVERYWHERE, LOOPBACK
 from .options import NODE, Json, NodeOptions
 from .output import Output
-from .pubsub_node import KeyFile, Listen, Node, NoSign, Peers, check_topics, listening, open_node
+from .pubsub_node import Listen, Node, NoSign, Peers, check_topics, listening, open_node
 from .redial import Redialer
 from .runner import run
 
 app = App(
     name="subscribe",
+    usage="Usage: peerstack pubsub subscribe [OPTIONS] TOPIC...",
     help_epilogue="""Runs until --count messages have come, or until Ctrl-C. Each message is valid:
 signed by its author, unless --no-sign. Others can come to the addresses that
-are printed first; with --peer it goes to them, and dials them again when they
-are lost. In the JSON form the data is base64.
+are printed first, which are of this machine only unless --listen says where;
+with --peer it goes to them, and dials them again when they are lost. In the
+JSON form the data is base64.
 
 Examples:
   peerstack pubsub subscribe news --listen /ip4/127.0.0.1/tcp/4001
@@ -61,9 +63,8 @@ def subscribe(
     topic: Annotated[str, Parameter(help="The name of the topic; more may follow.", name="TOPIC")],
     /,
     *topics: Annotated[str, Parameter(show=False)],
-    listen: Listen = (EVERYWHERE,),
+    listen: Listen = (LOOPBACK,),
     peer: Peers = (),
-    identity: KeyFile = None,
     no_sign: NoSign = False,
     count: Annotated[
         int | None, Parameter(help="End after so many messages.", metavar="N", validator=Number(gte=1))
@@ -78,9 +79,9 @@ def subscribe(
     json: Json = False,
 ) -> int:
     """Print the messages of topics."""
-    node = Node(listen=listen, peers=peer, identity=identity, signed=not no_sign, options=options)
+    node = Node(listen=listen, peers=peer, signed=not no_sign, options=options)
     reading = Reading(count=count, buffer=buffer, when_full=when_full)
-    return run(partial(_subscribe, (topic, *topics), node, reading), json=json)
+    return run(partial(_subscribe, (topic, *topics), node, reading), json=json, verbose=options.verbose)
 
 
 async def _subscribe(topics: Sequence[str], node: Node, reading: Reading, output: Output) -> int:
@@ -94,6 +95,8 @@ async def _subscribe(topics: Sequence[str], node: Node, reading: Reading, output
         output.hint(
             f"Try `peerstack pubsub publish {topics[0]} hello --peer` with one of these addresses; Ctrl-C ends it."
         )
+        if node.listen == (LOOPBACK,):
+            output.hint(f"Only programs on this machine can come; --listen {EVERYWHERE} lets others.")
         left, missing = reading.count, 0
         async with _merged(rooms, opened.redialer) as arrivals:
             async for arrival in arrivals:

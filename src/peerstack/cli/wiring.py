@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 from multiaddr import Multiaddr
 
 from peerstack._open import FORCE_PRIVATE
-from peerstack.stack.addressing import components
+from peerstack.stack.addressing import components, is_unix, is_unspecified, parse_address, split_peer
+from peerstack.stack.addressing.usable import why_undialable
 from peerstack.stack.errors import KeyFileError
+from peerstack.stack.identity import Identity
 
 from .failure import CommandError
+from .identity import load_identity
 from .options import DialOptions, HostOptions, ListenOptions
 
 if TYPE_CHECKING:
@@ -37,6 +40,10 @@ class Wiring:
     server_tls: ssl.SSLContext | None = None
     client_tls: ssl.SSLContext | None = None
     private_network: PreSharedKey | None = None
+    identity: Identity | None = None
+    announce: tuple[Multiaddr, ...] = ()
+    """Without the peer id."""
+    verbose: int = 0
 
 
 NO_PRIVATE_DEMO = f"the demo has none and stays on this machine: run it with {FORCE_PRIVATE}=0"
@@ -47,15 +54,42 @@ PLAIN = Wiring()
 def load_wiring(options: HostOptions, *, listen: Sequence[Multiaddr] = (), dial: Sequence[Multiaddr] = ()) -> Wiring:
     """Load what the options name, and check that it fits the addresses. Raises CommandError and KeyFileError."""
     server_tls = client_tls = None
+    identity = None if options.identity is None else load_identity(options.identity)
+    announce: tuple[Multiaddr, ...] = ()
     if isinstance(options, ListenOptions):
         server_tls = _server_tls(options, [address for address in listen if _is_secure_websocket(address)])
+        announce = tuple(_announced(text, identity) for text in options.announce)
     if isinstance(options, DialOptions) and options.ca is not None:
         client_tls = _client_tls(options.ca)
+    private_network = None
     if options.swarm_key is None:
         refuse_if_forced("give it with --swarm-key FILE")
-        return Wiring(server_tls=server_tls, client_tls=client_tls)
-    _check_protectable([*listen, *dial])
-    return Wiring(server_tls=server_tls, client_tls=client_tls, private_network=load_swarm_key(options.swarm_key))
+    else:
+        _check_protectable([*listen, *dial, *announce])
+        private_network = load_swarm_key(options.swarm_key)
+    return Wiring(
+        server_tls=server_tls,
+        client_tls=client_tls,
+        private_network=private_network,
+        identity=identity,
+        announce=announce,
+        verbose=options.verbose,
+    )
+
+
+def _announced(text: str, identity: Identity | None) -> Multiaddr:
+    """Return an address to announce, without the peer id. Raises CommandError, InvalidAddress."""
+    address, peer = split_peer(parse_address(text))
+    if peer is not None and (identity is None or peer != identity.peer_id):
+        raise CommandError(f"--announce {text} names peer {peer}; leave the peer id out, ours is added")
+    if is_unspecified(address):
+        raise CommandError(f"--announce {text}: this is for listening; announce the address that others dial")
+    if is_unix(address):
+        raise CommandError(f"--announce {text}: a path of this machine is of no use to others")
+    reason = why_undialable(address)
+    if reason is not None:
+        raise CommandError(f"--announce {text}: {reason}")
+    return address
 
 
 @contextmanager
