@@ -108,6 +108,9 @@ class Pubsub:
         )
         self._intake = Intake(host, self._core, config, nursery, self._switchboard, self._topics)
 
+    def __repr__(self) -> str:
+        return f"<Pubsub of {self.host.peer_id}, {len(self._topics)} topics>"
+
     # ---- topics
 
     @overload

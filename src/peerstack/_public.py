@@ -2,43 +2,65 @@
 
 from peerstack._open import open_host
 from peerstack.protocols.ping import ping
-from peerstack.stack.abc import MuxedConnection, Stream, StreamHandler
+from peerstack.stack.abc import ConnectionInfo, Gater, MuxedConnection, Stream, StreamHandler
 from peerstack.stack.errors import (
     ConnectionLost,
     DialError,
     InvalidAddress,
     InvalidInput,
+    InvalidKey,
+    InvalidPeerId,
+    KeyFileError,
+    KeyPasswordError,
     LimitExceeded,
+    LocalProtocolError,
     NegotiationError,
     PeerIdMismatch,
+    Refused,
     RemoteProtocolError,
+    ResolveError,
     StackError,
     StreamReset,
 )
-from peerstack.stack.events import Observer
-from peerstack.stack.host import Host
-from peerstack.stack.identity import Identity, PeerId
+from peerstack.stack.events import Event, Observer
+from peerstack.stack.host import Host, Ttl
+from peerstack.stack.identity import Identity, KeyType, PeerId, PublicKey
 from peerstack.stack.limits import Limits
+from peerstack.stack.report import DialReport
 
 __all__ = [
+    "ConnectionInfo",
     "ConnectionLost",
     "DialError",
+    "DialReport",
+    "Event",
+    "Gater",
     "Host",
     "Identity",
     "InvalidAddress",
     "InvalidInput",
+    "InvalidKey",
+    "InvalidPeerId",
+    "KeyFileError",
+    "KeyPasswordError",
+    "KeyType",
     "LimitExceeded",
     "Limits",
+    "LocalProtocolError",
     "MuxedConnection",
     "NegotiationError",
     "Observer",
     "PeerId",
     "PeerIdMismatch",
+    "PublicKey",
+    "Refused",
     "RemoteProtocolError",
+    "ResolveError",
     "StackError",
     "Stream",
     "StreamHandler",
     "StreamReset",
+    "Ttl",
     "open_host",
     "ping",
 ]

@@ -75,6 +75,9 @@ class Stream(trio.abc.HalfCloseableStream):
     protocol: str = ""
     """The negotiated protocol id."""
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.protocol or 'not negotiated'} with {self.remote_peer}>"
+
     @property
     @abstractmethod
     def connection(self) -> MuxedConnection:
@@ -108,8 +111,11 @@ class MuxedConnection(trio.abc.AsyncResource):
     """Set by the owner of the connection while the answer to a probe decides whether it is alive."""
 
     def __repr__(self) -> str:
+        if not hasattr(self, "info"):  # as while QUIC still shakes hands
+            return f"<{type(self).__name__} not authenticated>"
         info = self.info
-        where = f"{info.direction} to {info.remote_peer} at {info.remote_address}"
+        way = "to" if info.direction is Direction.OUTBOUND else "from"
+        where = f"{info.direction} {way} {info.remote_peer} at {info.remote_address}"
         return f"<{type(self).__name__} {where}, {self.state}, {self.stream_count} streams>"
 
     @abstractmethod

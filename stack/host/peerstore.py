@@ -162,6 +162,9 @@ class Peerstore:
         self._records: OrderedDict[PeerId, tuple[int, bytes]] = OrderedDict()
         self._shared = _Shared()
 
+    def __repr__(self) -> str:
+        return f"<Peerstore of {len(self._peers)} peers>"
+
     # --- addresses
 
     def add_addresses(

@@ -55,6 +55,9 @@ class Connection:
         self._on_closed: dict[Stream, Callable[[], None]] = {}
         muxed.on_stream_closed = self._stream_closed
 
+    def __repr__(self) -> str:
+        return f"<Connection {self.number} of {self.muxed!r}>"
+
     @property
     def remote_peer(self) -> PeerId:
         """The authenticated peer."""
