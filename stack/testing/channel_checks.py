@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from ..abc import Buffer, Channel
-from .checks import MOST_BUFFERED, raising, require, run_checks, some_bytes
+from .checks import MOST_BUFFERED, close_overtakes_send, raising, require, run_checks, some_bytes
 
 SIZES = (0, 1, 2, 15, 16, 17, 1000, 16_384, 65_518, 65_519, 65_520, 65_535, 65_536, 131_038, 200_000)
 """Round the edges of what one frame of Noise or one record of TLS holds."""
@@ -138,6 +138,11 @@ async def _close_wakes(subject: _Subject) -> None:
         await near.aclose()
 
 
+async def _close_overtakes_send(subject: _Subject) -> None:
+    """A send that our own close overtakes raises ClosedResourceError, or all of it arrives; so does a later one."""
+    await close_overtakes_send(subject.channels, subject.settle)
+
+
 async def _trio_suite(subject: _Subject) -> None:
     """Channels pass trio's own suite for streams."""
     await trio.testing.check_two_way_stream(subject.make, None)
@@ -172,5 +177,6 @@ _CHECKS = (
     _unread,
     _ends,
     _close_wakes,
+    _close_overtakes_send,
     _trio_suite,
 )

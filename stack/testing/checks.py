@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from itertools import count
 from random import Random
 from typing import Final, TypeVar
 
 import trio
+import trio.testing
 
 from ..abc import Pipe
 
@@ -100,6 +101,58 @@ async def receive_until_end(stream: trio.abc.ReceiveStream) -> bytes:
     data = bytearray()
     while piece := await stream.receive_some():
         data += piece
+    return bytes(data)
+
+
+async def send_overtaken(
+    stream: trio.abc.SendStream, data: bytes, steps: int, end: Callable[[], Awaitable[object]]
+) -> bool:
+    """Send while another task ends the stream some steps later; return whether `send_all` said that it took all."""
+    took = False
+
+    async def send() -> None:
+        nonlocal took
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await stream.send_all(data)
+            took = True
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        for _ in range(steps):
+            await trio.lowlevel.checkpoint()
+        await end()
+    return took
+
+
+async def close_overtakes_send(
+    pairs: Callable[[], AbstractAsyncContextManager[tuple[trio.abc.Stream, trio.abc.Stream]]], settle: float
+) -> None:
+    """Check that a stream never says that it took what it drops since our own side has closed it."""
+    data = some_bytes(1000)
+    for steps in range(6):
+        async with pairs() as (near, far):
+            took = await send_overtaken(near, data, steps, near.aclose)
+            got = await receive_what_comes(far)
+            require(not took or got == data, f"send_all took {len(data)} bytes, and {len(got)} arrived")
+    async with pairs() as (near, far), trio.open_nursery() as nursery:
+        for _ in range(2):
+
+            async def send() -> None:
+                with raising("send_all on a stream that this side has closed", trio.ClosedResourceError):
+                    while True:
+                        await near.send_all(bytes(MOST_BUFFERED))
+
+            nursery.start_soon(send)
+            await trio.testing.wait_all_tasks_blocked(settle)
+            await near.aclose()
+
+
+async def receive_what_comes(stream: trio.abc.ReceiveStream) -> bytes:
+    """Receive until the stream ends, or breaks."""
+    data = bytearray()
+    with suppress(trio.BrokenResourceError):
+        while piece := await stream.receive_some():
+            data += piece
     return bytes(data)
 
 

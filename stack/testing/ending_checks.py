@@ -6,7 +6,6 @@ thrown away since our own side has begun to close.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import trio
@@ -14,7 +13,16 @@ import trio.testing
 
 from ..abc import Stream
 from ..errors import StreamReset
-from .checks import raising, receive_exactly, receive_until_end, require, run_checks, some_bytes
+from .checks import (
+    raising,
+    receive_exactly,
+    receive_until_end,
+    receive_what_comes,
+    require,
+    run_checks,
+    send_overtaken,
+    some_bytes,
+)
 from .connections import ConnectionSubject, open_pair
 
 _STEPS = 6
@@ -99,8 +107,8 @@ async def _close_overtakes_send(subject: ConnectionSubject) -> None:
     for size in (1, 1000, 200_000):
         for steps in range(_STEPS):
             async with subject.streams() as (stream, accepted):
-                took = await _send_overtaken(stream, some_bytes(size), steps, stream.aclose)
-                got = await _receive_what_comes(accepted)
+                took = await send_overtaken(stream, some_bytes(size), steps, stream.aclose)
+                got = await receive_what_comes(accepted)
                 require(not took or len(got) == size, f"send_all took {size} bytes, and {len(got)} arrived")
                 require(some_bytes(size).startswith(got), "bytes came out changed")
 
@@ -113,7 +121,7 @@ async def _reset_overtakes_send(subject: ConnectionSubject) -> None:
 
     async with subject.streams() as (stream, _):
         if subject.flow_control:
-            took = await _send_overtaken(stream, some_bytes(30_000_000), _STEPS, reset)
+            took = await send_overtaken(stream, some_bytes(30_000_000), _STEPS, reset)
             require(not took, "send_all took 30 MB that nobody read, and that were reset")
         await reset()
         with raising("sending after our own reset", trio.BrokenResourceError, trio.ClosedResourceError):
@@ -138,7 +146,7 @@ async def _connection_close_overtakes_sends(subject: ConnectionSubject) -> None:
 
             async def receive(accepted: Stream = accepted) -> None:
                 nonlocal received
-                received = await _receive_what_comes(accepted)
+                received = await receive_what_comes(accepted)
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(receive)
@@ -149,24 +157,6 @@ async def _connection_close_overtakes_sends(subject: ConnectionSubject) -> None:
                 with raising("send_eof after our side closed", trio.BrokenResourceError, trio.ClosedResourceError):
                     await stream.send_eof()
             require(len(received) >= taken, f"{taken} bytes were taken, and {len(received)} arrived")
-
-
-async def _send_overtaken(stream: Stream, data: bytes, steps: int, end: Callable[[], Awaitable[None]]) -> bool:
-    """Send while another task ends the stream some steps later; return whether `send_all` said that it took all."""
-    took = False
-
-    async def send() -> None:
-        nonlocal took
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            await stream.send_all(data)
-            took = True
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(send)
-        for _ in range(steps):
-            await trio.lowlevel.checkpoint()
-        await end()
-    return took
 
 
 async def _wait_until_reset(stream: Stream, settle: float) -> None:
@@ -190,14 +180,6 @@ async def _receive_until_reset(stream: Stream) -> bytes:
             return got
         require(piece, "a stream that was reset ended as if it was all")
         got += piece
-
-
-async def _receive_what_comes(stream: Stream) -> bytes:
-    got = b""
-    with suppress(trio.BrokenResourceError):
-        while piece := await stream.receive_some():
-            got += piece
-    return got
 
 
 _CHECKS = (

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from ..abc import Pipe
-from .checks import clog, raising, receive_exactly, receive_until_end, require, run_checks
+from .checks import clog, close_overtakes_send, raising, receive_exactly, receive_until_end, require, run_checks
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +142,11 @@ async def _close_wakes(subject: _Subject) -> None:
             await near.aclose()
 
 
+async def _close_overtakes_send(subject: _Subject) -> None:
+    """A send that our own close overtakes raises ClosedResourceError, or all of it arrives; so does a later one."""
+    await close_overtakes_send(subject.pipes, subject.settle)
+
+
 async def _broken(subject: _Subject) -> None:
     """When the other side is gone, send_nowait raises BrokenResourceError before long."""
     async with subject.pipes() as (near, far):
@@ -167,4 +172,4 @@ async def _read_for_ever(pipe: Pipe) -> None:
         await pipe.receive_some()
 
 
-_CHECKS = (_send_nowait, _send_some, _receive_nowait, _unread, _closed, _close_wakes, _broken)
+_CHECKS = (_send_nowait, _send_some, _receive_nowait, _unread, _closed, _close_wakes, _close_overtakes_send, _broken)

@@ -8,9 +8,14 @@ import pytest
 import trio
 import trio.testing
 
-from peerstack.stack.abc import Channel, ConnectionInfo
+from peerstack.stack.abc import Buffer, Channel, ConnectionInfo
+from peerstack.stack.errors import StackError
+from peerstack.stack.memory import DEFAULT_CAPACITY
+from peerstack.stack.muxing.state import Half
 from peerstack.stack.muxing.yamux import Yamux, YamuxConnection, YamuxStream
 from peerstack.stack.testing import check_muxer
+from peerstack.stack.testing.connections import MuxerSubject
+from peerstack.stack.testing.ending_checks import check_endings
 
 
 class LosesStreams(YamuxConnection):
@@ -110,6 +115,32 @@ class AlwaysAcknowledges(YamuxConnection):
         await trio.lowlevel.checkpoint()
 
 
+class DropsBeforeResets(YamuxConnection):
+    """Forgets what arrived before the peer's reset."""
+
+    def _was_reset(self, stream_id: int, code: int, remote: bool) -> None:
+        if (stream := self._streams.get(stream_id)) is not None:
+            stream._drop_unread()
+        super()._was_reset(stream_id, code, remote)
+
+
+class TakesWhileClosing(YamuxConnection):
+    """Goes on taking bytes that it throws away."""
+
+    def _stop_sending(self, reason: StackError) -> None:
+        pass
+
+
+class ClosesTheWindow(YamuxConnection):
+    """Lets a peer wait for ever that sends on a stream nobody reads."""
+
+    def _pump(self) -> None:
+        for stream in self._core._streams.values():
+            if stream.receive is Half.IGNORED:
+                stream.consumed = 0
+        super()._pump()
+
+
 @pytest.mark.parametrize(
     ("connection", "complaint"),
     [
@@ -178,6 +209,16 @@ class DropsAfterEnd(YamuxStream):
         super().finish()
 
 
+class SaysItTook(YamuxStream):
+    """Takes what it was given for sent, though it was closed meanwhile."""
+
+    __slots__ = ()
+
+    async def send_all(self, data: Buffer) -> None:
+        with suppress(trio.ClosedResourceError):
+            await super().send_all(data)
+
+
 @pytest.mark.parametrize(
     ("stream", "complaint"),
     [
@@ -185,6 +226,7 @@ class DropsAfterEnd(YamuxStream):
         (ForgetsCancelledCloses, "trio's own suite.*hangs"),
         (WrongConnection, "stream.connection is another"),
         (DropsAfterEnd, "trio's own suite"),
+        (SaysItTook, "trio's own suite"),
     ],
 )
 async def test_faulty_streams_fail(
@@ -196,6 +238,39 @@ async def test_faulty_streams_fail(
     monkeypatch.setattr("peerstack.stack.muxing.yamux.connection.YamuxStream", stream)
     with pytest.raises(AssertionError, match=complaint):
         await check_muxer(Yamux)
+
+
+class EndsLoudly(YamuxStream):
+    """Can not end its direction once the peer has reset the stream."""
+
+    __slots__ = ()
+
+    async def send_eof(self) -> None:
+        if self._send_failure is not None:
+            raise AssertionError("send_eof raised") from self._send_failure
+        await super().send_eof()
+
+
+@pytest.mark.parametrize(
+    ("connection", "stream", "complaint"),
+    [
+        (DropsBeforeResets, YamuxStream, "of 1000 bytes that arrived before the reset 1 could be read"),
+        (TakesWhileClosing, YamuxStream, "bytes were taken, and .* arrived"),
+        (ClosesTheWindow, YamuxStream, "a large question.*hangs"),
+        (YamuxConnection, EndsLoudly, "send_eof raised"),
+    ],
+)
+async def test_faulty_ends_fail(
+    connection: type[YamuxConnection],
+    stream: type[YamuxStream],
+    complaint: str,
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("peerstack.stack.muxing.yamux.connection.YamuxStream", stream)
+    muxer = _muxer_of(lambda made: _become(made, connection))
+    with pytest.raises(AssertionError, match=complaint):
+        await check_endings(MuxerSubject(muxer, DEFAULT_CAPACITY, settle=0.05))
 
 
 async def test_an_unexpected_error_leaves_as_itself_and_names_the_check(

@@ -256,6 +256,14 @@ class Deaf(MemoryPipe):
         await trio.lowlevel.checkpoint()
 
 
+class DropsWhatItTook(MemoryPipe):
+    """Throws away, at its close, what the peer has not received."""
+
+    async def aclose(self) -> None:
+        self.abort()
+        await trio.lowlevel.checkpoint()
+
+
 @pytest.mark.parametrize(
     ("pipe", "complaint"),
     [
@@ -265,6 +273,7 @@ class Deaf(MemoryPipe):
         (SendsWhenCancelled, "bytes went"),
         (IgnoresTheDead, "hangs"),
         (Deaf, "hangs"),
+        (DropsWhatItTook, "send_all took 1000 bytes, and 0 arrived"),
     ],
 )
 async def test_faulty_pipes_fail(

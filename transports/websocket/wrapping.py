@@ -19,6 +19,7 @@ _NOTHING = memoryview(b"")
 class _State(Enum):
     OPEN = auto()
     ENDED = auto()  # our end of the stream was sent
+    ANSWERED = auto()  # the same, since the peer ended the stream or broke the protocol
     CLOSED = auto()
 
 
@@ -152,7 +153,7 @@ class WrappingPipe(Pipe):
     def _end(self) -> None:
         """Send our farewell, if it goes and no task is sending, and nothing any more."""
         if self._state is _State.OPEN:
-            self._state = _State.ENDED
+            self._state = _State.ANSWERED
             if self._pushing:
                 return
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
@@ -222,3 +223,5 @@ class WrappingPipe(Pipe):
         self._check_open()
         if self._state is _State.ENDED:
             raise trio.ClosedResourceError("the end of this connection was already sent")
+        if self._state is _State.ANSWERED:
+            raise trio.BrokenResourceError("the peer has ended this connection")

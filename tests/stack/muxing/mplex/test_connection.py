@@ -12,12 +12,12 @@ import trio.testing
 from peerstack import DialError, Host, StreamReset, open_host, ping
 from peerstack.stack.errors import ConnectionLost, RemoteProtocolError
 from peerstack.stack.memory import MemoryPipe, memory_pipe_pair
-from peerstack.stack.muxing.mplex import Config, Mplex
+from peerstack.stack.muxing.mplex import Config, Mplex, MplexConnection
 from peerstack.stack.muxing.yamux import Yamux
 from peerstack.stack.testing import PlainChannel, Side, connection_infos, muxed_pair
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 
-from .cores import MESSAGE_INITIATOR, NEW, RESET_INITIATOR, frame
+from .cores import CLOSE_RECEIVER, MESSAGE_INITIATOR, MESSAGE_RECEIVER, NEW, RESET_INITIATOR, frame
 
 Clock = trio.testing.MockClock
 
@@ -112,6 +112,32 @@ async def test_a_peer_that_hangs_up_amid_streams_is_lost(autojump_clock: Clock) 
         assert await stream.receive_some() == b"last words"
         with pytest.raises(ConnectionLost):
             await stream.receive_some()
+
+
+@pytest.mark.parametrize("way", ["read", "close"])
+async def test_what_came_before_a_reset_can_be_read_and_is_counted_until_then(way: str, autojump_clock: Clock) -> None:
+    async with against_raw() as (side, raw):
+        await raw.send_all(frame(0, NEW) + frame(0, MESSAGE_INITIATOR, b"answer") + frame(0, RESET_INITIATOR))
+        stream = await side.connection.accept_stream()
+        assert isinstance(side.connection, MplexConnection)
+        assert side.connection.statistics().buffered_bytes == len(b"answer")
+        if way == "read":
+            await stream.send_eof()  # nothing is left to be promised
+            assert await stream.receive_some() == b"answer"
+            with pytest.raises(StreamReset):
+                await stream.receive_some()
+        await stream.aclose()
+        assert side.connection.statistics().buffered_bytes == 0
+
+
+async def test_an_answer_without_reading_is_followed_by_its_end_only(autojump_clock: Clock) -> None:
+    async with against_raw() as (side, raw):
+        await raw.send_all(frame(0, NEW) + frame(0, MESSAGE_INITIATOR, bytes(100_000)))
+        async with await side.connection.accept_stream() as stream:
+            await stream.send_all(b"too large")
+        await raw.send_all(frame(0, MESSAGE_INITIATOR, bytes(100_000)))
+        await trio.testing.wait_all_tasks_blocked()
+        assert raw.incoming.take() == frame(0, MESSAGE_RECEIVER, b"too large") + frame(0, CLOSE_RECEIVER)
 
 
 # ---- hosts

@@ -351,6 +351,25 @@ async def test_closing_with_bytes_unread_frees_them_and_ends_our_half_only() -> 
         assert peer.connection.stream_count == 0
 
 
+async def test_an_answer_without_reading_is_followed_by_its_end_and_credit_for_the_rest_of_the_question() -> None:
+    async with against_raw() as peer:
+        stream = await peer.accepted(1, bytes(INITIAL_WINDOW))
+        await stream.send_all(b"too large")
+        await stream.aclose()
+        # The peer may be waiting for credit before it comes to read: no reset, that would cost it the answer.
+        assert peer.received() == [
+            (DATA, ACK, 1, len(b"too large")),
+            (DATA, FIN, 1, 0),
+            (WINDOW_UPDATE, 0, 1, INITIAL_WINDOW),
+        ]
+        await peer.send(frame(DATA, 0, 1, body=bytes(INITIAL_WINDOW // 2)))
+        assert peer.received() == [(WINDOW_UPDATE, 0, 1, INITIAL_WINDOW // 2)]
+        assert peer.connection.statistics().buffered_bytes == 0
+        await peer.send(frame(DATA, FIN, 1))
+        assert peer.received() == []
+        assert peer.connection.stream_count == 0
+
+
 async def test_on_stream_closed_is_called_once_for_each_stream() -> None:
     async with against_raw() as peer:
         finished, reset, refused, broken = [await peer.accepted(1 + 2 * number) for number in range(4)]
