@@ -11,6 +11,22 @@ import trio
 T = TypeVar("T")
 
 
+class ByTheUser(BaseException):
+    """What is no Exception."""
+
+
+ERRORS: dict[str, Callable[[], BaseException]] = {
+    "ValueError": lambda: ValueError("a bug"),
+    "OSError": lambda: OSError(24, "Too many open files"),
+    "groups": lambda: BaseExceptionGroup("a", [BaseExceptionGroup("b", [ByTheUser("a bug"), ValueError("another")])]),
+}
+INTERRUPTS: dict[str, Callable[[], BaseException]] = {
+    "KeyboardInterrupt": KeyboardInterrupt,
+    "SystemExit": lambda: SystemExit(3),
+    "group": lambda: BaseExceptionGroup("a", [ExceptionGroup("b", [ValueError("a bug")]), KeyboardInterrupt()]),
+}
+
+
 class Strike:
     """Ends the first work it is given at its checkpoint number `at`, by what `error` makes.
 

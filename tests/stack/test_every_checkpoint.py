@@ -28,26 +28,10 @@ from peerstack.stack.swarm import Connection
 from peerstack.stack.testing import run_deterministic
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 
-from .checkpoints import Strike
+from .checkpoints import ERRORS, INTERRUPTS, Strike
 
 ECHO, STUBBORN = "/echo/1", "/stubborn/1"
 ALICE, BOB, CAROL = (Identity.generate() for _ in range(3))
-
-
-class ByTheUser(BaseException):
-    """What is no Exception."""
-
-
-ERRORS: dict[str, Callable[[], BaseException]] = {
-    "ValueError": lambda: ValueError("a bug"),
-    "OSError": lambda: OSError(24, "Too many open files"),
-    "groups": lambda: BaseExceptionGroup("a", [BaseExceptionGroup("b", [ByTheUser("a bug"), ValueError("another")])]),
-}
-INTERRUPTS: dict[str, Callable[[], BaseException]] = {
-    "KeyboardInterrupt": KeyboardInterrupt,
-    "SystemExit": lambda: SystemExit(3),
-    "group": lambda: BaseExceptionGroup("a", [ExceptionGroup("b", [ValueError("a bug")]), KeyboardInterrupt()]),
-}
 
 
 class Struck:
