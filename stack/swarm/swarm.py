@@ -326,7 +326,7 @@ class Swarm:
     async def _serve(self, connection: Connection) -> None:
         """Run a connection and serve its streams until it ends; what goes wrong costs that connection only."""
         failed = partial(self._connection_failed, connection)
-        with contained(failed):
+        with contained(failed), connection.serving:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._accept_streams, connection, nursery)
                 nursery.start_soon(self._run_hook, connection)
@@ -354,7 +354,7 @@ class Swarm:
             await self._streams.accept(connection, nursery)
             return
         # A muxer that can not say what the peer opens is of no use.
-        nursery.cancel_scope.cancel()
+        connection.serving.cancel()
 
     async def _run_hook(self, connection: Connection) -> None:
         try:
@@ -377,6 +377,8 @@ class Swarm:
     async def _close_connection(self, connection: Connection) -> None:
         with contained(partial(self._connection_failed, connection)):
             await connection.muxed.aclose()
+            return
+        connection.serving.cancel()
 
     def _leave(self, connection: Connection) -> None:
         peer = connection.remote_peer

@@ -32,6 +32,7 @@ class Connection:
         "reason",
         "relayed",
         "scope",
+        "serving",
     )
 
     def __init__(self, muxed: MuxedConnection, scope: ConnectionScope, dialed: Multiaddr | None = None) -> None:
@@ -52,6 +53,8 @@ class Connection:
         """Set when identify has finished, well or not."""
         self.hook_failure: Exception | None = None
         """What identify failed with, if that was a bug rather than the peer."""
+        self.serving = trio.CancelScope()
+        """Round everything that serves it: cancelled where the muxer fails to end."""
         self._on_closed: dict[Stream, Callable[[], None]] = {}
         muxed.on_stream_closed = self._stream_closed
 
@@ -71,6 +74,8 @@ class Connection:
     def when_closed(self, stream: Stream, callback: Callable[[], None]) -> None:
         """Call back once when the stream is done, or the connection is lost."""
         self._on_closed[stream] = callback
+        if self.gone.is_set():  # a muxer may open a stream for who did not know yet
+            self._stream_closed(stream)
 
     def drop_streams(self) -> None:
         """Take all streams for closed: the connection is gone."""

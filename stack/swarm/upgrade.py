@@ -89,19 +89,19 @@ class UpgradedTransport:
             if isinstance(wire.stream, Pipe):
                 wire.stream.trust()
             muxer = await self._choose_muxer(secured, direction, attempt)
+            info = ConnectionInfo(
+                remote_peer=secured.remote_peer,
+                remote_public_key=secured.remote_public_key,
+                local_address=wire.local_address,
+                remote_address=wire.remote_address,
+                direction=direction,
+                security=security,
+                muxer=muxer.protocol_id,
+            )
+            return muxer.mux(secured.channel, info)
         except BaseException:
             await close_at_once(wire.stream)
             raise
-        info = ConnectionInfo(
-            remote_peer=secured.remote_peer,
-            remote_public_key=secured.remote_public_key,
-            local_address=wire.local_address,
-            remote_address=wire.remote_address,
-            direction=direction,
-            security=security,
-            muxer=muxer.protocol_id,
-        )
-        return muxer.mux(secured.channel, info)
 
     async def _secure(
         self, wire: Wire, direction: Direction, expect: PeerId | None, attempt: Attempt

@@ -200,6 +200,28 @@ async def test_what_an_observer_raises_ends_the_host_and_leaves_as_itself(
     assert f"failed at {kind.__name__}; an observer that fails ends its host" in caplog.text
 
 
+@pytest.mark.parametrize("kind", [ListenStarted, StreamOpened, ConnectionClosed, ListenStopped])
+async def test_an_interrupt_in_an_observer_leaves_as_itself(kind: type[Event], autojump_clock: Clock) -> None:
+    interrupt = KeyboardInterrupt()
+
+    class Interrupts:
+        def notify(self, event: Event) -> None:
+            if isinstance(event, kind):
+                raise interrupt
+
+    async def run() -> None:
+        network = MemoryNetwork()
+        bobs = open_host(listen=["/memory/7"], transports=[MemoryTransport(network)], observers=[Interrupts()])
+        async with bobs as bob, open_host(transports=[MemoryTransport(network)]) as alice:
+            await alice.connect(*bob.addresses)
+            await alice.disconnect(bob.peer_id)
+            await trio.sleep(100)
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        await run()
+    assert caught.value is interrupt
+
+
 async def test_an_observer_that_fails_keeps_nothing_from_the_others(autojump_clock: Clock) -> None:
     recorder = RecordingObserver()
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Never
 
 import pytest
 import trio
 import trio.testing
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import Incoming, MuxedConnection, Stream
+from peerstack.stack.abc import Direction, Incoming, MuxedConnection, Stream, Wire
 from peerstack.stack.errors import ConnectionLost, ResolveError
 from peerstack.stack.events import ConnectionClosed, ConnectionOpened, HandlerFailed, InboundRefused, ListenStopped
+from peerstack.stack.identity import Identity
+from peerstack.stack.muxing.yamux import Yamux
 from peerstack.stack.report import Attempt, Outcome, StageName
-from peerstack.stack.swarm import Connection
+from peerstack.stack.security.noise import Noise
+from peerstack.stack.swarm import Connection, UpgradedTransport
+from peerstack.stack.testing import memory_pipe_pair, muxed_pair
+from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 
 from .parts import (
     LISTEN,
@@ -215,9 +222,9 @@ class Undone(FakeConnection):
         return await super().accept_stream()
 
     async def aclose(self) -> None:
-        await super().aclose()
         if self._where == "aclose":
             raise self._bug
+        await super().aclose()
 
 
 @by_bug
@@ -240,9 +247,38 @@ async def test_a_muxer_that_cannot_be_closed_is_told_and_nothing_else(
     bug: BaseException, autojump_clock: Clock
 ) -> None:
     async with running(ScriptedTransport({ONE: answers(Undone(bug, "aclose"))})) as (swarm, _):
-        await swarm.dial(PEER, [ONE])
+        connection, _ = await swarm.dial(PEER, [ONE])
         await swarm.disconnect(PEER)
-        await swarm.dial(PEER, [ONE])
+        assert "a bug" in (connection.reason or "")
+        assert swarm.peers == []
+
+
+async def test_a_stream_opened_on_a_connection_that_is_gone_is_not_counted_for_ever() -> None:
+    async with running(ScriptedTransport({ONE: answers()})) as (swarm, _), muxed_pair(Yamux(), Yamux()) as (near, _far):
+        connection, _ = await swarm.dial(PEER, [ONE])
+        await swarm.disconnect(PEER)
+        closed: list[str] = []
+        connection.when_closed(await near.connection.open_stream(), lambda: closed.append("closed"))
+        assert closed == ["closed"]
+
+
+async def test_a_muxer_that_cannot_begin_costs_the_wire_too(autojump_clock: Clock) -> None:
+    class Broken(Yamux):
+        def mux(self, *args: object) -> Never:
+            raise ZeroDivisionError("a bug")
+
+    noise = Noise(Identity.generate())
+    near, far = memory_pipe_pair()
+    transport = UpgradedTransport(MemoryTransport(MemoryNetwork()), [noise], [Broken()])
+    other = UpgradedTransport(MemoryTransport(MemoryNetwork()), [Noise(Identity.generate())], [Yamux()])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(
+            partial(other.upgrade, Wire(far, ONE, TWO), Direction.INBOUND, None, Attempt("x", trio.current_time()))
+        )
+        with pytest.raises(ZeroDivisionError):
+            await transport.upgrade(Wire(near, TWO, ONE), Direction.OUTBOUND, None, Attempt("x", trio.current_time()))
+        with pytest.raises(trio.ClosedResourceError):
+            await near.send_all(b"x")
 
 
 # ---- listeners
