@@ -9,7 +9,7 @@ from functools import partial
 
 import trio
 
-from ..abc import SILENT_ROUND_TRIPS, ConnectionState
+from ..abc import SILENT_ROUND_TRIPS, ConnectionState, Direction
 from ..background import contained, open_background
 from ..bugs import BugReporter
 from ..errors import ConnectionLost, DialError
@@ -124,16 +124,23 @@ class Liveness:
     # ---- what is superfluous
 
     def _tidy(self, peer: PeerId) -> None:
-        if self._table.redundant(peer) and peer not in self._tidying:
+        if self._is_untidy(peer) and peer not in self._tidying:
             self._tidying.add(peer)
             self._start_soon(self._close_redundant, peer)
+
+    def _is_untidy(self, peer: PeerId) -> bool:
+        """Say whether connections of ours may turn out to be superfluous."""
+        return any(other.muxed.info.direction is Direction.OUTBOUND for other in self._table.of(peer)[1:])
 
     async def _close_redundant(self, peer: PeerId) -> None:
         """Close connections of ours that a better one made superfluous, as soon as they are idle."""
         with contained(partial(self._bugs.reason, what=f"closing superfluous connections to {peer}")):
-            while redundant := self._table.redundant(peer):
+            while self._is_untidy(peer):
                 await trio.sleep(self._config.redundant_interval)
-                for connection in redundant:
+                for connection in self._table.of(peer):
+                    if connection.muxed.state is ConnectionState.SUSPECTED:
+                        self.doubt(connection)  # a peer that just had nothing to say: this finds out
+                for connection in self._table.redundant(peer):
                     if connection.idle and connection in self._table.redundant(peer):
                         _log.debug("closing a connection to %s that another one made superfluous", peer)
                         await connection.muxed.aclose()

@@ -160,3 +160,18 @@ async def test_a_bug_in_a_probe_ends_nothing(autojump_clock: Clock) -> None:
         await swarm.dial(None, [tcp(2)])
         await settle()
         assert old.state is new.state is ALIVE
+
+
+async def test_one_that_is_only_quiet_is_asked_so_that_superfluous_ones_can_go(autojump_clock: Clock) -> None:
+    old, new = Probed(), Probed()
+    transport = ScriptedTransport({tcp(1): answers(old), tcp(2): answers(new)})
+    async with running(transport) as (swarm, _):
+        await swarm.dial(None, [tcp(1)])
+        await swarm.dial(None, [tcp(2)])
+        old.answers.set()
+        new._silent = True  # it had the last word
+        await trio.sleep(3)
+        assert not old.closed
+        new.answers.set()
+        await trio.sleep(3)
+        assert (old.closed, new.closed) == (True, False)
