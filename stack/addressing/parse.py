@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from multiaddr import Multiaddr
 
-from ..errors import InvalidAddress
+from ..errors import InvalidAddress, InvalidPeerId
 from ..identity import PeerId
 from . import codec
 from .codec import Component
@@ -95,7 +95,7 @@ def parse_peer(peer: AnyPeer) -> PeerId:
         case PeerId():
             return peer
         case str() if not peer.startswith("/"):
-            return PeerId.parse(peer)
+            return _peer_or_advice(peer)
         case str() | Multiaddr():
             named = split_peer(parse_address(peer))[1]
             if named is None:
@@ -105,6 +105,16 @@ def parse_peer(peer: AnyPeer) -> PeerId:
             raise TypeError(
                 f"a peer is a PeerId, the text of one, or an address that ends in /p2p/ and its id, not {_type(peer)}"
             )
+
+
+def _peer_or_advice(text: str) -> PeerId:
+    try:
+        return PeerId.parse(text)
+    except InvalidPeerId:
+        advice = suggestion(text)
+        if advice is None:
+            raise
+    raise InvalidAddress(f"{codec.show(text)} is neither a peer id nor a multiaddr; {advice}")
 
 
 def parse_addresses_lossy(encoded: Iterable[bytes], *, limit: int = MAX_ADDRESSES) -> list[Multiaddr]:

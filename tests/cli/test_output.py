@@ -16,6 +16,7 @@ from peerstack.cli import entry, events, people, plain
 from peerstack.cli.failure import Failure, failure_of
 from peerstack.cli.output import Output, OutputClosed, to_line
 from peerstack.cli.shapes import Span, Style, Table, Tree, line, printable
+from peerstack.cli.terminal import Terminal
 from peerstack.stack.errors import DialError
 from peerstack.stack.report import DialReport, Outcome, StageName
 
@@ -61,6 +62,21 @@ def test_a_peer_with_a_nasty_agent_is_shown_in_one_piece(monkeypatch: pytest.Mon
 
 
 # ---- people and their terminals
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80])
+def test_a_tree_is_broken_between_words_only(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    address = "/ip6zone/eth0/ip6/fe80::1/tcp/4001/p2p/12D3KooWKuuqYue5DwRK2EDZkhpazjDziAEzumuk6pRXHQTKXsRj"
+    advice = f"dial it at {address} instead, where it listens"
+    out = Screen()
+    Terminal(out).draw(Tree(line("dialed"), (Tree(line(Span("advice  ", Style.HINT), advice)), Tree(line("end")))))
+    drawn = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()
+    assert set(advice.split()) <= {word for text in drawn for word in text.split()}
+    assert drawn[0] == "dialed"
+    assert drawn[1].startswith("├── advice  dial it")
+    assert drawn[-1] == "└── end"
+    assert all(len(text) <= max(columns, 24) or address in text for text in drawn)
 
 
 def test_a_terminal_gets_tables_and_colours() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
@@ -12,12 +13,14 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Table as RichTable
 from rich.text import Text
-from rich.tree import Tree as RichTree
 
 from .events import Progress
 from .shapes import Line, Shape, Table, Tree, printable
 from .signals import undone
 from .units import MIB
+
+_NARROWEST = 20
+"""Characters for the text of a branch, however narrow the terminal."""
 
 
 class Terminal:
@@ -32,10 +35,21 @@ class Terminal:
             case Table():
                 self._console.print(_table(shape))
             case Tree():
-                self._console.print(_tree(shape))
+                for text in self._branches(shape):
+                    self._console.print(text, soft_wrap=True)
             case _:
                 # The terminal wraps long lines; broken by us, an address could not be copied.
                 self._console.print(_text(shape), soft_wrap=True)
+
+    def _branches(self, tree: Tree, head: str = "", below: str = "") -> Iterator[Text]:
+        """Yield the lines of a tree, broken between words only: an address that is cut cannot be copied."""
+        width = max(self._console.width - len(head), _NARROWEST)
+        label = _text(tree.label)
+        for number, part in enumerate(label.divide(_breaks(label.plain, width))):
+            yield Text.assemble((below if number else head, "dim"), part)
+        for child in tree.children:
+            last = child is tree.children[-1]
+            yield from self._branches(child, below + ("└── " if last else "├── "), below + ("    " if last else "│   "))
 
     @contextmanager
     def spinner(self, what: str) -> Iterator[None]:
@@ -73,6 +87,15 @@ class Terminal:
             yield draw
 
 
+def _breaks(text: str, width: int) -> list[int]:
+    """Return where to break a text so that its lines fit, as far as its words do."""
+    breaks = [0]
+    for word in re.finditer(r"\S+", text):
+        if word.end() - breaks[-1] > width and text[breaks[-1] : word.start()].strip():
+            breaks.append(word.start())
+    return breaks[1:]
+
+
 def _text(line: Line) -> Text:
     return Text.assemble(*((printable(span.text), str(span.style)) for span in line))
 
@@ -83,11 +106,4 @@ def _table(table: Table) -> RenderableType:
     drawn.add_column(overflow="fold")
     for name, value in table.rows:
         drawn.add_row(printable(name), _text(value))
-    return drawn
-
-
-def _tree(tree: Tree) -> RichTree:
-    drawn = RichTree(_text(tree.label), guide_style="dim")
-    for child in tree.children:
-        drawn.children.append(_tree(child))
     return drawn

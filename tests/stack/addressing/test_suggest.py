@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peerstack.stack.addressing import parse_address
+from peerstack.stack.addressing.parse import parse_peer
 from peerstack.stack.addressing.suggest import MAX_TEXT, suggestion
-from peerstack.stack.errors import InvalidAddress
+from peerstack.stack.errors import InvalidAddress, InvalidPeerId
 
 PEER = "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq"
 
@@ -55,6 +56,13 @@ def test_what_is_no_multiaddr_is_answered_with_one(text: str, typed: str) -> Non
     assert suggestion(text) == f"type {typed}"
     with pytest.raises(InvalidAddress, match=r"is not a multiaddr; type /"):
         parse_address(text)
+
+
+def test_a_host_and_port_where_a_peer_is_wanted_is_answered_with_the_multiaddr() -> None:
+    with pytest.raises(InvalidAddress, match=r"is neither a peer id nor a multiaddr; type /ip4/127.0.0.1/tcp/4001"):
+        parse_peer("127.0.0.1:4001")
+    with pytest.raises(InvalidPeerId, match="'nonsense' is not a peer id"):
+        parse_peer("nonsense")
 
 
 @pytest.mark.parametrize(
