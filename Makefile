@@ -38,12 +38,16 @@ coverage: $(VENV)/.dev ## Run the tests and demand 95 % branch coverage of stack
 	@$(BIN)/coverage run -m pytest
 	@$(BIN)/coverage report --include='*/peerstack/stack/*,*/peerstack/protocols/*,*/peerstack/transports/*,stack/*,protocols/*,transports/*' --fail-under=95
 
-lint: $(VENV)/.dev ## Check style, types and the dependency rule
+lint: $(VENV)/.dev ## Check style, types (as on Linux, macOS and Windows) and the dependency rule
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/lint-imports
 	@$(BIN)/mypy
+	@$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin src examples
+	@$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 src examples
 	@$(BIN)/pyright --pythonpath $(BIN)/python
+	@$(BIN)/pyright --pythonpath $(BIN)/python --pythonplatform Darwin src
+	@$(BIN)/pyright --pythonpath $(BIN)/python --pythonplatform Windows src
 
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff check --fix

@@ -53,6 +53,8 @@ async def _run(mode: str) -> None:
 
 
 async def _lines() -> AsyncIterator[bytes]:
+    if sys.platform == "win32":
+        raise OSError("trio can not read standard input on Windows")
     pending = b""
     async for data in trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())):
         *whole, pending = (pending + data).split(b"\n")

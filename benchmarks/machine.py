@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def describe_machine() -> dict[str, str]:
     """Return what is known of the machine, by name, in the order to show it."""
     known = {
         "Processor": _first(r"^model name\s*:\s*(.+)$", "/proc/cpuinfo") or platform.processor() or platform.machine(),
-        "Cores": f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}",
+        "Cores": _cores(),
         "Memory": _memory(),
         "Kernel": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -29,7 +30,15 @@ def describe_machine() -> dict[str, str]:
 
 def load() -> str:
     """Return how busy the machine has been, in words."""
+    if sys.platform == "win32":
+        return "unknown"
     return "{:.1f} in the last minute, {:.1f} in the last 5".format(*os.getloadavg())
+
+
+def _cores() -> str:
+    if sys.platform != "linux":
+        return f"{os.cpu_count()}"
+    return f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}"
 
 
 def _memory() -> str:

@@ -1,6 +1,7 @@
 """The processor time of a process, as Linux tells it."""
 
 import os
+import sys
 from pathlib import Path
 
 _UTIME, _STIME = 11, 12  # behind the name of the program, which may hold anything; see proc_pid_stat(5)
@@ -11,5 +12,7 @@ def processor_time(pid: int, proc: Path = Path("/proc")) -> float:
 
     Raises OSError where there is no /proc.
     """
+    if sys.platform == "win32":
+        raise OSError("Windows has no /proc")
     fields = (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
     return (int(fields[_UTIME]) + int(fields[_STIME])) / os.sysconf("SC_CLK_TCK")

@@ -1,6 +1,5 @@
 """Builds each foreign peer once into a cache outside the clone and says how to start it."""
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -131,6 +130,10 @@ def make_atomically(make: Callable[[Path], None], place: Path) -> None:
 
 @contextmanager
 def _lock(file: Path) -> Iterator[None]:
+    if sys.platform == "win32":
+        raise ToolchainMissing("the foreign peers are built on Linux and macOS only")
+    import fcntl
+
     with file.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

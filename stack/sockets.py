@@ -5,11 +5,13 @@ Bytes move without waiting where they can, so that no task switch is spent on th
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import logging
 import math
 import os
 import socket
+import sys
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
@@ -31,9 +33,36 @@ RETRY_DELAY = 0.1
 """Seconds to wait when the process is out of file descriptors, as trio's own `serve_listeners` does."""
 SHORTAGE_LOG_INTERVAL = 60.0
 """Seconds between two log lines that say so: a process at its limit runs out again with every file that it closes."""
-# Errors of one arriving connection, not of the listener (accept(2), "Error handling").
-_THEIRS = {errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT}
-_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+def _numbers(*names: str) -> frozenset[int]:
+    """Return the numbers of errors; no system has all of them."""
+    return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))
+
+
+# Errors of one arriving connection, not of the listener (accept(2), "Error handling"; ECONNRESET is Windows' word).
+_THEIRS = _numbers("ECONNABORTED", "ECONNRESET", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ENONET")
+_THEIRS |= _numbers("ENOPROTOOPT", "EOPNOTSUPP", "EPERM", "EPROTO", "ETIMEDOUT")
+_EXHAUSTED = _numbers("EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "WSAEMFILE", "WSAENOBUFS")
+
+
+def new_socket(family: int, kind: int) -> socket.socket:
+    """Return a socket that never blocks, and that no child process inherits (PEP 446).
+
+    Linux could be told so in the call that makes it (SOCK_NONBLOCK), macOS and Windows could not.
+    """
+    sock = socket.socket(family, kind)
+    sock.setblocking(False)
+    return sock
+
+
+def socket_error(number: int, context: str = "") -> OSError:
+    """Return the error of a socket by its number, of the subclass that belongs to it."""
+    if sys.platform == "win32":  # which has numbers of its own for sockets, of which strerror knows nothing
+        reason = ctypes.FormatError(number).strip()
+    else:
+        reason = os.strerror(number)
+    return OSError(number, f"{reason}: {context}" if context else reason)
 
 
 class SocketPipe(Pipe):

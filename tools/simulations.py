@@ -7,8 +7,6 @@ can be told.
 from __future__ import annotations
 
 import argparse
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -18,6 +16,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from peerstack.cli.simulate import peak_memory
 from peerstack.cli.simulate_plot import Comparison, compare, to_svg
 from peerstack.protocols.pubsub.simulation import Attack, Lateness, Protocol, Results, Scenario, World
 
@@ -69,8 +68,7 @@ def simulate(scenario: Scenario) -> Run:
     for _ in world.run():
         pass
     results = world.results()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return Run(scenario, results, time.process_time() - began, peak)
+    return Run(scenario, results, time.process_time() - began, peak_memory() or 0)
 
 
 def main() -> None:

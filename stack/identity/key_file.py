@@ -7,6 +7,7 @@ import binascii
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -109,6 +110,8 @@ def _create(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         except OSError:
+            with suppress(OSError):
+                file.close()  # Windows removes no file that is open
             path.unlink()
             raise
 

@@ -1,11 +1,16 @@
 """Reading the processor time of a process from /proc."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks.processor import processor_time
+
+if sys.platform == "win32":
+    pytest.skip("there is no /proc", allow_module_level=True)
+assert sys.platform != "win32"
 
 
 def test_user_and_system_time_are_added(tmp_path: Path) -> None:

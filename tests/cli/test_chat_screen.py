@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
 import signal
 import struct
 import subprocess
-import termios
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +24,15 @@ from peerstack.protocols.pubsub import Receipt
 from peerstack.stack.identity import Identity
 
 from .drive import COMMAND, next_event, started
+
+if sys.platform == "win32":
+    pytest.skip("Windows has no pseudo terminals", allow_module_level=True)
+
+import fcntl
+import pty
+import termios
+
+assert sys.platform != "win32"
 
 ME, BEN, CARL = (str(Identity.generate().peer_id) for _ in range(3))
 ADDRESS = f"/ip4/192.0.2.7/tcp/4001/p2p/{ME}"

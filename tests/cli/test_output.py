@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -375,3 +376,24 @@ def test_all_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     ran = cli("demo", "--json")
     assert ran.code == 2
     assert "needs no_such_a and no_such_b; run: pip install" in ran.events[0]["message"]
+
+
+class Unread(io.StringIO):
+    """What nobody reads any more, as the system has it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
+    def write(self, text: str) -> int:
+        raise OSError(self._number, "closed")
+
+
+@pytest.mark.parametrize(("system", "number"), [("linux", errno.EPIPE), ("win32", errno.EINVAL)])
+def test_a_pipe_that_nobody_reads_is_known(system: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    with pytest.raises(OutputClosed):
+        Output(json=True, stdout=Unread(number)).emit(identified(""))
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(OSError, match="closed"):
+        Output(json=True, stdout=Unread(errno.EINVAL)).emit(identified(""))

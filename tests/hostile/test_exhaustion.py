@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import resource
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +16,13 @@ from multiaddr import Multiaddr
 from peerstack import open_host
 from peerstack.stack.errors import DialError
 from peerstack.stack.host import Host
+
+if sys.platform != "linux":
+    pytest.skip("looks into /proc", allow_module_level=True)
+
+import resource
+
+assert sys.platform == "linux"
 
 
 class Heard(logging.Handler):

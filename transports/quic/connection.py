@@ -388,7 +388,9 @@ class QuicConnection(StreamCarrier[QuicStream]):
             self._unanswered_since = now
         for address, group in groupby(datagrams, key=itemgetter(1)):
             error = self._endpoint.send([datagram for datagram, _ in group], address)
-            if error is not None:
+            if error is not None and error.errno == errno.EMSGSIZE:
+                self._engine.was_too_large(max(len(datagram) for datagram, to in datagrams if to == address))
+            elif error is not None:
                 self._cannot_reach(error)
         return datagrams[-1][0] if datagrams else b""
 

@@ -127,6 +127,10 @@ class Engine(Protocol):
         """Return what the congestion window lets out now."""
         ...
 
+    def was_too_large(self, size: int) -> None:
+        """Send smaller datagrams: the system says that one of `size` bytes does not fit the way to the peer."""
+        ...
+
     def next_deadline(self) -> float | None:
         """Return when `handle_deadline` wants to be called."""
         ...

@@ -1,14 +1,12 @@
-"""Datagram sockets as the QUIC endpoint sees them, and UDP ones with segmentation offload where the kernel has it."""
+"""Datagram sockets as the QUIC endpoint sees them, and UDP ones by the calls that every system has."""
 
 from __future__ import annotations
 
 import errno
 import logging
 import socket
-import struct
-import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 import trio
@@ -17,25 +15,8 @@ from .interface import SocketAddress
 
 _log = logging.getLogger(__name__)
 
-UDP_SEGMENT: Final = 103
-UDP_GRO: Final = 104
-"""Of linux/udp.h; Python's socket module has no names for them."""
-SOCKET_BUFFER: Final = 4 * 1024 * 1024
-"""Bytes the kernel is asked to hold in each direction: what comes while Python does something else must fit in."""
-IP_RECVERR: Final = 11
-IPV6_RECVERR: Final = 25
-MSG_ERRQUEUE: Final = 0x2000
-IP_MTU_DISCOVER: Final = 10
-IPV6_MTU_DISCOVER: Final = 23
-PMTUDISC_PROBE: Final = 3
-"""Of linux/in.h and its kin: never fragment, and let no router's message tell us to send less (CVE-2024-53259)."""
 RECEIVE_SIZE: Final = 65_536
-MAX_BATCH: Final = 65_000
-"""Bytes of datagrams in one system call; with headers they must stay below 64 KiB."""
-MAX_SEGMENTS: Final = 64
-"""Datagrams in one system call (UDP_MAX_SEGMENTS of Linux before 6.7)."""
-_ERRORS: Final = (IP_RECVERR, IPV6_RECVERR)
-_IMPOSSIBLE: Final = (
+_TOLD: Final = (
     errno.ENETUNREACH,
     errno.EHOSTUNREACH,
     errno.ENETDOWN,
@@ -45,8 +26,9 @@ _IMPOSSIBLE: Final = (
     errno.EINVAL,
     errno.EACCES,
     errno.EPERM,
+    errno.EMSGSIZE,
 )
-"""What the kernel says of an address to which nothing can be sent from here, rather than of one datagram."""
+"""What the kernel says of an address to which nothing can be sent from here, or nothing as large (EMSGSIZE)."""
 MAX_BACKLOG: Final = 1024 * 1024
 """Bytes that wait for a full socket; what does not fit is lost, as it would be in a router."""
 
@@ -60,7 +42,8 @@ class DatagramSocket(Protocol):
     def send(self, datagrams: Sequence[bytes], address: SocketAddress) -> OSError | None:
         """Send datagrams in order, without waiting; what can not be sent is lost.
 
-        Returns why, if nothing can be sent to that address at all, as without a route to it.
+        Returns why, if nothing can be sent to that address at all, as without a route to it, or nothing as large
+        as the largest of them (EMSGSIZE).
         """
         ...
 
@@ -85,65 +68,29 @@ class DatagramSocket(Protocol):
         ...
 
 
-class DatagramNetwork(Protocol):
-    """Where sockets come from: the operating system, or a test."""
-
-    def bind(self, address: SocketAddress) -> DatagramSocket:
-        """Return a socket bound to an address; port 0 takes a free one. Raises `OSError`."""
-        ...
-
-
-class UdpNetwork:
-    """The operating system's UDP."""
-
-    def bind(self, address: SocketAddress) -> UdpSocket:
-        """Bind a UDP socket; see `DatagramNetwork.bind`."""
-        family = socket.AF_INET6 if len(address) == 4 else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        try:
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                wanted = (
-                    (socket.IPPROTO_IPV6, IPV6_RECVERR, 1),
-                    (socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE),
-                )
-            else:
-                wanted = ((socket.IPPROTO_IP, IP_RECVERR, 1), (socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE))
-            for choice in wanted if sys.platform == "linux" else ():
-                sock.setsockopt(*choice)
-            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-                sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
-            sock.bind(address)
-            return UdpSocket(sock)
-        except BaseException:
-            sock.close()
-            raise
-
-
 class UdpSocket:
-    """A UDP socket; several datagrams go through the kernel as one where it allows (UDP GSO and GRO)."""
+    """A UDP socket; one datagram a system call."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self.address: SocketAddress = sock.getsockname()
-        self._segments = True
         self._backlog: deque[tuple[list[bytes], SocketAddress]] = deque()
         self._waiting = 0
-        self._impossible: OSError | None = None
+        self._refusal: OSError | None = None
         self._full = trio.Event()
         self._buffer = memoryview(bytearray(RECEIVE_SIZE))
-        try:
-            sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
-        except OSError as error:
-            _log.debug("no UDP receive offload: %s", error)
 
     def send(self, datagrams: Sequence[bytes], address: SocketAddress) -> OSError | None:
         """Send datagrams, as few system calls as possible."""
-        self._impossible = None
-        for batch in _batches(datagrams) if self._segments else ([datagram] for datagram in datagrams):
+        self._refusal = None
+        for batch in self._batches(datagrams):
             if self._backlog or not self._send_batch(batch, address):
                 self._wait_with(batch, address)
-        return self._impossible
+        return self._refusal
+
+    def _batches(self, datagrams: Sequence[bytes]) -> Iterable[list[bytes]]:
+        """Group what goes with one call."""
+        return ([datagram] for datagram in datagrams)
 
     def _wait_with(self, batch: list[bytes], address: SocketAddress) -> None:
         size = sum(map(len, batch))
@@ -157,39 +104,27 @@ class UdpSocket:
         try:
             try:
                 self._give(batch, address)
-            except ConnectionRefusedError:
+            except ConnectionError:
                 self._give(batch, address)  # what was told is the fate of an earlier datagram, and is told once
         except BlockingIOError:
             return False
         except OSError as error:
-            return self._not_sent(batch, address, error)
+            self._not_sent(batch, address, error)
         return True
 
     def _give(self, batch: list[bytes], address: SocketAddress) -> None:
-        if len(batch) == 1:
-            self._socket.sendto(batch[0], address)
-        else:
-            control = [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("H", len(batch[0])))]
-            self._socket.sendmsg(batch, control, 0, address)
+        self._socket.sendto(batch[0], address)
 
-    def _not_sent(self, batch: list[bytes], address: SocketAddress, error: OSError) -> bool:
-        if len(batch) > 1 and error.errno in (errno.EIO, errno.EINVAL, errno.EOPNOTSUPP, errno.EMSGSIZE):
-            # EIO: a network card without checksum offload (udp(7)); EMSGSIZE: a path too narrow; else an old kernel.
-            _log.debug("no UDP segmentation offload: %s", error)
-            self._segments = error.errno == errno.EMSGSIZE
-            for datagram in batch:
-                self._send_batch([datagram], address)
-            return True
+    def _not_sent(self, batch: list[bytes], address: SocketAddress, error: OSError) -> None:
         # A datagram may always get lost: unreachable, filtered or too large comes to the same.
         _log.debug("a datagram to %s was not sent: %s", address, error)
-        if error.errno in _IMPOSSIBLE:
-            self._impossible = error
-        return True
+        if error.errno in _TOLD:
+            self._refusal = error
 
     def receive_nowait(self) -> list[tuple[bytes, SocketAddress]]:
         """Receive one datagram, or several of one sender that the kernel has joined."""
         try:
-            size, control, _, address = self._socket.recvmsg_into([self._buffer], 64)
+            size, segment, address = self._receive()
         except BlockingIOError:
             return []
         except OSError as error:
@@ -200,25 +135,19 @@ class UdpSocket:
             return []  # the fate of an earlier datagram, of which `unreachable` tells more
         if "%" in address[0]:
             address = (address[0].partition("%")[0], *address[1:])  # the zone is in the tuple's last number, too
-        segment = size
-        for level, kind, data in control:
-            if level == socket.IPPROTO_UDP and kind == UDP_GRO:
-                segment = struct.unpack_from("i", data)[0]
         buffer = self._buffer
         if segment >= size:
             return [(bytes(buffer[:size]), address)] if size else []
         return [(bytes(buffer[start : min(start + segment, size)]), address) for start in range(0, size, segment)]
 
+    def _receive(self) -> tuple[int, int, SocketAddress]:
+        """Receive into the buffer: the bytes, those of each datagram in them but the last, and the sender."""
+        size, address = self._socket.recvfrom_into(self._buffer)
+        return size, size, address
+
     def unreachable(self) -> list[tuple[SocketAddress, int]]:
-        """Read the socket's error queue (ip(7), IP_RECVERR)."""
-        found: list[tuple[SocketAddress, int]] = []
-        while sys.platform == "linux" and self._socket.fileno() != -1:
-            try:
-                _, control, _, address = self._socket.recvmsg(0, 512, MSG_ERRQUEUE)
-            except OSError:
-                break
-            found += [(address, struct.unpack_from("I", data)[0]) for _, kind, data in control if kind in _ERRORS]
-        return found
+        """Return nothing: without an error queue nobody says which datagram did not get there."""
+        return []
 
     async def wait_readable(self) -> None:
         """Wait for datagrams."""
@@ -249,21 +178,3 @@ class UdpSocket:
     def _check_open(self) -> None:
         if self._socket.fileno() == -1:
             raise trio.ClosedResourceError("this socket was closed")
-
-
-def _batches(datagrams: Sequence[bytes]) -> list[list[bytes]]:
-    """Group datagrams for segmentation: all of one size, but for the last, which may be shorter."""
-    batches: list[list[bytes]] = []
-    batch: list[bytes] = []
-    segment = total = 0
-    for datagram in datagrams:
-        size = len(datagram)
-        fits = batch and size <= segment and total + size <= MAX_BATCH and len(batch) < MAX_SEGMENTS
-        if fits and len(batch[-1]) == segment:
-            batch.append(datagram)
-            total += size
-        else:
-            batch = [datagram]
-            batches.append(batch)
-            segment = total = size
-    return batches

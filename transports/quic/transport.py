@@ -24,7 +24,7 @@ from .connection import QuicConnection
 from .endpoint import Arrival, Endpoint
 from .engine import AioquicEngine, EngineSettings
 from .interface import SocketAddress
-from .sockets import DatagramNetwork, UdpNetwork
+from .network import DatagramNetwork, UdpNetwork
 from .tokens import ResetTokens
 
 GROWTH_BUDGET = 256 * MIB

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
+import sys
 
 import trio
 from multiaddr import Multiaddr
@@ -12,9 +12,12 @@ from multiaddr import Multiaddr
 from peerstack.stack.abc import Wire
 from peerstack.stack.addressing import TcpEndpoint, tcp_address, tcp_endpoint
 from peerstack.stack.errors import InvalidAddress
-from peerstack.stack.sockets import BACKLOG, SocketListener
+from peerstack.stack.sockets import BACKLOG, SocketListener, new_socket, socket_error
 
 from .pipe import TcpPipe
+
+_UNDER_WAY = (errno.EINPROGRESS, errno.EAGAIN, errno.EWOULDBLOCK)
+"""What `connect` returns at once; the last is Windows' word, another number there than EAGAIN."""
 
 
 class TcpTransport:
@@ -33,7 +36,7 @@ class TcpTransport:
     async def dial(self, address: Multiaddr) -> Wire:
         """Connect. Raises `OSError` with the cause, `InvalidAddress` for other addresses."""
         family, target = _socket_address(address)
-        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        sock = new_socket(family, socket.SOCK_STREAM)
         try:
             await _connect(sock, target)
             pipe = TcpPipe(sock)
@@ -46,9 +49,9 @@ class TcpTransport:
         """Bind. Raises `OSError` with the cause, `InvalidAddress` for other addresses."""
         family, target = _socket_address(address)
         await trio.lowlevel.checkpoint()
-        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        sock = new_socket(family, socket.SOCK_STREAM)
         try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.SOL_SOCKET, _own_port(), 1)
             if family == socket.AF_INET6:
                 # /ip6/:: means IPv6; who wants both listens on both.
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -66,22 +69,31 @@ class TcpListener(SocketListener):
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock, _multiaddr(sock.getsockname()))
 
-    def wire(self, sock: socket.socket, remote: tuple[str, int] | tuple[str, int, int, int]) -> Wire:
+    def wire(self, sock: socket.socket, remote: tuple[str, int] | tuple[str, int, int, int] | None) -> Wire:
         """See `SocketListener.wire`."""
+        if not remote:  # macOS accepts what was reset in the backlog, and has no address for it
+            raise socket_error(errno.ECONNABORTED)
         return Wire(TcpPipe(sock), _multiaddr(sock.getsockname()), _multiaddr(remote))
+
+
+def _own_port() -> int:
+    """Return the option with which a port is free again as soon as its listener is gone, and no sooner."""
+    if sys.platform == "win32":
+        # It frees the port by itself; SO_REUSEADDR would let any program take it from us while we listen.
+        return socket.SO_EXCLUSIVEADDRUSE
+    return socket.SO_REUSEADDR
 
 
 async def _connect(sock: socket.socket, target: tuple[str, int] | tuple[str, int, int, int]) -> None:
     await trio.lowlevel.checkpoint_if_cancelled()
     result = sock.connect_ex(target)
-    if result in (errno.EINPROGRESS, errno.EAGAIN):
+    if result in _UNDER_WAY:
         await trio.lowlevel.wait_writable(sock.fileno())
         result = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     else:
         await trio.lowlevel.cancel_shielded_checkpoint()
     if result:
-        # OSError picks the subclass by the number: ConnectionRefusedError and so on.
-        raise OSError(result, os.strerror(result))
+        raise socket_error(result)
 
 
 def _socket_address(address: Multiaddr) -> tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from urllib.parse import quote, unquote
 
 from multiaddr import Multiaddr
@@ -14,8 +15,8 @@ from multiaddr import Multiaddr
 from peerstack.stack.addressing import components, parse_address
 from peerstack.stack.errors import InvalidAddress
 
-MAX_PATH = 107
-"""Bytes of a path that Linux has room for; macOS and the BSDs end at 103."""
+MAX_PATH = 107 if sys.platform == "linux" else 103
+"""Bytes of a path that the system has room for: fewer on macOS and the BSDs than on Linux."""
 
 
 def unix_path(address: Multiaddr) -> str | None:

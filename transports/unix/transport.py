@@ -12,7 +12,7 @@ import trio
 from multiaddr import Multiaddr
 
 from peerstack.stack.abc import Wire
-from peerstack.stack.sockets import BACKLOG, SocketListener
+from peerstack.stack.sockets import BACKLOG, SocketListener, new_socket, socket_error
 
 from .address import socket_path, unix_path
 from .pipe import UnixPipe
@@ -92,7 +92,10 @@ class UnixListener(SocketListener):
 
 
 def _new_socket() -> socket.socket:
-    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    family = getattr(socket, "AF_UNIX", None)
+    if family is None:
+        raise OSError(errno.EAFNOSUPPORT, "Python has no unix sockets on this system; use TCP on 127.0.0.1")
+    return new_socket(family, socket.SOCK_STREAM)
 
 
 def _bind(sock: socket.socket, path: str) -> None:
@@ -133,5 +136,4 @@ async def _connect(sock: socket.socket, path: str) -> None:
     if result == errno.ENOENT:
         raise ConnectionRefusedError(errno.ECONNREFUSED, f"there is no socket at {path}")
     if result:
-        # OSError picks the subclass by the number: ConnectionRefusedError and so on.
-        raise OSError(result, f"{os.strerror(result)}: {path}")
+        raise socket_error(result, path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
+import errno
 import json
 import os
 import sys
@@ -155,15 +155,18 @@ class Output:
     async def _wait_ready(self) -> None:
         """Wait until a piece can be written without waiting, where the system knows."""
         await trio.lowlevel.checkpoint()
-        # Files on disks are always ready, and what is in the memory has no number.
-        with contextlib.suppress(PermissionError, io.UnsupportedOperation):
-            if self._stdout is not None:
+        # Files on disks are always ready, what is in the memory has no number, and Windows can watch sockets only.
+        with contextlib.suppress(OSError):
+            if self._stdout is not None and sys.platform != "win32":
                 await trio.lowlevel.wait_writable(self._stdout.fileno())
 
     def _print(self, text: str, end: str = "\n") -> None:
         try:
             print(text, end=end, file=self._stdout, flush=True)
-        except BrokenPipeError:
+        except OSError as error:
+            # Windows says "invalid argument" of a pipe that nobody reads.
+            if not isinstance(error, BrokenPipeError) and (sys.platform, error.errno) != ("win32", errno.EINVAL):
+                raise
             raise OutputClosed from None
 
 

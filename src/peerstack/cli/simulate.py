@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -199,7 +198,7 @@ def summary(scenario: Scenario, results: Results, seconds: float) -> events.Simu
         sent=events.Sent(messages=traffic.pop("copies"), **traffic),
         trace_hash=results.trace_hash,
         wall_seconds=round(seconds, 3),
-        peak_memory_bytes=_peak_memory(),
+        peak_memory_bytes=peak_memory(),
     )
 
 
@@ -228,7 +227,11 @@ def _meshes(results: Results) -> events.Meshes:
     )
 
 
-def _peak_memory() -> int:
-    """Return the bytes that this process ever held at once."""
+def peak_memory() -> int | None:
+    """Return the bytes that this process ever held at once; None on Windows, where Python has no such number."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

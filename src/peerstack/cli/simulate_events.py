@@ -82,4 +82,4 @@ class Simulated(Told):
     trace_hash: str
     """The same for the same arguments, wherever they are run."""
     wall_seconds: float
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None

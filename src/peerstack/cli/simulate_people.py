@@ -40,9 +40,14 @@ def _summary(event: Simulated) -> list[tuple[str, Line]]:
         ("control", line(control if not sent.idontwant else f"{control}, {sent.idontwant} IDONTWANT")),
         ("bytes", line(f"{size(sent.bytes)} in {sent.frames} frames")),
         ("trace hash", line(event.trace_hash)),
-        ("took", line(f"{event.wall_seconds:.1f} s, {size(event.peak_memory_bytes)} of memory at most")),
+        ("took", line(_cost(event))),
     ]
     return rows
+
+
+def _cost(event: Simulated) -> str:
+    peak = event.peak_memory_bytes
+    return f"{event.wall_seconds:.1f} s" + ("" if peak is None else f", {size(peak)} of memory at most")
 
 
 def _deliveries(event: Simulated) -> Line:

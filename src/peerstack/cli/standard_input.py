@@ -1,8 +1,9 @@
-"""Lines of standard input, without a thread that nobody could end."""
+"""Lines of standard input; without a thread that nobody could end, where the system can watch it."""
 
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import AsyncIterator
 
@@ -38,19 +39,27 @@ async def chunks() -> AsyncIterator[bytes]:
     if sys.stdin is None:
         raise CommandError("standard input is closed")
     number = sys.stdin.fileno()
-    while True:
-        await _wait_readable(number)
-        chunk = os.read(number, _CHUNK)
-        if not chunk:
-            return
+    while chunk := await _read(number):
         yield chunk
+
+
+async def _read(number: int) -> bytes:
+    if sys.platform == "win32":
+        # It can watch sockets only. The thread is left to itself when nobody waits for it any more.
+        return await trio.to_thread.run_sync(os.read, number, _CHUNK, abandon_on_cancel=True)
+    if stat.S_ISREG(os.fstat(number).st_mode):
+        # A file on a disk can always be read: Linux does not watch it, and macOS would say nothing at its end.
+        await trio.lowlevel.checkpoint()
+    else:
+        await _wait_readable(number)
+    return os.read(number, _CHUNK)
 
 
 async def _wait_readable(number: int) -> None:
     try:
         await trio.lowlevel.wait_readable(number)
-    except PermissionError:
-        # A file on a disk can always be read, so that the system does not watch it.
+    except OSError:
+        # Nor is every device watched, such as /dev/null.
         await trio.lowlevel.checkpoint()
 
 

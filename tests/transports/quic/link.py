@@ -24,6 +24,7 @@ class MemoryNetwork:
         self.tap: Tap = lambda datagram, source, destination: datagram
         self.sockets: dict[SocketAddress, MemorySocket] = {}
         self.passed = 0
+        self.widest = 65_507  # bytes of a datagram; the system refuses larger ones
         self._random = Random(seed)
         self._ports = count(1000)
 
@@ -55,9 +56,14 @@ class MemorySocket:
         self._arrival = trio.Event()
         self._closed = False
 
-    def send(self, datagrams: Sequence[bytes], address: SocketAddress) -> None:
+    def send(self, datagrams: Sequence[bytes], address: SocketAddress) -> OSError | None:
+        refusal = None
         for datagram in datagrams:
-            self._network.carry(datagram, self.address, address)
+            if len(datagram) > self._network.widest:
+                refusal = OSError(errno.EMSGSIZE, "message too long")
+            else:
+                self._network.carry(datagram, self.address, address)
+        return refusal
 
     def arrive(self, datagram: bytes, source: SocketAddress, when: float) -> None:
         heappush(self._inbox, (when, next(self._order), datagram, source))

@@ -164,7 +164,7 @@ async def test_without_a_route_the_dial_ends_at_once(number: int, autojump_clock
     network = MemoryNetwork()
     transport, record = QuicTransport(Identity.generate(), network=network), attempt()
     socket = network.bind(("127.0.0.1", 0))
-    socket.send = lambda datagrams, address: OSError(number, "no way")  # type: ignore[method-assign, assignment]
+    socket.send = lambda datagrams, address: OSError(number, "no way")  # type: ignore[method-assign]
     network.bind = lambda address: socket  # type: ignore[method-assign]
     started = trio.current_time()
     with pytest.raises(OSError, match="no way") as caught:

@@ -53,7 +53,8 @@ def test_tls_contexts_have_the_name(name: str) -> None:
 def test_no_other_private_name_is_used() -> None:
     own = {"_config", "_connection", "_judge", "_flow", "_dropped", "_now", "_connected", "_ended", "_failure"}
     own |= {"_first_own", "_next_of_peer", "_unseen", "_settings", "_tokens", "_expect", "_handler", "_check_gaps"}
-    own |= {"_buffer", "_translate", "_data_received", "_reason", "_guarded", "_size_datagrams", "_count", "_settle"}
+    own |= {"_buffer", "_translate", "_data_received", "_reason", "_guarded", "_count", "_settle"}
+    own |= {"_fits", "_grows", "_largest"}
     own |= {"_ignored", "_was_reset"}
     listed = {*connection.CONNECTION_NAMES, *engine.ENGINE_NAMES, *certificates.CONTEXT_NAMES, *engine.SENDER_NAMES}
     listed |= {*engine.RECEIVER_NAMES, *connection.RECOVERY_NAMES, *engine.RECOVERY_NAMES, *connection.RECEIVER_NAMES}

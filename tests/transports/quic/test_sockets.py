@@ -1,22 +1,15 @@
-"""UDP sockets over real loopback: datagrams in batches, missing offload, full sockets, and closed ports."""
+"""UDP sockets over real loopback: datagrams apart and in order, of whatever size, and full sockets."""
 
 from __future__ import annotations
 
 import errno
-import socket
-import sys
 
 import pytest
 import trio
 
-from peerstack.stack.identity import Identity
-from peerstack.stack.report import StageName
-from peerstack.transports.quic import QuicTransport
-from peerstack.transports.quic.address import quic_address
 from peerstack.transports.quic.interface import SocketAddress
-from peerstack.transports.quic.sockets import MAX_BACKLOG, MAX_BATCH, UdpNetwork, UdpSocket, _batches
-
-from .hosts import attempt
+from peerstack.transports.quic.network import UdpNetwork
+from peerstack.transports.quic.sockets import MAX_BACKLOG, UdpSocket
 
 V4, V6 = ("127.0.0.1", 0), ("::1", 0, 0, 0)
 
@@ -40,54 +33,18 @@ async def test_datagrams_arrive_apart_and_in_order(here: SocketAddress) -> None:
     far.close()
 
 
-def test_batches_hold_one_size_and_a_shorter_last() -> None:
-    sizes = [[len(item) for item in batch] for batch in _batches([bytes(size) for size in (9, 9, 5, 9, 12, 12, 12)])]
-    assert sizes == [[9, 9, 5], [9], [12, 12, 12]]
-    many = _batches([bytes(1350)] * 1000)
-    assert all(sum(map(len, batch)) <= MAX_BATCH and len(batch) <= 64 for batch in many)
-    assert sum(map(len, many)) == 1000
-    assert _batches([]) == []
-
-
-class Refusing:
-    """A kernel socket that refuses what it is told to."""
-
-    def __init__(self, sock: socket.socket, number: int) -> None:
-        self.sock, self.number, self.calls = sock, number, 0
-
-    def sendmsg(self, *_: object) -> int:
-        self.calls += 1
-        raise OSError(self.number, "no")
-
-    def sendto(self, datagram: bytes, address: SocketAddress) -> int:
-        return self.sock.sendto(datagram, address)
-
-
 @pytest.mark.parametrize(
-    ("number", "again"), [(errno.EIO, 1), (errno.EOPNOTSUPP, 1), (errno.EINVAL, 1), (errno.EMSGSIZE, 2)]
+    ("number", "told"),
+    [(errno.ENETUNREACH, True), (errno.EINVAL, True), (errno.EMSGSIZE, True), (errno.ENOBUFS, False)],
 )
-async def test_without_segmentation_offload_datagrams_go_one_by_one(number: int, again: int) -> None:
-    near, far = UdpNetwork().bind(V4), UdpNetwork().bind(V4)
-    refusing = Refusing(near._socket, number)
-    real, near._socket = near._socket, refusing  # type: ignore[assignment]  # a stand-in for the kernel
-    for _ in range(2):
-        near.send([b"one", b"two"], far.address)
-    near._socket = real
-    assert await received(far, 4) == [b"one", b"two"] * 2
-    assert refusing.calls == again, "a kernel that can not is asked once; a path that is too narrow each time"
-    near.close()
-    far.close()
-
-
-@pytest.mark.parametrize(("number", "told"), [(errno.ENETUNREACH, True), (errno.EINVAL, True), (errno.ENOBUFS, False)])
 async def test_an_address_to_which_nothing_can_be_sent_is_told(number: int, told: bool) -> None:
     near = UdpNetwork().bind(V4)
 
-    class Unreachable(Refusing):
+    class Unreachable:
         def sendto(self, datagram: bytes, address: SocketAddress) -> int:
-            raise OSError(self.number, "no")
+            raise OSError(number, "no")
 
-    real, near._socket = near._socket, Unreachable(near._socket, number)  # type: ignore[assignment]
+    real, near._socket = near._socket, Unreachable()  # type: ignore[assignment]
     error = near.send([b"one"], V4)
     near._socket = real
     assert (error is not None and error.errno == number) == told
@@ -128,16 +85,3 @@ async def test_closing_wakes_who_waits() -> None:
     with pytest.raises(trio.ClosedResourceError):
         sock.receive_nowait()
     assert sock.unreachable() == []
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell unconnected sockets")
-@pytest.mark.parametrize("here", [V4, V6], ids=["ip4", "ip6"])
-async def test_a_closed_port_is_told_at_once(here: SocketAddress) -> None:
-    closed = UdpNetwork().bind(here)
-    closed.close()
-    record, transport = attempt(), QuicTransport(Identity.generate())
-    with trio.fail_after(3), pytest.raises(ConnectionRefusedError):
-        await transport.dial(quic_address(closed.address), None, record)
-    assert record.failure is not None
-    assert record.failure.name is StageName.CONNECT
-    assert "nothing listens there" in str(record.failure.advice)

@@ -242,3 +242,31 @@ async def test_a_broken_listener_does_not_spin() -> None:
         await listener.accept()
     await wire.stream.aclose()
     await listener.aclose()
+
+
+class Forgetful:
+    """A listening socket of macOS, which accepts what was reset meanwhile and has no address for it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock, self.forgets = sock, 1
+
+    def accept(self) -> tuple[socket.socket, object]:
+        sock, remote = self._sock.accept()
+        self.forgets -= 1
+        return sock, remote if self.forgets < 0 else None
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._sock, name)
+
+
+async def test_a_connection_without_an_address_costs_nobody_else() -> None:
+    transport = TcpTransport()
+    async with await transport.listen(parse_address("/ip4/127.0.0.1/tcp/0")) as listener:
+        listener._socket = Forgetful(listener._socket)  # type: ignore[assignment]  # a stand-in for the kernel
+        gone = await transport.dial(listener.address)
+        here = await transport.dial(listener.address)
+        wire = await listener.accept()
+        assert wire.remote_address == here.local_address
+        assert await gone.stream.receive_some() == b""
+        for end in (gone, here, wire):
+            await end.stream.aclose()

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,10 @@ from peerstack.stack.errors import InvalidAddress
 from peerstack.transports.tcp import TcpTransport
 from peerstack.transports.unix import UnixTransport
 from peerstack.transports.unix.address import MAX_PATH, unix_address, unix_path
+
+if sys.platform == "win32":
+    pytest.skip("Python has no unix sockets on Windows", allow_module_level=True)
+assert sys.platform != "win32"
 
 UNIX = UnixTransport()
 

@@ -215,6 +215,11 @@ class LibP2PConnection(QuicConnection):
             frame.push_uint_var(stream.max_stream_data_local)
             stream.max_stream_data_local_sent = stream.max_stream_data_local
 
+    @property
+    def datagram_size(self) -> int:
+        """Bytes of the largest datagram that is sent."""
+        return self._max_datagram_size
+
     def use_datagrams_of(self, size: int) -> None:
         """Send datagrams of up to `size` bytes from now on."""
         self._max_datagram_size = size

@@ -37,7 +37,7 @@ from ..interface import (
 from ..tokens import ResetTokens
 from .certificates import Judge
 from .connection import LibP2PConnection
-from .packets import ID_SIZE
+from .packets import ID_SIZE, SMALLEST_INITIAL
 from .reasons import closed_by_peer, closed_here
 
 ALPN: Final = "libp2p"
@@ -58,6 +58,8 @@ RECEIVER_NAMES: Final = ("_buffer",)
 SENDER_NAMES: Final = ("_buffer_fin", "_buffer_start", "_buffer_stop", "_reset_error_code")
 RECOVERY_NAMES: Final = ("_rtt_initialized", "_rtt_smoothed")
 
+MACOS_LARGEST: Final = 9216
+"""Bytes of a datagram that macOS takes on loopback (net.inet.udp.maxdgram)."""
 _PARSER_FAILURES: Final = (
     ArithmeticError,
     AssertionError,
@@ -124,6 +126,10 @@ class AioquicEngine:
         self._next_of_peer = 1 - self._first_own
         self._unseen: set[int] = set()
         self._now = 0.0
+        self._fits = sys.maxsize
+        """Bytes of the largest datagram that the system was not seen to refuse."""
+        self._grows = False
+        """Whether larger datagrams may be sent than so far, once the handshake is over."""
         self._connected = False
         self._ended = False
         self._failure: StackError | None = None
@@ -230,6 +236,10 @@ class AioquicEngine:
         datagrams: list[tuple[bytes, SocketAddress]] = []
         with self._guarded():
             datagrams += self._connection.datagrams_to_send(now)
+        if self._grows and datagrams:
+            # Not before the flight that ends the handshake: what has an Initial packet is filled up to the full size.
+            self._grows = False
+            self._connection.use_datagrams_of(self._largest())
         path = self._connection._network_paths[0]
         if not path.is_validated and path.bytes_sent > 3 * path.bytes_received:
             return []  # a goodbye, for which aioquic does not look at the limit (RFC 9000, 8.1)
@@ -274,7 +284,8 @@ class AioquicEngine:
                 events.append(StopReceived(stream_id, code))
             case quic.HandshakeCompleted():
                 self._connected = True
-                self._size_datagrams()
+                self._connection.use_datagrams_of(min(self._largest(), self._connection.datagram_size))
+                self._grows = True
                 events.append(HandshakeCompleted())
             case quic.ConnectionIdIssued(connection_id=connection_id):
                 events.append(RouteAdded(connection_id))
@@ -313,12 +324,18 @@ class AioquicEngine:
             self._failure = RemoteProtocolError(f"the peer sent what the QUIC engine can not read: {error!r}")
             self._connection.close(error_code=QuicErrorCode.INTERNAL_ERROR, frame_type=0)
 
-    def _size_datagrams(self) -> None:
-        """Send what the path takes, and no more than the peer does (RFC 9000, 18.2), to which aioquic pays no heed."""
+    def _largest(self) -> int:
+        """Return what the path and the peer take (RFC 9000, 18.2); aioquic pays no heed to the latter."""
         address, config = self.peer_address, self._config
         on_loopback = address is not None and ip_address(address[0].partition("%")[0]).is_loopback
         largest = config.loopback_datagram_size if on_loopback else config.datagram_size
-        self._connection.use_datagrams_of(min(largest, self._connection.peer_takes or config.datagram_size))
+        return min(largest, self._connection.peer_takes or config.datagram_size, self._fits)
+
+    def was_too_large(self, size: int) -> None:
+        """Send smaller datagrams: the system says that one of this size does not fit."""
+        smaller = (step for step in (MACOS_LARGEST, self._config.datagram_size, SMALLEST_INITIAL) if step < size)
+        self._fits = next(smaller, SMALLEST_INITIAL)
+        self._connection.use_datagrams_of(min(self._fits, self._connection.datagram_size))
 
     # ---- streams
 
