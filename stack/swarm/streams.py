@@ -20,6 +20,7 @@ from ..errors import (
     NegotiationError,
     StackError,
     describe,
+    is_expected,
 )
 from ..events import Event, HandlerFailed, StreamClosed, StreamOpened
 from ..identity import PeerId
@@ -52,6 +53,8 @@ class Streams:
         self._lines = RateLimiter(LINES_PER_SECOND, LINES_AT_ONCE, capacity=4096)
         self.handlers: dict[str, StreamHandler] = {}
         """Protocol id to handler; what is in here is accepted."""
+        self.ending = False
+        """Whether the host is about to end, so that handlers meet closed connections and a swarm that dials no more."""
 
     async def open(self, connection: Connection, protocols: Sequence[str], *, supported: bool) -> Stream:
         """Open a stream and agree on a protocol; `supported` says that the peer is known to have the only one.
@@ -154,7 +157,7 @@ class Streams:
 
     def _handler_failed(self, stream: Stream, error: Exception) -> None:
         peer, protocol = stream.remote_peer, stream.protocol
-        if _caused_by_peer(error):
+        if _caused_by_peer(error) or (self.ending and is_expected(error)):
             self._tell(peer, f"{protocol} ended", describe(error))
             stream.reset(_code(error))
             return

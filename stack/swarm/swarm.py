@@ -141,11 +141,11 @@ class Swarm:
             try:
                 await trio.sleep_forever()
             finally:
-                self._ending = True
+                self._ending = self._streams.ending = True
 
     async def aclose(self) -> None:
         """Stop listening, say goodbye to every peer, and end `run`."""
-        self._ending = True
+        self._ending = self._streams.ending = True
         async with trio.open_nursery() as nursery:
             for listener in list(self._listeners):
                 nursery.start_soon(self._close_listener, listener)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -152,6 +152,28 @@ async def test_an_exception_of_the_block_leaves_as_itself(error: BaseException, 
         await run_busy_hosts(error)
     assert caught.value is error
     assert tasks() == before
+
+
+async def test_a_handler_that_meets_the_end_of_the_host_is_no_news(
+    autojump_clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Goodbyes take a moment, in which handlers go on, and may want another peer."""
+    network = MemoryNetwork()
+    asked = trio.Event()
+
+    async def ask_another(stream: Stream) -> None:
+        asked.set()
+        with suppress(trio.BrokenResourceError):
+            await stream.receive_some()
+        await bob.connect(Multiaddr("/memory/9"))
+
+    async with open_host(transports=[MemoryTransport(network)]) as alice:
+        async with open_host(listen=["/memory/7"], transports=[MemoryTransport(network)]) as bob:
+            bob.handle("/ask/1", ask_another)
+            await alice.connect(*bob.addresses)
+            await (await alice.open_stream(bob.peer_id, "/ask/1")).send_all(b"x")
+            await asked.wait()
+    assert caplog.messages == []
 
 
 async def test_a_dial_error_can_be_caught_round_the_block(autojump_clock: Clock) -> None:
