@@ -155,6 +155,7 @@ class Node:
             message_id=self._message_id,
             gossip=config,
             score=None,
+            pacing=None,
             max_message=LARGEST,
             max_rpc=2 * LARGEST,
             validation_timeout=VALIDATION_SECONDS,

@@ -64,6 +64,7 @@ def config(options: argparse.Namespace) -> PubsubConfig | None:
         gossip=gossip,
         score=SCORES[options.pubsub_score],
         queues=QueueConfig(max_messages=BURST, max_bytes=BURST_BYTES),
+        pacing=None,  # the contract wants long queues of everyone
         max_message=LARGEST,
         max_rpc=2 * LARGEST,
     )

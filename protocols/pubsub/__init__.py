@@ -15,6 +15,7 @@ from .core_events import (
 from .events import ForwardDropped, MalformedRpc, MessageRejected, PeerDropped, PubsubPeerAdded, PubsubPeerRemoved
 from .gater import GaterConfig
 from .ids import MessageIdFunction, default_id, js_default_id, rust_default_id, sha256_of_data
+from .pacing import Pacing
 from .pubsub import Pubsub, open_pubsub
 from .receipt import Delivery, DeliveryState, Receipt
 from .room import Room, RoomStatistics
@@ -44,6 +45,7 @@ __all__ = [
     "MessageIdFunction",
     "MessageRejected",
     "Misbehaved",
+    "Pacing",
     "PeerDropped",
     "PeerJoined",
     "PeerLeft",

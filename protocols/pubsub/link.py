@@ -17,7 +17,8 @@ from peerstack.stack.limits import MemoryAccount
 from peerstack.stack.muxing.carrier import Goodbye
 
 from .entries import Entries
-from .send_queue import Batch, SendQueue
+from .pacing import Pace
+from .send_queue import MAX_TAKEN, Batch, SendQueue
 from .settings import QueueConfig
 
 BROKEN = (StackError, trio.BrokenResourceError, trio.ClosedResourceError)
@@ -35,6 +36,10 @@ class Link:
     def __init__(self, peer: PeerId, queue: SendQueue, config: QueueConfig, entries: Entries) -> None:
         self.peer = peer
         self.queue = queue
+        self.stream: Stream | None = None
+        """Our stream, while it is open."""
+        self.pace: Pace | None = None
+        """How fast messages go, where the peer has short queues."""
         self.protocol = ""
         """The protocol id of our stream, once it is open."""
         self.opened = trio.Event()
@@ -104,6 +109,7 @@ class Link:
     async def send(self, stream: Stream) -> str:
         """Send what is queued until the stream breaks or the queue takes nothing more; return why it is over."""
         reason = ""
+        self.stream = stream
         self.parted = parted = trio.Event()
         try:
             with trio.CancelScope() as scope:
@@ -118,7 +124,20 @@ class Link:
                     return await self._send_queued(stream)
             return reason
         finally:
+            self.stream = None
             parted.set()
+
+    async def acknowledged(self) -> bool:
+        """Wait until the peer's host has received what was sent on our stream; False if that cannot be known."""
+        stream = self.stream
+        if stream is None:
+            await trio.lowlevel.checkpoint()
+            return False
+        try:
+            await stream.connection.wait_acknowledged()
+        except BROKEN:
+            return False
+        return self.stream is stream
 
     async def _wait_work(self, stream: Stream) -> str:
         """Wait until there is something to send, and no doubt that the connection is alive; return why it is over.
@@ -143,7 +162,15 @@ class Link:
                 with suppress(*BROKEN):
                     await stream.send_eof()
                 await trio.sleep_forever()  # until the watcher sees that the peer has broken the stream or we are gone
-            batch = queue.take()
+            most = MAX_TAKEN
+            if self.pace is not None and len(queue):
+                most = self.pace.allowed(trio.current_time())
+                if not most and not queue.urgent:
+                    await trio.sleep(self.pace.pause(len(queue)))
+                    continue
+            batch = queue.take(most)
+            if self.pace is not None:
+                self.pace.spend(len(batch.entries))
             failure = await self._send(stream, batch)
             if failure:
                 return failure

@@ -251,7 +251,7 @@ class Pubsub:
             await trio.lowlevel.checkpoint_if_cancelled()
             await self._turns.take(len(data))
         number = None if message.seqno is None else int.from_bytes(message.seqno, "big")
-        receipt = Receipt(topic, message.id, number, len(data), self._core.unpublish)
+        receipt = Receipt(topic, message.id, number, len(data), self._core.unpublish, self.acknowledged)
         peers = self._core.publish(message, trio.current_time())
         self._switchboard.flush()
         receipt.repeated = peers is None
@@ -310,6 +310,13 @@ class Pubsub:
         finally:
             if not accepted and seqno is not None:
                 self._numbers.give_back(seqno)
+
+    async def acknowledged(self, peer: PeerId) -> bool:
+        """Wait until the host of a peer has received what was sent to it so far; False if that cannot be known.
+
+        It says no more than that; see `Receipt.wait_acknowledged`.
+        """
+        return await self._switchboard.acknowledged(peer)
 
     async def drain(self) -> None:
         """Wait until everything queued for all peers was taken by the connections."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -19,6 +19,8 @@ class DeliveryState(StrEnum):
     """It waits for its turn on the stream to the peer, for the first time or, after the stream broke, again."""
     SENT = "sent"
     """It was handed to the connection. That does not prove that it left this machine, let alone that it arrived."""
+    ACKNOWLEDGED = "acknowledged"
+    """The peer's host has received it (`wait_acknowledged`). Its pubsub may not have read it, and may drop it."""
     UNCERTAIN = "uncertain"
     """It was handed to a connection, in part or whole, that ended soon after: it may have arrived or not."""
     NOT_NEEDED = "not needed"
@@ -37,6 +39,7 @@ class Delivery:
 
 QUEUED = Delivery(DeliveryState.QUEUED)
 SENT = Delivery(DeliveryState.SENT)
+ACKNOWLEDGED = Delivery(DeliveryState.ACKNOWLEDGED)
 NOT_NEEDED = Delivery(DeliveryState.NOT_NEEDED, "the peer said that it has the message already")
 
 
@@ -47,7 +50,18 @@ class Receipt:
     No state says that a peer accepted the message: publish/subscribe has no such answer.
     """
 
-    __slots__ = ("_deliveries", "_on_lost", "_settled", "_waiting", "id", "repeated", "seqno", "size", "topic")
+    __slots__ = (
+        "_acknowledge",
+        "_deliveries",
+        "_on_lost",
+        "_settled",
+        "_waiting",
+        "id",
+        "repeated",
+        "seqno",
+        "size",
+        "topic",
+    )
 
     def __init__(
         self,
@@ -56,6 +70,7 @@ class Receipt:
         seqno: int | None,
         size: int,
         on_lost: Callable[[bytes], None] | None = None,
+        acknowledge: Callable[[PeerId], Awaitable[bool]] | None = None,
     ) -> None:
         self.topic = topic
         self.id = message_id
@@ -68,6 +83,8 @@ class Receipt:
 
         It happens where ids are made of the payload alone.
         """
+        self._acknowledge = acknowledge
+        """Waits until a peer has received what was sent to it; whether that is known."""
         self._on_lost = on_lost
         """Called with the id when it is dropped for the last peer, so that it went nowhere."""
         self._deliveries: dict[PeerId, Delivery] = {}
@@ -87,7 +104,12 @@ class Receipt:
     @property
     def sent(self) -> tuple[PeerId, ...]:
         """The peers whose connection has taken the message, which proves no more than that."""
-        return self._in(DeliveryState.SENT)
+        return self._in(DeliveryState.SENT, DeliveryState.ACKNOWLEDGED)
+
+    @property
+    def acknowledged(self) -> tuple[PeerId, ...]:
+        """Those of them whose host is known to have received it; only `wait_acknowledged` finds out."""
+        return self._in(DeliveryState.ACKNOWLEDGED)
 
     @property
     def uncertain(self) -> tuple[PeerId, ...]:
@@ -112,6 +134,25 @@ class Receipt:
         else:
             await trio.lowlevel.checkpoint()
 
+    async def wait_acknowledged(self) -> tuple[PeerId, ...]:
+        """Wait until nothing is queued and the host of each peer has received the message; return those that have.
+
+        It costs a round trip on each connection. What it proves, `MuxedConnection.wait_acknowledged` says: that the
+        bytes arrived at the peer's host. Whether its pubsub took the message, nothing tells. A peer that is lost
+        meanwhile is left out; one that does not answer is waited for until its connection is given up.
+        """
+        await self.wait_sent()
+        if self._acknowledge is not None:
+            async with trio.open_nursery() as nursery:
+                for peer in self._in(DeliveryState.SENT):
+                    nursery.start_soon(self._ask, peer)
+        return self.acknowledged
+
+    async def _ask(self, peer: PeerId) -> None:
+        known = self._acknowledge is not None and await self._acknowledge(peer)
+        if known and self._deliveries[peer] is SENT:
+            self.settle(peer, ACKNOWLEDGED)
+
     def __repr__(self) -> str:
         counts = f"{len(self.sent)} sent, {len(self.queued)} queued, {len(self.dropped)} dropped"
         return f"<Receipt {self.topic!r} {self.id.hex()[:16]} {counts}>"
@@ -121,6 +162,8 @@ class Receipt:
     def settle(self, peer: PeerId, delivery: Delivery) -> None:
         """Note what became of the message for a peer."""
         before = self._deliveries.get(peer)
+        if before is ACKNOWLEDGED:
+            return  # it may be sent again on a new stream, but what is known stays known
         self._deliveries[peer] = delivery
         if delivery is QUEUED:
             self._waiting += before is not QUEUED
@@ -136,5 +179,5 @@ class Receipt:
         if self._on_lost is not None and self.reached_nobody:
             self._on_lost(self.id)
 
-    def _in(self, state: DeliveryState) -> tuple[PeerId, ...]:
-        return tuple(peer for peer, delivery in self._deliveries.items() if delivery.state is state)
+    def _in(self, *states: DeliveryState) -> tuple[PeerId, ...]:
+        return tuple(peer for peer, delivery in self._deliveries.items() if delivery.state in states)

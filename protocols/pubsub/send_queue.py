@@ -115,6 +115,11 @@ class SendQueue:
         return bool(self._messages or self._control or self._sending)
 
     @property
+    def urgent(self) -> bool:
+        """Whether control messages wait."""
+        return bool(self._control)
+
+    @property
     def ending(self) -> bool:
         """Whether `end` was called."""
         return self._ending

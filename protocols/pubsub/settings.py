@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from .config import GossipConfig
 from .gater import GaterConfig
 from .ids import MessageIdFunction, default_id
+from .pacing import Pacing
 from .score_config import ScoreConfig
 from .signing import SignaturePolicy
 from .wire import RpcLimits
@@ -56,6 +57,8 @@ class PubsubConfig:
     """Throttles peers whose messages are rarely valid while validation is overloaded; None lets all pass."""
     queues: QueueConfig = field(default_factory=QueueConfig)
     """What may wait for each peer."""
+    pacing: Pacing | None = field(default_factory=Pacing)
+    """How fast messages go to peers whose queues are short; None sends to all as fast as they take it."""
     limits: RpcLimits = field(default_factory=RpcLimits)
     """What one RPC of a peer may hold."""
     max_message: int = 1 << 20

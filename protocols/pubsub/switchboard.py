@@ -23,6 +23,7 @@ from .events import ForwardDropped, PeerDropped, PubsubPeerAdded, PubsubPeerRemo
 from .introductions import Introductions
 from .keeping import note_mesh
 from .link import BROKEN, Link
+from .pacing import Pace
 from .send_queue import SendQueue
 from .settings import PubsubConfig
 from .wire import (
@@ -114,6 +115,7 @@ class Switchboard:
             case PeerIdentified(peer=peer):
                 if peer in self._links:
                     self._links[peer].hurry.set()
+                    self._set_pace(self._links[peer])
                     self._core.set_record(peer, self._host.peerstore.record(peer))
                 elif self._host.peerstore.supports(peer, *self.protocols):
                     self.link(peer)
@@ -136,6 +138,21 @@ class Switchboard:
             link = self._links[peer] = Link(peer, queue, self._config.queues, self.entries)
             self._nursery.start_soon(self._run, link)
         return link
+
+    def _set_pace(self, link: Link) -> None:
+        pacing = self._config.pacing
+        if pacing is None or not pacing.holds_for(self._host.peerstore.agent(link.peer)):
+            link.pace = None
+        elif link.pace is None:
+            link.pace = Pace(pacing, trio.current_time())
+
+    async def acknowledged(self, peer: PeerId) -> bool:
+        """Wait until a peer's host has received what was sent to it so far; False if that cannot be known."""
+        link = self._links.get(peer)
+        if link is None:
+            await trio.lowlevel.checkpoint()
+            return False
+        return await link.acknowledged()
 
     async def _run(self, link: Link) -> None:
         """Keep our stream to one peer open as long as there is a connection, with pauses that grow."""
@@ -259,6 +276,7 @@ class Switchboard:
         if link.opened.is_set():
             self._forget(link)
         link.protocol = stream.protocol
+        self._set_pace(link)
         info = stream.connection.info
         version = VERSIONS[stream.protocol]
         self._core.add_peer(

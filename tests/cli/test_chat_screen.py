@@ -76,7 +76,7 @@ def said(text: str) -> events.Said:
 
 
 def sent_to(receipt: Receipt, *peers: str) -> events.Receipt:
-    return events.Receipt("lobby", receipt.id.hex(), 1, receipt.size, peers, (), ())
+    return events.Receipt("lobby", receipt.id.hex(), 1, receipt.size, peers, (), (), ())
 
 
 def test_a_peer_that_is_lost_and_comes_back_is_a_line_each(chat: Chat) -> None:

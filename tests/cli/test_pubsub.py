@@ -57,7 +57,7 @@ def test_what_is_published_comes_to_a_subscriber() -> None:
     assert {message["topic"] for message in messages} == {"news"}
     assert [message["gap"] for message in messages] == [0, 0]
     for receipt in receipts:
-        assert list(receipt) == ["event", "topic", "id", "seqno", "bytes", "sent", "queued", "dropped"]
+        assert list(receipt) == ["event", "topic", "id", "seqno", "bytes", "sent", "queued", "uncertain", "dropped"]
         assert (receipt["sent"], receipt["queued"], receipt["dropped"]) == ([listening["peer_id"]], [], [])
         assert bytes.fromhex(receipt["id"]).endswith(receipt["seqno"].to_bytes(8, "big"))
     assert [receipt["bytes"] for receipt in receipts] == [5, 7]
@@ -65,7 +65,7 @@ def test_what_is_published_comes_to_a_subscriber() -> None:
     assert summary.items() >= {"event": "summary", **expected}.items()
 
 
-def test_a_thousand_messages_come_in_order_and_are_confirmed() -> None:
+def test_a_thousand_messages_come_in_order_and_are_acknowledged() -> None:
     with started("pubsub", "subscribe", "news") as (subscriber, listening):
         lines = "".join(f"line {number}\n" for number in range(1000)).encode()
         ran = piped(lines, "pubsub", "publish", "news", "--lines", "--peer", listening["addresses"][0], "--json")
@@ -76,7 +76,7 @@ def test_a_thousand_messages_come_in_order_and_are_confirmed() -> None:
     assert [payload(message) for message in messages] == lines.splitlines()
     assert [sum(message[name] for message in messages) for name in ("gap", "missed")] == [0, 0]
     assert [event["event"] for event in ran.events] == ["receipt"] * 1000 + ["summary"]
-    assert (ran.events[-1]["published"], ran.events[-1]["confirmed"]) == (1000, 1)
+    assert (ran.events[-1]["published"], ran.events[-1]["acknowledged"]) == (1000, 1)
 
 
 def test_a_file_is_one_message_however_often(tmp_path: Path) -> None:
@@ -243,17 +243,17 @@ def test_people_are_told_of_what_is_missing() -> None:
 
 def test_people_see_who_got_a_message_and_who_did_not() -> None:
     dropped = (events.NotSent("12D3KooWijklmnop", "the connection is gone"),)
-    lines = shown(events.Receipt("t", "00ff", None, 5, ("12D3KooWabcdefgh",) * 5, (), dropped))
+    lines = shown(events.Receipt("t", "00ff", None, 5, ("12D3KooWabcdefgh",) * 5, (), (), dropped))
     assert lines == [
         "sent to …abcdefgh, …abcdefgh, …abcdefgh and 2 more  5 B  00ff",
         "   not to …ijklmnop: the connection is gone",
     ]
-    assert shown(events.Receipt("t", "00ff", None, 5, (), (), ())) == ["reached nobody  5 B  00ff"]
-    summary = events.PublishSummary(2, 10, 1, 1, 1, 1, 0)
+    assert shown(events.Receipt("t", "00ff", None, 5, (), (), (), ())) == ["reached nobody  5 B  00ff"]
+    summary = events.PublishSummary(2, 10, 1, 0, 1, 1, 1, 0)
     assert shown(summary) == [
         "published  2 messages, 10 B",
         "sent       1 time, to 1 peer",
-        "confirmed  by 0 of 1, who answered a ping after the last message",
+        "received   by 0 of 1 hosts; whether they dropped it, they do not say",
         "dropped    1 time",
         "to nobody  1 message",
     ]

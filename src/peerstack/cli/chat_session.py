@@ -22,7 +22,7 @@ from .chat_neighbours import Neighbours
 from .chat_presence import topic_of
 from .events import Noted, Told
 from .people_pubsub import short
-from .pubsub_node import OpenNode, confirm, receipt_told
+from .pubsub_node import OpenNode, receipt_told, wait_acknowledged
 
 TICK = 0.5  # seconds
 BACKLOG = 1000
@@ -100,7 +100,7 @@ class ChatSession:
             await self._room.wait_peers()
 
     async def leave(self) -> None:
-        """Say goodbye, end `told`, and wait until all that was said is on the wire and the neighbours confirm it."""
+        """Say goodbye, end `told`, and wait until the neighbours have received all that was said."""
         await self._said.aclose()
         with trio.move_on_after(LEAVE_PATIENCE):
             await self._followed.wait()
@@ -109,7 +109,7 @@ class ChatSession:
             self._sent_to.update(dict.fromkeys(goodbye.sent))
         self._scope.cancel()
         await self._tell(self.model.flush())
-        await confirm(self._node.pubsub.host, self._sent_to)
+        await wait_acknowledged(self._node.pubsub, self._sent_to)
         await self._send.aclose()
 
     # ---- what goes on meanwhile

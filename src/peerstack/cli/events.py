@@ -280,6 +280,8 @@ class Receipt(Told):
     bytes: int
     sent: tuple[str, ...]
     queued: tuple[str, ...]
+    uncertain: tuple[str, ...]
+    """Those whose connection was lost right after it had taken the message."""
     dropped: tuple[NotSent, ...]
 
 
@@ -291,14 +293,16 @@ class PublishSummary(Told):
     published: int
     bytes: int
     sent: int
-    """Deliveries: one for each message and peer."""
+    """Deliveries: one for each message and peer, handed to its connection."""
+    uncertain: int
+    """Those handed to a connection that was lost soon after."""
     dropped: int
     reached_nobody: int
     """Messages that were sent to no peer at all."""
     peers: int
     """Those that something was sent to."""
-    confirmed: int
-    """Those of them that answered a ping after the last message."""
+    acknowledged: int
+    """Those of them whose host has received all that was sent to it; whether they dropped it, no peer says."""
 
 
 @dataclass(frozen=True, slots=True)

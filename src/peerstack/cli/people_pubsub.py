@@ -108,8 +108,13 @@ def _summary(event: told.PublishSummary) -> Table:
     rows = [
         ("published", line(f"{_count(event.published, 'message')}, {size(event.bytes)}")),
         ("sent", line(f"{_count(event.sent, 'time')}, to {_count(event.peers, 'peer')}")),
-        ("confirmed", line(f"by {event.confirmed} of {event.peers}, who answered a ping after the last message")),
+        (
+            "received",
+            line(f"by {event.acknowledged} of {event.peers} hosts; whether they dropped it, they do not say"),
+        ),
     ]
+    if event.uncertain:
+        rows.append(("uncertain", line(Span(f"{_count(event.uncertain, 'time')}: the connection was lost", Style.BAD))))
     if event.dropped:
         rows.append(("dropped", line(Span(f"{_count(event.dropped, 'time')}", Style.BAD))))
     if event.reached_nobody:

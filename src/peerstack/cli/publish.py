@@ -29,10 +29,10 @@ from .pubsub_node import (
     Peers,
     TopicName,
     check_topics,
-    confirm,
     listening,
     open_node,
     receipt_told,
+    wait_acknowledged,
     wait_subscribers,
 )
 from .runner import run
@@ -48,7 +48,7 @@ app = App(
     usage="Usage: peerstack pubsub publish [OPTIONS] TOPIC [DATA...]",
     help_epilogue="""Each DATA is a message; or the file is one (- is standard input), or each line
 of standard input, also of a pipe without --lines. It waits until somebody subscribes, and leaves when all is on
-the wire: every peer that something was sent to has answered a ping since. A
+the wire: the host of every peer that something was sent to has received it. A
 --peer that is lost meanwhile is dialed again. The exit code is 0 if every
 message was sent to a peer, 1 if nobody was there for one of them, 2 if it could
 not be done.
@@ -97,11 +97,20 @@ def publish(
     subscribers: Annotated[
         int, Parameter(help="How many subscribers to wait for.", metavar="N", validator=Number(gte=1))
     ] = 1,
+    rate: Annotated[
+        float | None,
+        Parameter(
+            help="Send each peer at most so many messages a second; by default only stock go, js and rust are spared.",
+            metavar="N",
+            validator=Number(gt=0),
+            show_default=False,
+        ),
+    ] = None,
     options: NodeOptions = NODE,
     json: Json = False,
 ) -> int:
     """Publish messages, and tell for each who it was sent to."""
-    node = Node(listen=listen, peers=peer, signed=not no_sign, options=options)
+    node = Node(listen=listen, peers=peer, signed=not no_sign, rate=rate, options=options)
     piped = not data and file is None and not lines and standard_input.is_given()
     source = Source(data=data, file=file, lines=lines or piped, piped=piped, count=count)
     program = partial(_publish, topic, source, node, Waiting(seconds=wait, subscribers=subscribers))
@@ -130,9 +139,9 @@ async def _publish(topic: str, source: Source, node: Node, waiting: Waiting, out
             await _publish_all(pubsub, topic, _messages(payloads, source.count), ledger, output)
         if source.piped and not ledger.published:
             raise CommandError(_NOTHING)
-        with output.working("waiting for the peers to confirm"):
-            confirmed = await confirm(pubsub.host, ledger.peers)
-    output.emit(ledger.summary(confirmed))
+        with output.working("waiting until the peers have received it"):
+            acknowledged = await wait_acknowledged(pubsub, ledger.peers)
+    output.emit(ledger.summary(acknowledged))
     return NOBODY if ledger.reached_nobody else 0
 
 
@@ -238,6 +247,7 @@ class Ledger:
     published: int = 0
     bytes: int = 0
     sent: int = 0
+    uncertain: int = 0
     dropped: int = 0
     reached_nobody: int = 0
     peers: dict[PeerId, None] = field(default_factory=dict)
@@ -250,22 +260,24 @@ class Ledger:
         self.published += 1
         self.bytes += receipt.size
         self.sent += len(receipt.sent)
+        self.uncertain += len(receipt.uncertain)
         self.dropped += len(receipt.dropped)
         self.reached_nobody += receipt.reached_nobody
-        self.peers.update(dict.fromkeys(receipt.sent))
+        self.peers.update(dict.fromkeys((*receipt.sent, *receipt.uncertain)))
         if self.show is not None:
             self.show(self.bytes)
 
-    def summary(self, confirmed: int) -> events.PublishSummary:
+    def summary(self, acknowledged: int) -> events.PublishSummary:
         """Return what to tell in the end."""
         return events.PublishSummary(
             published=self.published,
             bytes=self.bytes,
             sent=self.sent,
+            uncertain=self.uncertain,
             dropped=self.dropped,
             reached_nobody=self.reached_nobody,
             peers=len(self.peers),
-            confirmed=confirmed,
+            acknowledged=acknowledged,
         )
 
 

@@ -10,8 +10,7 @@ from typing import Annotated, TypeAlias
 import trio
 from cyclopts import Parameter
 
-from peerstack.protocols.ping import ping
-from peerstack.protocols.pubsub import Pubsub, PubsubConfig, SignaturePolicy, open_pubsub
+from peerstack.protocols.pubsub import Pacing, Pubsub, PubsubConfig, SignaturePolicy, open_pubsub
 from peerstack.protocols.pubsub.receipt import Receipt as PubsubReceipt
 from peerstack.stack.addressing import parse_address
 from peerstack.stack.errors import StackError
@@ -30,7 +29,7 @@ from .redial import Redialer
 from .wiring import load_wiring
 
 PATIENCE = 10.0
-"""Seconds that peers have to answer a ping after the last message."""
+"""Seconds that the hosts of peers have to acknowledge the last message."""
 MAX_TOPIC = 1024  # bytes
 
 _UNANSWERED = (StackError, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
@@ -64,6 +63,8 @@ class Node:
     listen: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
     signed: bool = True
+    rate: float | None = None
+    """Messages a second for each peer; None is pubsub's default."""
     options: NodeOptions = NODE
 
 
@@ -84,7 +85,7 @@ async def open_node(node: Node, output: Output) -> AsyncIterator[OpenNode]:
     wiring = load_wiring(node.options, listen=listen, dial=peers)
     async with (
         open_any_host(wiring=wiring) as host,
-        open_pubsub(host, _config(signed=node.signed)) as pubsub,
+        open_pubsub(host, _config(node)) as pubsub,
     ):
         redialer = Redialer(host)
         for address in listen:
@@ -96,8 +97,10 @@ async def open_node(node: Node, output: Output) -> AsyncIterator[OpenNode]:
         yield OpenNode(pubsub, redialer)
 
 
-def _config(*, signed: bool) -> PubsubConfig:
-    return PubsubConfig(signatures=SignaturePolicy.STRICT_SIGN if signed else SignaturePolicy.STRICT_NO_SIGN)
+def _config(node: Node) -> PubsubConfig:
+    signatures = SignaturePolicy.STRICT_SIGN if node.signed else SignaturePolicy.STRICT_NO_SIGN
+    pacing = Pacing() if node.rate is None else Pacing(rate=node.rate, burst=1, everyone=True)
+    return PubsubConfig(signatures=signatures, pacing=pacing)
 
 
 _ADDRESSES = ("/ip4/", "/ip6/", "/dns/", "/dns4/", "/dns6/", "/dnsaddr/", "/unix/")
@@ -140,6 +143,7 @@ def receipt_told(receipt: PubsubReceipt) -> events.Receipt:
         bytes=receipt.size,
         sent=tuple(map(str, receipt.sent)),
         queued=tuple(map(str, receipt.queued)),
+        uncertain=tuple(map(str, receipt.uncertain)),
         dropped=dropped,
     )
 
@@ -173,19 +177,16 @@ async def wait_subscribers(pubsub: Pubsub, topic: str, count: int, seconds: floa
     return len(pubsub.topic_peers(topic))
 
 
-async def confirm(host: Host, peers: Iterable[PeerId]) -> int:
-    """Ping peers and return how many answer: those have received what was sent to them before."""
-    answered: list[PeerId] = []
+async def wait_acknowledged(pubsub: Pubsub, peers: Iterable[PeerId]) -> int:
+    """Wait, but not for ever, until the hosts of peers have received what was sent to them; return how many have."""
+    received: list[PeerId] = []
 
     async def ask(peer: PeerId) -> None:
-        try:
-            await ping(host, peer)
-        except _UNANSWERED:
-            return  # it is gone, or serves no ping
-        answered.append(peer)
+        if await pubsub.acknowledged(peer):
+            received.append(peer)
 
     with trio.move_on_after(PATIENCE):
         async with trio.open_nursery() as nursery:
             for peer in peers:
                 nursery.start_soon(ask, peer)
-    return len(answered)
+    return len(received)
