@@ -138,7 +138,7 @@ async def attacked(identity: Identity) -> AsyncIterator[Field]:
         (lambda: initials(5, pause=1), NOTHING),
         (lambda: initials(alpn="h3"), "QUIC handshake.*ALPN"),
         (lambda: unreadable(1), NOTHING),
-        (lambda: unreadable(500), "our limit of 64 inbound connections"),
+        (lambda: unreadable(500), "our limit of 128 inbound connections"),
         (lambda: unreadable(1000, version=0xFF00001D), None),
         (lambda: unknown(1000), None),
     ],
