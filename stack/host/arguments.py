@@ -45,6 +45,13 @@ def check_part(part: object, what: str, *methods: str) -> None:
         raise TypeError(f"{what}: {type_name(part)} has no method {' and no '.join(missing)}")
 
 
+def check_observer(observer: object) -> None:
+    """Raise TypeError for what has no `notify`, or one that would have to be awaited: events do not wait."""
+    check_part(observer, "an observer", "notify")
+    if inspect.iscoroutinefunction(getattr(observer, "notify", None)):
+        raise TypeError(f"an observer: notify of {type_name(observer)} is async, and nothing would run it; take def")
+
+
 def check_kind(value: object, what: str, kind: type, hint: str = "") -> None:
     """Raise TypeError unless `value` is a `kind`; `hint` says how to get one."""
     if not isinstance(value, kind):

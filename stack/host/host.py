@@ -35,7 +35,7 @@ from .arguments import (
     announceable,
     as_list,
     check_handler,
-    check_part,
+    check_observer,
     check_protocol,
     check_tag,
     type_name,
@@ -75,8 +75,8 @@ class EventHub:
         """What it raised."""
 
     def add(self, observer: Observer) -> None:
-        """Tell one more observer from now on. Raises TypeError for what has no `notify`."""
-        check_part(observer, "an observer", "notify")
+        """Tell one more observer from now on. Raises TypeError for what has no `notify`, or an async one."""
+        check_observer(observer)
         self.observers.append(observer)
 
     def notify(self, event: Event) -> None:

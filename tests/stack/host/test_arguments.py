@@ -381,7 +381,11 @@ async def test_the_longest_protocol_id_works(pair: Pair, autojump_clock: Clock) 
 # ---- observers
 
 
-@pytest.mark.parametrize("wrong", [5, None, print, RecordingObserver, object()])
+class Awaiting:
+    async def notify(self, event: object) -> None: ...
+
+
+@pytest.mark.parametrize("wrong", [5, None, print, RecordingObserver, object(), Awaiting()])
 async def test_an_observer_has_notify(wrong: Any, pair: Pair, autojump_clock: Clock) -> None:
     async with pair.open() as (alice, bob):
         with pytest.raises(TypeError, match="an observer: ") as caught:
