@@ -99,7 +99,7 @@ def test_keys_that_can_not_be_read_end_every_command(command: list[str], tmp_pat
         text = line_of(cli(*command, address, "--swarm-key", str(wrong)))
         assert text == f"{wrong} is not the key of a private network: the first line is not /key/swarm/psk/1.0.0/"
         text = line_of(cli(*command, address, "--swarm-key", str(tmp_path)))
-        assert text == f"{tmp_path} can not be read: Is a directory; check the path and its owner"
+        assert text == f"{tmp_path} is a folder, and not a key file; check the path"
 
 
 @pytest.mark.parametrize(

@@ -43,9 +43,10 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _finished(code: int) -> int:
     """Write out what is held, or forget it if its reader has gone: Python would complain of it at its end."""
+    if sys.stdout is None:
+        return code
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
