@@ -128,6 +128,8 @@ class TlsPipe(WrappingPipe):
         except ssl.SSLError as error:
             self._ended = True
             self._answer()
+            if (refusal := _refusal(error)) is not None:
+                raise refusal from None
             raise RemoteProtocolError(f"TLS: a record does not decrypt, or is not one: {_reason(error)}") from None
         self._more_inside = False
         if self._outgoing.pending:
@@ -163,7 +165,7 @@ async def _handshake(below: Pipe, context: ssl.SSLContext, *, server_side: bool,
         except ssl.SSLError as error:
             with suppress(trio.BrokenResourceError):
                 below.send_nowait(outgoing.read())  # the alert that tells the peer
-            raise RemoteProtocolError(f"TLS handshake: {_reason(error)}") from None
+            raise (_refusal(error) or RemoteProtocolError(f"TLS handshake: {_reason(error)}")) from None
         else:
             break
         await below.send_all(outgoing.read())
@@ -177,6 +179,16 @@ async def _handshake(below: Pipe, context: ssl.SSLContext, *, server_side: bool,
         incoming.write(data)
     await below.send_all(outgoing.read())
     return TlsPipe(below, tls, incoming, outgoing)
+
+
+def _refusal(error: ssl.SSLError) -> ConnectionLost | None:
+    """Say what the peer refused of us, if its alert is all that is wrong: then it did not break the protocol."""
+    _, found, alert = (error.reason or "").lower().replace("_", " ").partition(" alert ")
+    if not found:
+        return None
+    certificate = "certificate" in alert or alert == "unknown ca"
+    meaning = "does not accept our certificate" if certificate else "ended TLS"
+    return ConnectionLost(f"the peer {meaning} (TLS alert {alert.replace(' ', '_')})")
 
 
 def _reason(error: ssl.SSLError) -> str:
