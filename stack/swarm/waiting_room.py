@@ -39,6 +39,7 @@ class WaitingRoom:
 
         Raises trio.TooSlowError, and LimitExceeded when it has to make room.
         """
+        eviction: LimitExceeded | None = None
         with trio.move_on_after(seconds) as scope:
             self._crowds.setdefault(source, {})[scope] = reservation
             try:

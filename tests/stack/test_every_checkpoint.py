@@ -223,6 +223,7 @@ def _no_log() -> Iterator[None]:
 
 
 def _at_each_checkpoint(point: str, *errors: Callable[[], BaseException], leaves: bool = False) -> None:
+    at = 0
     for at in range(1000):
         struck = Struck(point, Strike(at, errors[at % len(errors)]))
         try:
@@ -272,6 +273,7 @@ NOTHING = ("nothing", Strike(0, AssertionError))
 
 
 def test_a_signal_at_any_step_leaves_as_a_keyboard_interrupt() -> None:
+    step = 0
     for step in range(1, 10_000, 37):
         instrument = AtStep(step, lambda: signal.raise_signal(signal.SIGINT))
 
@@ -289,6 +291,7 @@ def test_a_signal_at_any_step_leaves_as_a_keyboard_interrupt() -> None:
 
 
 def test_a_cancellation_at_any_step_leaves_nothing() -> None:
+    step = 0
     for step in range(1, 10_000, 37):
         scope = trio.CancelScope()
         instrument = AtStep(step, scope.cancel)

@@ -53,6 +53,7 @@ async def _scenario(strike: Strike) -> None:
 
 
 def _at_each_checkpoint(error: Callable[[], BaseException], *, leaves: bool) -> None:
+    at = 0
     for at in range(100):
         strike = Strike(at, error)
         try:

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import Direction, Incoming, MuxedConnection, Stream, Wire
+from peerstack.stack.abc import Channel, ConnectionInfo, Direction, Incoming, MuxedConnection, Stream, Wire
 from peerstack.stack.errors import ConnectionLost, ResolveError
 from peerstack.stack.events import ConnectionClosed, ConnectionOpened, HandlerFailed, InboundRefused, ListenStopped
 from peerstack.stack.identity import Identity
@@ -264,7 +264,7 @@ async def test_a_stream_opened_on_a_connection_that_is_gone_is_not_counted_for_e
 
 async def test_a_muxer_that_cannot_begin_costs_the_wire_too(autojump_clock: Clock) -> None:
     class Broken(Yamux):
-        def mux(self, *args: object) -> Never:
+        def mux(self, channel: Channel, info: ConnectionInfo) -> Never:
             raise ZeroDivisionError("a bug")
 
     noise = Noise(Identity.generate())
