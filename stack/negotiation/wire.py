@@ -31,6 +31,9 @@ _SHOWN = 32
 _NONCE_SIZE = 24
 _GREETINGS = (
     (b"HTTP/", "an HTTP server"),
+    (b"<!DOCTYPE ", "an HTTP server"),  # HTTP/0.9 has no status line, as for a first line that is none of HTTP/1
+    (b"<!doctype ", "an HTTP server"),
+    (b"<html", "an HTTP server"),
     (b"GET ", "an HTTP client"),
     (b"HEAD ", "an HTTP client"),
     (b"POST ", "an HTTP client"),

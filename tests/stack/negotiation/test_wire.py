@@ -122,6 +122,8 @@ def test_random_bytes_may_come_from_a_private_network() -> None:
     ("greeting", "guess"),
     [
         (b"HTTP/1.1 400 Bad Request\r\n", "an HTTP server"),
+        (b'<!DOCTYPE HTML>\n<html lang="en">\n', "an HTTP server"),
+        (b"<html>\r\n<head>", "an HTTP server"),
         (b"GET / HTTP/1.1\r\n", "an HTTP client"),
         (b"PRI * HTTP/2.0\r\n", "an HTTP/2 client"),
         (b"SSH-2.0-OpenSSH_9.2p1\r\n", "SSH"),
