@@ -28,15 +28,15 @@ def test_no_address_gives_no_dial() -> None:
     assert rank([]) == []
 
 
-def test_quic_comes_before_tcp_and_both_before_the_rest() -> None:
+def test_tcp_comes_before_quic_and_both_before_the_rest() -> None:
     tcp, quic = "/ip4/8.8.8.8/tcp/1", "/ip4/8.8.8.8/udp/1/quic-v1"
     ws, webtransport = "/ip4/8.8.8.8/tcp/2/ws", "/ip4/8.8.8.8/udp/1/quic-v1/webtransport"
-    assert ranked(ws, webtransport, tcp, quic) == [(0.0, quic), (0.25, tcp), (1.25, ws), (2.25, webtransport)]
+    assert ranked(ws, webtransport, quic, tcp) == [(0.0, tcp), (0.25, quic), (1.25, ws), (2.25, webtransport)]
 
 
 def test_steps_are_short_in_a_local_network() -> None:
     tcp, quic = "/ip4/192.168.1.2/tcp/1", "/ip4/192.168.1.2/udp/1/quic-v1"
-    assert ranked(tcp, quic) == [(0.0, quic), (0.03, tcp)]
+    assert ranked(quic, tcp) == [(0.0, tcp), (0.03, quic)]
 
 
 def test_ipv6_and_ipv4_alternate_at_first() -> None:

@@ -22,8 +22,10 @@ async def transcript(vector: dict[str, Any], monkeypatch: pytest.MonkeyPatch) ->
     """Run the handshake of a vector, exchange its messages, and return what went over the wire in each direction."""
     ephemeral = {True: static_key(vector["dialer"]["ephemeral"]), False: static_key(vector["listener"]["ephemeral"])}
 
-    def fixed(*, initiator: bool, static: StaticKey) -> Handshake:
-        return Handshake(initiator=initiator, static=static, dangerous_fixed_ephemeral=ephemeral[initiator])
+    def fixed(*, initiator: bool, static: StaticKey, prologue: bytes) -> Handshake:
+        return Handshake(
+            initiator=initiator, static=static, prologue=prologue, dangerous_fixed_ephemeral=ephemeral[initiator]
+        )
 
     monkeypatch.setattr(driver, "Handshake", fixed)
     ends = {"dialer": memory_pipe_pair(), "listener": memory_pipe_pair()}
