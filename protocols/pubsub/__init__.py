@@ -1,8 +1,16 @@
 """Publish/subscribe: gossipsub 1.0 to 1.3 and floodsub (libp2p specs, `pubsub/`)."""
 
-from .codec import TEXT, Codec, JsonCodec, TextCodec
-from .config import GossipConfig
-from .core_events import (
+from .api.codec import TEXT, Codec, JsonCodec, TextCodec
+from .api.config import PubsubConfig, QueueConfig
+from .api.events import ForwardDropped, MalformedRpc, MessageRejected, PeerDropped, PubsubPeerAdded, PubsubPeerRemoved
+from .api.joined_topic import Room, RoomStatistics
+from .api.receipt import Delivery, DeliveryState, Receipt
+from .api.statistics import PeerStatistics, PubsubStatistics
+from .api.subscription import PubsubMessage, SubscriptionOverflow, WhenFull
+from .api.topics import PeerJoined, PeerLeft
+from .pubsub import Pubsub, open_pubsub
+from .router.config import GossipConfig
+from .router.events import (
     Grafted,
     Graylisted,
     Misbehaved,
@@ -12,21 +20,13 @@ from .core_events import (
     Pruned,
     SubscriptionRefused,
 )
-from .events import ForwardDropped, MalformedRpc, MessageRejected, PeerDropped, PubsubPeerAdded, PubsubPeerRemoved
-from .gater import GaterConfig
-from .ids import MessageIdFunction, default_id, js_default_id, rust_default_id, sha256_of_data
-from .pacing import Pacing
-from .pubsub import Pubsub, open_pubsub
-from .receipt import Delivery, DeliveryState, Receipt
-from .room import Room, RoomStatistics
-from .score import ScoreSnapshot
-from .score_config import ScoreConfig, TopicScoreConfig
-from .settings import PubsubConfig, QueueConfig
-from .signing import SignaturePolicy
-from .statistics import PeerStatistics, PubsubStatistics
-from .subscription import PubsubMessage, SubscriptionOverflow, WhenFull
-from .topics import PeerJoined, PeerLeft
-from .validation import Validator, Verdict
+from .scoring.config import ScoreConfig, TopicScoreConfig
+from .scoring.gater import GaterConfig
+from .scoring.score import ScoreSnapshot
+from .streams.pacing import Pacing
+from .validation.message_id import MessageIdFunction, default_id, js_default_id, rust_default_id, sha256_of_data
+from .validation.signing import SignaturePolicy
+from .validation.validators import Validator, Verdict
 from .wire import Message, RpcLimits
 
 __all__ = [

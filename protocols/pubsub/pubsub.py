@@ -17,28 +17,29 @@ from peerstack.stack.framing import EndOfMessages, FrameReader
 from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity, PeerId
 
-from . import core_events, signing
-from .arguments import check_buffer, check_direct, check_join, check_topic, check_validators, parse_when_full
-from .codec import RAW, Codec, ValueT
-from .core import GossipCore
-from .events import MalformedRpc
-from .failures import containing
-from .ids import MessageIdFunction, id_of
-from .intake import Intake
-from .introductions import Introductions
-from .keeping import protecting
-from .link import BROKEN, Link
-from .receipt import Delivery, DeliveryState, Receipt
-from .room import Room
-from .score import ScoreSnapshot
-from .sequence import SequenceNumbers
-from .settings import PubsubConfig
-from .statistics import PeerStatistics, PubsubStatistics
-from .subscription import PubsubMessage, Subscription, WhenFull
-from .switchboard import Switchboard
-from .topics import PeerJoined, PeerLeft, Topic
+from .api.arguments import check_buffer, check_direct, check_join, check_topic, check_validators, parse_when_full
+from .api.codec import RAW, Codec, ValueT
+from .api.config import PubsubConfig
+from .api.events import MalformedRpc
+from .api.joined_topic import Room
+from .api.receipt import Delivery, DeliveryState, Receipt
+from .api.statistics import PeerStatistics, PubsubStatistics
+from .api.subscription import PubsubMessage, Subscription, WhenFull
+from .api.topics import PeerJoined, PeerLeft, Topic
+from .router import events as core_events
+from .router.router import GossipCore
+from .scoring.score import ScoreSnapshot
+from .streams.connection_tags import protecting
+from .streams.dialer import Introductions
+from .streams.peer_streams import BROKEN, Link
+from .streams.peers import Switchboard
 from .turns import Turns
-from .validation import Validator, Verdict, ask_all
+from .validation import signing
+from .validation.failures import containing
+from .validation.message_id import MessageIdFunction, id_of
+from .validation.pipeline import Intake
+from .validation.sequence import SequenceNumbers
+from .validation.validators import Validator, Verdict, ask_all
 from .wire import Message, encode_subscriptions
 from .wire import Subscription as Announcement
 

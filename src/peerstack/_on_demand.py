@@ -17,12 +17,12 @@ from multiaddr import Multiaddr
 from peerstack.stack.abc import (
     Listener,
     MuxedConnection,
+    RawConnection,
     Secured,
     Security,
     StreamListener,
     StreamTransport,
     Transport,
-    Wire,
 )
 from peerstack.stack.addressing import transport_name
 from peerstack.stack.errors import InvalidAddress, StackError
@@ -123,7 +123,7 @@ class _OnDemandWebSocket(_OnDemand["WebSocketTransport"]):
 
         super().__init__({"ws", "wss"}, make)
 
-    async def dial(self, address: Multiaddr) -> Wire:
+    async def dial(self, address: Multiaddr) -> RawConnection:
         return await self.real.dial(address)
 
     async def listen(self, address: Multiaddr) -> StreamListener:

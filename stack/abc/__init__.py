@@ -21,12 +21,12 @@ from .transports import (
     Muxer,
     Protector,
     ProvesPeer,
+    RawConnection,
     Secured,
     Security,
     StreamListener,
     StreamTransport,
     Transport,
-    Wire,
 )
 
 __all__ = [
@@ -61,5 +61,5 @@ __all__ = [
     "StreamTransport",
     "Transport",
     "ValueStore",
-    "Wire",
+    "RawConnection",
 ]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Wire:
+class RawConnection:
     """A raw byte stream to another host, not yet authenticated, and its two ends."""
 
     stream: trio.abc.Stream
@@ -68,7 +68,7 @@ class StreamListener(trio.abc.AsyncResource):
     address: Multiaddr
 
     @abstractmethod
-    async def accept(self) -> Wire:
+    async def accept(self) -> RawConnection:
         """Wait for the next wire. Raises `trio.ClosedResourceError` after `aclose`; survives a peer's early reset."""
 
 
@@ -94,7 +94,7 @@ class StreamTransport(Protocol):
         """Say whether `listen` understands this address."""
         ...
 
-    async def dial(self, address: Multiaddr) -> Wire:
+    async def dial(self, address: Multiaddr) -> RawConnection:
         """Connect. Raises `OSError` or `StackError`."""
         ...
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 import trio
 from multiaddr import Multiaddr
 
-from ..abc import StreamListener, Wire
+from ..abc import RawConnection, StreamListener
 from ..errors import InvalidAddress
 
 FIRST_FREE_NUMBER = 49152
@@ -38,13 +38,13 @@ class MemoryListener(StreamListener):
         self.address = memory_address(number)
         self._exchange = exchange
         self._number = number
-        self._arrive, self._arrivals = trio.open_memory_channel[Wire](BACKLOG)
+        self._arrive, self._arrivals = trio.open_memory_channel[RawConnection](BACKLOG)
 
-    async def accept(self) -> Wire:
+    async def accept(self) -> RawConnection:
         """Wait for the next wire. Raises `trio.ClosedResourceError` after `aclose`."""
         return await self._arrivals.receive()
 
-    def deliver(self, wire: Wire) -> None:
+    def deliver(self, wire: RawConnection) -> None:
         """Queue an arriving wire. Raises `ConnectionRefusedError` when too many wait already."""
         try:
             self._arrive.send_nowait(wire)
@@ -62,8 +62,8 @@ class MemoryListener(StreamListener):
                 await wire.stream.aclose()
         await trio.lowlevel.checkpoint()
 
-    def _unaccepted(self) -> list[Wire]:
-        wires: list[Wire] = []
+    def _unaccepted(self) -> list[RawConnection]:
+        wires: list[RawConnection] = []
         with suppress(trio.WouldBlock, trio.ClosedResourceError):
             while True:
                 wires.append(self._arrivals.receive_nowait())

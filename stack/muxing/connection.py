@@ -16,7 +16,6 @@ from ..abc import Channel, ConnectionInfo
 from ..background import Waiter, close_at_once, open_background
 from ..codes import StreamCode, describe_code
 from ..errors import ConnectionLost, LocalProtocolError, ProtocolError, RemoteProtocolError, StackError, StreamReset
-from .carrier import Goodbye, StreamCarrier
 from .core import MuxerCore
 from .events import (
     DataReceived,
@@ -30,6 +29,7 @@ from .events import (
     WindowOpened,
 )
 from .stream import NO_STREAM, DrivenStream
+from .stream_registry import OrderlyClose, StreamRegistry
 
 StreamT = TypeVar("StreamT", bound=DrivenStream)
 
@@ -54,7 +54,7 @@ class Statistics:
     rtt: float | None
 
 
-class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
+class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
     """Many streams over one channel."""
 
     def __init__(
@@ -106,7 +106,7 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
             self._closed.set()
             await close_at_once(self._channel)
         failure = self._failure
-        if failure is not None and not isinstance(failure, Goodbye):
+        if failure is not None and not isinstance(failure, OrderlyClose):
             raise failure
 
     async def aclose(self) -> None:
@@ -114,14 +114,14 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
         try:
             if self._failure is None:
                 self._core.leave()
-                self._stop_sending(Goodbye("this side closed the connection"))
+                self._stop_sending(OrderlyClose("this side closed the connection"))
                 self._pump()
                 if self._scope is not None:
                     with trio.move_on_after(CLOSE_LINGER):
                         await self._hang_up()
                         await self._closed.wait()
         finally:
-            self._end(Goodbye("this side closed the connection"))
+            self._end(OrderlyClose("this side closed the connection"))
             if self._scope is None:
                 await self._channel.aclose()
         await trio.lowlevel.checkpoint()
@@ -288,11 +288,11 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
     def _end_of_input(self) -> StackError:
         if self._core.stream_count and not self._core.leaving:
             return ConnectionLost("the peer closed the connection without a goodbye")
-        return Goodbye("the peer closed the connection")
+        return OrderlyClose("the peer closed the connection")
 
     def _broken(self, error: Exception) -> StackError:
         # After our goodbye the peer may close at once, and what is still under way breaks the wire.
-        kind = Goodbye if self._core.leaving else ConnectionLost
+        kind = OrderlyClose if self._core.leaving else ConnectionLost
         return kind(f"the connection broke: {error}")
 
     def _cannot_send(self, error: Exception) -> None:
@@ -376,7 +376,7 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
                 case StreamClosed(stream_id):
                     self._forget(stream_id)
                 case GoAwayReceived(code):
-                    self._end(self._farewell(code))
+                    self._end(self._go_away_reason(code))
                 case _:
                     assert_never(event)
 
@@ -402,9 +402,9 @@ class DrivenConnection(StreamCarrier[StreamT], Generic[StreamT]):
             why = f" ({describe_code(code)})" if code else ""
             stream.was_reset(StreamReset(f"this stream was reset by {whom}{why}", remote=remote, code=code))
 
-    def _farewell(self, code: int) -> StackError:
+    def _go_away_reason(self, code: int) -> StackError:
         """Return what the peer's goodbye means."""
-        return Goodbye("the peer closed the connection")
+        return OrderlyClose("the peer closed the connection")
 
     def _end(self, failure: StackError) -> None:
         """End the connection for the reason given; the first reason stays."""

@@ -13,7 +13,7 @@ from ..background import Guard, Waiter
 from ..errors import ConnectionLost, StreamReset
 
 if TYPE_CHECKING:
-    from .carrier import StreamCarrier
+    from .stream_registry import StreamRegistry
 
 _JOIN_BELOW = 16 * 1024
 """Received pieces smaller than this are joined for the caller, up to _JOINED; larger ones are handed on as they are."""
@@ -44,7 +44,7 @@ class MuxedStream(Stream):
         "protocol",
     )
 
-    def __init__(self, connection: StreamCarrier[Any], stream_id: int) -> None:
+    def __init__(self, connection: StreamRegistry[Any], stream_id: int) -> None:
         self.protocol = ""
         self._connection = connection
         self._id = stream_id
@@ -59,7 +59,7 @@ class MuxedStream(Stream):
         self._receive_guard = Guard("another task is receiving on this stream")
 
     @property
-    def connection(self) -> StreamCarrier[Any]:
+    def connection(self) -> StreamRegistry[Any]:
         """The connection that carries this stream."""
         return self._connection
 

@@ -1,9 +1,9 @@
 """The swarm: who is connected, and how they came to be."""
 
 from .config import SwarmConfig
+from .connections import Connection, ConnectionTable
 from .observed import ObservedAddresses
 from .swarm import Swarm, SwarmStatistics
-from .table import Connection, ConnectionTable
 from .trim import TrimConfig, Trimmer
 from .upgrade import UpgradedTransport
 

@@ -16,7 +16,7 @@ from ..errors import ConnectionLost, DialError
 from ..identity import PeerId
 from ..report import DialReport
 from .config import SwarmConfig
-from .table import Connection, ConnectionTable
+from .connections import Connection, ConnectionTable
 
 _log = logging.getLogger(__name__)
 

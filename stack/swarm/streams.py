@@ -27,9 +27,9 @@ from ..identity import PeerId
 from ..limits import RateLimiter, Reservation, Scopes
 from ..negotiation import negotiate_inbound, negotiate_outbound
 from .config import SwarmConfig
+from .connections import Connection
 from .optimistic import OptimisticStream
-from .table import Connection
-from .waiting_room import WaitingRoom
+from .pending import PendingLimit
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Streams:
         self._bugs = bugs
         self._config = config
         self._notify = notify
-        self._waiting = WaitingRoom(scopes.transient)
+        self._waiting = PendingLimit(scopes.transient)
         self._lines = RateLimiter(LINES_PER_SECOND, LINES_AT_ONCE, capacity=4096)
         self.handlers: dict[str, StreamHandler] = {}
         """Protocol id to handler; what is in here is accepted."""

@@ -51,14 +51,14 @@ from ..identity import PeerId
 from ..limits import Limits, Reservation, Scopes, network_key
 from ..report import DialReport
 from .config import SwarmConfig
-from .dialer import Dialer
+from .connections import Connection, ConnectionTable
+from .dial.dialer import Dialer
 from .gate import Gate
 from .liveness import Liveness
 from .missing import what_it_takes
+from .pending import PendingLimit
 from .streams import Streams
-from .table import Connection, ConnectionTable
 from .trim import Candidate, Trimmer
-from .waiting_room import WaitingRoom
 
 _log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class Swarm:
             start_soon=self._start_soon,
         )
         self._listeners: list[Listener] = []
-        self._waiting = WaitingRoom(self.scopes.transient)
+        self._waiting = PendingLimit(self.scopes.transient)
         self._nursery: trio.Nursery | None = None
         self._ending = False
 

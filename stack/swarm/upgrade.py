@@ -19,17 +19,17 @@ from ..abc import (
     Muxer,
     Pipe,
     Protector,
+    RawConnection,
     Secured,
     Security,
     StreamListener,
     StreamTransport,
-    Wire,
 )
 from ..background import close_at_once
 from ..errors import ConnectionLost, NegotiationError, RemoteProtocolError
 from ..identity import PeerId
 from ..negotiation import negotiate_inbound, negotiate_outbound
-from ..pipes import as_pipe
+from ..net.pipes import as_pipe
 from ..report import Attempt, Stage, StageName
 from .config import SwarmConfig
 
@@ -78,7 +78,7 @@ class UpgradedTransport:
         return _UpgradedListener(self, await self._transport.listen(address))
 
     async def upgrade(
-        self, wire: Wire, direction: Direction, expect: PeerId | None, attempt: Attempt
+        self, wire: RawConnection, direction: Direction, expect: PeerId | None, attempt: Attempt
     ) -> MuxedConnection:
         """Authenticate and mux a wire, recording each stage. Closes it when that fails."""
         try:
@@ -104,7 +104,7 @@ class UpgradedTransport:
             raise
 
     async def _secure(
-        self, wire: Wire, direction: Direction, expect: PeerId | None, attempt: Attempt
+        self, wire: RawConnection, direction: Direction, expect: PeerId | None, attempt: Attempt
     ) -> tuple[str, Secured]:
         pipe = self._protected(wire.stream)
         names = list(self._security)
@@ -161,7 +161,7 @@ class _UpgradedListener(Listener):
 
 
 class _Arrival(Incoming):
-    def __init__(self, transport: UpgradedTransport, wire: Wire) -> None:
+    def __init__(self, transport: UpgradedTransport, wire: RawConnection) -> None:
         self._transport = transport
         self._wire = wire
         self.local_address = wire.local_address

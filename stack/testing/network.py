@@ -12,7 +12,7 @@ from typing import Self
 import trio
 from multiaddr import Multiaddr
 
-from ..abc import StreamListener, Wire
+from ..abc import RawConnection, StreamListener
 from ..background import open_background
 from ..memory import DEFAULT_CAPACITY, Exchange, MemoryListener, memory_address, memory_number
 from .link import Link, LinkConditions
@@ -149,7 +149,7 @@ class SimulatedNetwork:
         self._homes[self.exchange.number_of(listener.address)] = node
         return listener
 
-    async def connect(self, node: str, address: Multiaddr) -> Wire:
+    async def connect(self, node: str, address: Multiaddr) -> RawConnection:
         """Dial from a node: one round trip, then a wire, or `ConnectionRefusedError`."""
         # A number that nobody ever had is refused by the dialing node itself.
         home = self._homes.get(self.exchange.number_of(address), node)
@@ -168,14 +168,14 @@ class SimulatedNetwork:
             await self._cross(home, node)
             undo.pop_all()
         self.record(TraceKind.CONNECTED, node, name, str(address))
-        return Wire(wire.near, origin, address)
+        return RawConnection(wire.near, origin, address)
 
     def _arrive(self, node: str, home: str, number: int, address: Multiaddr) -> tuple[SimulatedWire, Multiaddr]:
         """Hand a new wire to whoever listens there, and return it with the address it comes from."""
         listener = self.exchange.find(address)
         wire = SimulatedWire(self, node, home, number)
         origin = memory_address(self.exchange.free_number())
-        listener.deliver(Wire(wire.far, listener.address, origin))
+        listener.deliver(RawConnection(wire.far, listener.address, origin))
         self._wires.append(wire)
         return wire, origin
 
@@ -212,7 +212,7 @@ class SimulatedNode:
         """Say whether the address is `/memory/N`."""
         return memory_number(address) is not None
 
-    async def dial(self, address: Multiaddr) -> Wire:
+    async def dial(self, address: Multiaddr) -> RawConnection:
         """Connect, which takes a round trip. Raises `ConnectionRefusedError`, `InvalidAddress`."""
         await trio.lowlevel.checkpoint()
         return await self._network.connect(self.name, address)

@@ -12,7 +12,7 @@ import trio
 import trio.testing
 from multiaddr import Multiaddr
 
-from ..abc import Pipe, StreamTransport, Wire
+from ..abc import Pipe, RawConnection, StreamTransport
 from .checks import (
     cancel_at_each_step,
     clog,
@@ -102,10 +102,10 @@ async def _large(subject: Subject) -> None:
     """Megabytes in both directions at once come out as they went in."""
     async with subject.wires() as (near, far):
 
-        async def send(wire: Wire, seed: int) -> None:
+        async def send(wire: RawConnection, seed: int) -> None:
             await wire.stream.send_all(some_bytes(LARGE, seed))
 
-        async def receive(wire: Wire, seed: int) -> None:
+        async def receive(wire: RawConnection, seed: int) -> None:
             got = sha256(await receive_exactly(wire.stream, LARGE)).digest()
             require(got == sha256(some_bytes(LARGE, seed)).digest(), "bytes came out changed")
 
@@ -131,10 +131,10 @@ async def _back_pressure(subject: Subject) -> None:
 async def _close_wakes(subject: Subject) -> None:
     """Closing one end ends the waiting of both: the other side sees the end, our own task ClosedResourceError."""
 
-    async def expect_end(wire: Wire) -> None:
+    async def expect_end(wire: RawConnection) -> None:
         require(await wire.stream.receive_some() == b"", "bytes came out of nowhere")
 
-    async def expect_closed(wire: Wire) -> None:
+    async def expect_closed(wire: RawConnection) -> None:
         with raising("receive_some on a stream that is closed meanwhile", trio.ClosedResourceError):
             await wire.stream.receive_some()
 
@@ -232,7 +232,7 @@ async def _dial_cancelled(subject: Subject) -> None:
 
 async def _accept_cancelled(subject: Subject) -> None:
     """An accept cancelled at any step loses no wire."""
-    accepted: list[Wire] = []
+    accepted: list[RawConnection] = []
     dialed = trio.Event()
     async with subject.listening() as listener, trio.open_nursery() as nursery:
 
@@ -326,7 +326,7 @@ async def _busy_eof(make_clogged: _Maker) -> None:
         nursery.cancel_scope.cancel()
 
 
-def _half_closeable(wire: Wire) -> trio.abc.HalfCloseableStream:
+def _half_closeable(wire: RawConnection) -> trio.abc.HalfCloseableStream:
     if not isinstance(wire.stream, trio.abc.HalfCloseableStream):
         raise AssertionError(f"{type(wire.stream).__name__} can not be half-closed")
     return wire.stream

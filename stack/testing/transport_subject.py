@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import trio
 from multiaddr import Multiaddr
 
-from ..abc import StreamListener, StreamTransport, Wire
+from ..abc import RawConnection, StreamListener, StreamTransport
 from ..errors import StackError
 from .checks import receive_until_end
 
@@ -31,16 +31,16 @@ class Subject:
             yield listener
 
     @asynccontextmanager
-    async def wires(self) -> AsyncIterator[tuple[Wire, Wire]]:
+    async def wires(self) -> AsyncIterator[tuple[RawConnection, RawConnection]]:
         """Open a listener and one wire, and give the dialing and the accepting end."""
         async with self.listening() as listener:
             near, far = await self.pair(listener)
             async with near.stream, far.stream:
                 yield near, far
 
-    async def pair(self, listener: StreamListener) -> tuple[Wire, Wire]:
+    async def pair(self, listener: StreamListener) -> tuple[RawConnection, RawConnection]:
         """Open one more wire, and give the dialing and the accepting end."""
-        accepted: list[Wire] = []
+        accepted: list[RawConnection] = []
 
         async def accept() -> None:
             accepted.append(await ready(await listener.accept()))
@@ -51,7 +51,7 @@ class Subject:
         return dialed, accepted[0]
 
 
-async def ready(wire: Wire) -> Wire:
+async def ready(wire: RawConnection) -> RawConnection:
     """Shake hands where the transport leaves that to whoever accepts."""
     return wire if wire.handshake is None else replace(wire, stream=await wire.handshake(), handshake=None)
 
@@ -77,7 +77,7 @@ class Server:
         while self._open:
             await self._ended.park()
 
-    async def _read(self, wire: Wire) -> None:
+    async def _read(self, wire: RawConnection) -> None:
         async with wire.stream:
             with suppress(trio.BrokenResourceError, StackError):
                 await receive_until_end((await ready(wire)).stream)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from peerstack.cli import events, people, plain
+from peerstack.cli import events, plain
+from peerstack.cli import render as people
 from peerstack.cli.chat import MAX_LINE, UNHEARD, own_name
 
 from .drive import COMMAND, Ran, cli, closed_port, next_event, started

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from peerstack.cli import demo_crew, events, people, plain
+from peerstack.cli import demo_crew, events, plain
+from peerstack.cli import render as people
 from peerstack.cli.demo_pubsub import INCOMPLETE, KILLED, LINKS, NAMES, SUCCESSOR, Tally, verdict
 from peerstack.cli.demo_worker import Counts
 

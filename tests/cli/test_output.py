@@ -13,7 +13,8 @@ import sys
 import pytest
 import trio
 
-from peerstack.cli import entry, events, people, plain
+from peerstack.cli import entry, events, plain
+from peerstack.cli import render as people
 from peerstack.cli.failure import Failure, failure_of
 from peerstack.cli.output import Output, OutputClosed, to_line
 from peerstack.cli.shapes import Span, Style, Table, Tree, line, printable

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from peerstack.cli import events, people, plain
+from peerstack.cli import events, plain
+from peerstack.cli import render as people
 from peerstack.cli.output import Output
 from peerstack.cli.publish import MAX_MESSAGE
 

@@ -14,7 +14,8 @@ from multiaddr import Multiaddr
 from trio.testing import MockClock
 
 from peerstack import DialError, Host, Identity, open_host
-from peerstack.cli import people, plain
+from peerstack.cli import plain
+from peerstack.cli import render as people
 from peerstack.cli.events import Told
 from peerstack.cli.network_events import PeerBack, PeerLost
 from peerstack.cli.output import Output

@@ -10,7 +10,7 @@ from peerstack.stack.abc import Buffer, Secured
 from peerstack.stack.errors import ConnectionLost, PeerIdMismatch, RemoteProtocolError
 from peerstack.stack.identity import Identity, PeerId, PublicKey
 from peerstack.stack.memory import MemoryPipe, memory_pipe_pair
-from peerstack.stack.pipes import as_pipe
+from peerstack.stack.net.pipes import as_pipe
 from peerstack.stack.security.noise import Noise
 from peerstack.stack.testing import PlainChannel, check_channel, check_security
 

@@ -8,7 +8,7 @@ import pytest
 import trio.testing
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import StreamListener, StreamTransport, Wire
+from peerstack.stack.abc import RawConnection, StreamListener, StreamTransport
 from peerstack.stack.security.pnet import PreSharedKey
 from peerstack.stack.testing import LinkConditions, SimulatedNetwork, check_stream_transport
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
@@ -107,7 +107,7 @@ class PrivateTransport:
         self._key = key
         self.can_dial, self.can_listen = below.can_dial, below.can_listen
 
-    async def dial(self, address: Multiaddr) -> Wire:
+    async def dial(self, address: Multiaddr) -> RawConnection:
         wire = await self._below.dial(address)
         return replace(wire, stream=self._key.protect(wire.stream))
 
@@ -121,7 +121,7 @@ class PrivateListener(StreamListener):
         self._key = key
         self.address = below.address
 
-    async def accept(self) -> Wire:
+    async def accept(self) -> RawConnection:
         wire = await self._below.accept()
         return replace(wire, stream=self._key.protect(wire.stream))
 

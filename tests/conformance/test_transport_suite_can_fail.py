@@ -7,7 +7,7 @@ import trio
 import trio.testing
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import Buffer, StreamListener, Wire
+from peerstack.stack.abc import Buffer, RawConnection, StreamListener
 from peerstack.stack.memory import ByteQueue, MemoryListener, MemoryPipe, memory_pipe_pair
 from peerstack.stack.testing import check_pipe, check_stream_transport
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
@@ -18,7 +18,7 @@ ANY = Multiaddr("/memory/0")
 class LosesArrivals(MemoryListener):
     """Has a checkpoint after the wire was taken."""
 
-    async def accept(self) -> Wire:
+    async def accept(self) -> RawConnection:
         wire = await super().accept()
         await trio.lowlevel.checkpoint()
         return wire
@@ -27,7 +27,7 @@ class LosesArrivals(MemoryListener):
 class NeverWakes(MemoryListener):
     """Forgets who waits when it is closed."""
 
-    async def accept(self) -> Wire:
+    async def accept(self) -> RawConnection:
         with trio.CancelScope() as scope:
             try:
                 return await super().accept()
@@ -53,14 +53,14 @@ class NeverWakesTransport(LosesArrivalsTransport):
 class LeaksDials(MemoryTransport):
     """Has a checkpoint after the wire was made."""
 
-    async def dial(self, address: Multiaddr) -> Wire:
+    async def dial(self, address: Multiaddr) -> RawConnection:
         wire = await super().dial(address)
         await trio.lowlevel.checkpoint()
         return wire
 
 
 class VagueRefusal(MemoryTransport):
-    async def dial(self, address: Multiaddr) -> Wire:
+    async def dial(self, address: Multiaddr) -> RawConnection:
         try:
             return await super().dial(address)
         except ConnectionRefusedError:
@@ -68,7 +68,7 @@ class VagueRefusal(MemoryTransport):
 
 
 class HangsWhenRefused(MemoryTransport):
-    async def dial(self, address: Multiaddr) -> Wire:
+    async def dial(self, address: Multiaddr) -> RawConnection:
         try:
             return await super().dial(address)
         except ConnectionRefusedError:
@@ -93,10 +93,10 @@ class KeepsAddress(MemoryTransport):
         listener.address = address
         return listener
 
-    async def dial(self, address: Multiaddr) -> Wire:
+    async def dial(self, address: Multiaddr) -> RawConnection:
         number = max(self._network._listeners)
         wire = await super().dial(Multiaddr(f"/memory/{number}"))
-        return Wire(wire.stream, wire.local_address, address)
+        return RawConnection(wire.stream, wire.local_address, address)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ class EndsBothWays(MemoryPipe):
 
 
 class EndsBothWaysNetwork(MemoryNetwork):
-    def connect(self, address: Multiaddr) -> Wire:
+    def connect(self, address: Multiaddr) -> RawConnection:
         wire = super().connect(address)
         wire.stream.__class__ = EndsBothWays
         return wire
@@ -177,12 +177,12 @@ class PlainNetwork(MemoryNetwork):
         near, far = memory_pipe_pair()
         return PlainStream(near), PlainStream(far)
 
-    def connect(self, address: Multiaddr) -> Wire:
+    def connect(self, address: Multiaddr) -> RawConnection:
         listener = self.find(address)
         near, far = self.make()
         origin = Multiaddr(f"/memory/{self.free_number()}")
-        listener.deliver(Wire(far, listener.address, origin))
-        return Wire(near, origin, listener.address)
+        listener.deliver(RawConnection(far, listener.address, origin))
+        return RawConnection(near, origin, listener.address)
 
 
 class BoundlessNetwork(PlainNetwork):

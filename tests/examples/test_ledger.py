@@ -15,7 +15,7 @@ import trio.testing
 
 from peerstack import Identity, open_host
 from peerstack.protocols.pubsub import JsonCodec, Pubsub, PubsubMessage, open_pubsub
-from peerstack.protocols.pubsub.events import MessageRejected
+from peerstack.protocols.pubsub.api.events import MessageRejected
 from peerstack.stack.host import Host
 from peerstack.stack.testing import RecordingObserver
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport

@@ -17,7 +17,7 @@ from peerstack.stack.muxing.yamux.wire import (
     encode_header,
 )
 from peerstack.stack.negotiation import negotiate_outbound
-from peerstack.stack.pipes import as_pipe
+from peerstack.stack.net.pipes import as_pipe
 from peerstack.stack.security.noise import Handshake, Noise, NoiseChannel, StaticKey
 from peerstack.stack.security.noise.wire import LENGTH
 

@@ -12,7 +12,7 @@ import trio.testing
 
 from peerstack import open_host
 from peerstack.protocols.pubsub import PubsubConfig, Room
-from peerstack.protocols.pubsub.signing import sign
+from peerstack.protocols.pubsub.validation.signing import sign
 from peerstack.protocols.pubsub.wire import (
     MESHSUB_12,
     Message,

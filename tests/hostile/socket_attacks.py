@@ -8,7 +8,7 @@ import trio
 
 from peerstack.stack.identity import Identity
 from peerstack.stack.negotiation import negotiate_outbound
-from peerstack.stack.pipes import as_pipe
+from peerstack.stack.net.pipes import as_pipe
 from peerstack.stack.security.noise import Noise, StaticKey
 from peerstack.stack.security.noise.wire import SIGNATURE_PREFIX, Payload
 

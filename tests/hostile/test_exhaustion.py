@@ -70,7 +70,7 @@ def port_of(host: Host) -> int:
 
 async def test_without_files_it_waits_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     heard = Heard()
-    logger = logging.getLogger("peerstack.stack.sockets")
+    logger = logging.getLogger("peerstack.stack.net.sockets")
     logger.addHandler(heard)
     try:
         async with open_host(listen=["/ip4/127.0.0.1/tcp/0"]) as victim, open_host() as friend:

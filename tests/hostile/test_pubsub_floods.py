@@ -7,8 +7,8 @@ import trio
 import trio.testing
 
 from peerstack.protocols.pubsub import GossipConfig, PubsubConfig, ScoreConfig
-from peerstack.protocols.pubsub.core_events import Misbehaved, PeersSuggested, Pruned
-from peerstack.protocols.pubsub.events import MalformedRpc
+from peerstack.protocols.pubsub.api.events import MalformedRpc
+from peerstack.protocols.pubsub.router.events import Misbehaved, PeersSuggested, Pruned
 from peerstack.protocols.pubsub.wire import (
     IHave,
     PeerInfo,
@@ -81,7 +81,7 @@ async def test_messages_of_topics_nobody_joined_are_not_even_verified(
     async with field_of_battle() as place, hostile_peer(place) as peer:
         before = kept(place.victim)
         seen = len(place.victim.pubsub._core._seen)
-        monkeypatch.setattr("peerstack.protocols.pubsub.signing.verify_batch", count)
+        monkeypatch.setattr("peerstack.protocols.pubsub.validation.signing.verify_batch", count)
         for number in range(10):
             await peer.publish(*[peer.message(topic=f"unknown {number}") for _ in range(100)])
         assert verified == 0

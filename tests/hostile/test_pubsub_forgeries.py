@@ -9,8 +9,8 @@ import trio
 import trio.testing
 
 from peerstack.protocols.pubsub import PubsubConfig, PubsubMessage, SignaturePolicy, Verdict, sha256_of_data
-from peerstack.protocols.pubsub.events import MalformedRpc, MessageRejected
-from peerstack.protocols.pubsub.signing import PREFIX, sign
+from peerstack.protocols.pubsub.api.events import MalformedRpc, MessageRejected
+from peerstack.protocols.pubsub.validation.signing import PREFIX, sign
 from peerstack.protocols.pubsub.wire import Message, make_message
 from peerstack.stack.errors import StackError
 from peerstack.stack.identity import Identity, PublicKey
@@ -257,7 +257,7 @@ async def test_where_nobody_signs_not_even_an_empty_part_of_a_signature_is_taken
 
 
 async def test_keys_of_authors_are_not_kept_without_end(autojump_clock: Clock) -> None:
-    from peerstack.protocols.pubsub import signing
+    from peerstack.protocols.pubsub.validation import signing
 
     limit = signing._key_of.cache_info().maxsize
     async with field_of_battle(UNSCORED) as place, hostile_peer(place, TOPIC) as peer:

@@ -9,8 +9,8 @@ import trio
 import trio.testing
 
 from peerstack.protocols.pubsub import PubsubConfig, PubsubMessage, SignaturePolicy, Verdict
-from peerstack.protocols.pubsub.core_events import Graylisted, Misbehaved, Pruned, PruneReason
-from peerstack.protocols.pubsub.events import MalformedRpc, MessageRejected, PeerDropped, PubsubPeerRemoved
+from peerstack.protocols.pubsub.api.events import MalformedRpc, MessageRejected, PeerDropped, PubsubPeerRemoved
+from peerstack.protocols.pubsub.router.events import Graylisted, Misbehaved, Pruned, PruneReason
 from peerstack.protocols.pubsub.wire import IHave, Prune, encode_control, encode_varint, frame, make_message
 from peerstack.stack.events import ConnectionClosed, HandlerFailed
 

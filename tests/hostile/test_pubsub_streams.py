@@ -10,11 +10,11 @@ import trio
 import trio.testing
 
 from peerstack.protocols.pubsub import DeliveryState, PubsubConfig, QueueConfig, Receipt
-from peerstack.protocols.pubsub.core import GossipCore
-from peerstack.protocols.pubsub.events import ForwardDropped, MalformedRpc, PubsubPeerRemoved
-from peerstack.protocols.pubsub.link import Link
-from peerstack.protocols.pubsub.send_queue import SendQueue
-from peerstack.protocols.pubsub.state import PeerState
+from peerstack.protocols.pubsub.api.events import ForwardDropped, MalformedRpc, PubsubPeerRemoved
+from peerstack.protocols.pubsub.router.router import GossipCore
+from peerstack.protocols.pubsub.router.state import PeerState
+from peerstack.protocols.pubsub.streams.peer_streams import Link
+from peerstack.protocols.pubsub.streams.send_queue import SendQueue
 from peerstack.protocols.pubsub.wire import encode_varint, frame
 
 from .pubsub_peers import TOPIC, Hostile, field_of_battle, hostile_peer, kept

@@ -21,7 +21,7 @@ from peerstack.stack.abc import Stream, StreamTransport
 from peerstack.stack.errors import DialError
 from peerstack.stack.events import ConnectionClosed, InboundRefused
 from peerstack.stack.host import Host
-from peerstack.stack.pipes import as_pipe
+from peerstack.stack.net.pipes import as_pipe
 from peerstack.stack.swarm import SwarmConfig
 from peerstack.stack.testing import RecordingObserver
 from peerstack.transports.memory import MemoryNetwork

@@ -7,9 +7,9 @@ import contextlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peerstack.protocols.pubsub import signing
-from peerstack.protocols.pubsub.ids import default_id, js_default_id, rust_default_id, sha256_of_data
-from peerstack.protocols.pubsub.signing import InvalidMessage, SignaturePolicy
+from peerstack.protocols.pubsub.validation import signing
+from peerstack.protocols.pubsub.validation.message_id import default_id, js_default_id, rust_default_id, sha256_of_data
+from peerstack.protocols.pubsub.validation.signing import InvalidMessage, SignaturePolicy
 from peerstack.protocols.pubsub.wire import (
     DEFAULT_LIMITS,
     Extensions,

@@ -8,7 +8,7 @@ import trio
 import trio.testing
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import StreamListener, Wire
+from peerstack.stack.abc import RawConnection, StreamListener
 from peerstack.stack.errors import InvalidAddress
 from peerstack.stack.testing import LinkConditions, OnLoss, SimulatedNetwork, TraceKind, run_deterministic
 
@@ -25,12 +25,14 @@ def simulated(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
     return run
 
 
-async def connect(network: SimulatedNetwork, listener: StreamListener, node: str = "alice") -> tuple[Wire, Wire]:
+async def connect(
+    network: SimulatedNetwork, listener: StreamListener, node: str = "alice"
+) -> tuple[RawConnection, RawConnection]:
     near = await network.node(node).dial(listener.address)
     return near, await listener.accept()
 
 
-async def receive(wire: Wire) -> bytes:
+async def receive(wire: RawConnection) -> bytes:
     return bytes(await wire.stream.receive_some())
 
 

@@ -6,7 +6,7 @@ import trio.testing
 
 from peerstack.stack.errors import LocalProtocolError
 from peerstack.stack.memory import memory_pipe_pair
-from peerstack.stack.pipes import StreamPipe, as_pipe
+from peerstack.stack.net.pipes import StreamPipe, as_pipe
 
 
 def pair() -> tuple[StreamPipe, StreamPipe]:

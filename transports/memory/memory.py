@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import StreamListener, Wire
+from peerstack.stack.abc import RawConnection, StreamListener
 from peerstack.stack.memory import (
     DEFAULT_CAPACITY,
     Exchange,
@@ -25,13 +25,13 @@ class MemoryNetwork(Exchange):
         self.capacity = capacity
         """Bytes that one direction of a wire holds before the sender waits."""
 
-    def connect(self, address: Multiaddr) -> Wire:
+    def connect(self, address: Multiaddr) -> RawConnection:
         """Return a wire to whoever listens there. Raises `ConnectionRefusedError`, `InvalidAddress`."""
         listener = self.find(address)
         near, far = memory_pipe_pair(self.capacity)
         origin = memory_address(self.free_number())
-        listener.deliver(Wire(far, listener.address, origin))
-        return Wire(near, origin, listener.address)
+        listener.deliver(RawConnection(far, listener.address, origin))
+        return RawConnection(near, origin, listener.address)
 
 
 class MemoryTransport:
@@ -48,7 +48,7 @@ class MemoryTransport:
         """Say whether the address is `/memory/N`."""
         return memory_number(address) is not None
 
-    async def dial(self, address: Multiaddr) -> Wire:
+    async def dial(self, address: Multiaddr) -> RawConnection:
         """Connect. Raises `ConnectionRefusedError` when nobody listens there, `InvalidAddress`."""
         await trio.lowlevel.checkpoint()
         return self._network.connect(address)

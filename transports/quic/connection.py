@@ -18,7 +18,7 @@ from peerstack.stack.abc import ConnectionInfo, Direction
 from peerstack.stack.background import Waiter, contained, open_background
 from peerstack.stack.codes import StreamCode
 from peerstack.stack.errors import ConnectionLost, StackError
-from peerstack.stack.muxing.carrier import Goodbye, StreamCarrier
+from peerstack.stack.muxing.stream_registry import OrderlyClose, StreamRegistry
 
 from .address import quic_address
 from .config import QuicConfig
@@ -34,7 +34,7 @@ from .interface import (
     SocketAddress,
     StopReceived,
 )
-from .room import SendRoom
+from .send_buffer import SendRoom
 from .stream import QuicStream
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ _MANY_CLOSED = 64
 _UNREACHABLE = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 
-class QuicConnection(StreamCarrier[QuicStream]):
+class QuicConnection(StreamRegistry[QuicStream]):
     """Many streams in one QUIC connection."""
 
     def __init__(self, endpoint: Endpoint, engine: Engine, config: QuicConfig) -> None:
@@ -133,19 +133,19 @@ class QuicConnection(StreamCarrier[QuicStream]):
             await self._drive()
         finally:
             self._end(self._ending or ConnectionLost("the connection was closed"))
-        if not isinstance(self._failure, Goodbye):
+        if not isinstance(self._failure, OrderlyClose):
             self._check_alive()
 
     async def aclose(self) -> None:
         """Send nothing new, let what was sent arrive, for a moment, and say goodbye."""
         try:
-            self._stop_sending(Goodbye("this side closed the connection"))
+            self._stop_sending(OrderlyClose("this side closed the connection"))
             if self._alarm is not None:
                 with trio.move_on_after(CLOSE_LINGER):
                     while self._failure is None and self._under_way():
                         await self._changed.park()
         finally:
-            self._end(Goodbye("this side closed the connection"))
+            self._end(OrderlyClose("this side closed the connection"))
         await trio.lowlevel.checkpoint()
 
     def _under_way(self) -> bool:
@@ -416,7 +416,7 @@ class QuicConnection(StreamCarrier[QuicStream]):
                 case HandshakeCompleted():
                     self._connected = True
                 case Ended(failure):
-                    self._end(failure or Goodbye("the peer closed the connection"))
+                    self._end(failure or OrderlyClose("the peer closed the connection"))
                 case _:
                     assert_never(event)
 

@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 from typing import Final, Protocol
 
-from peerstack.stack.sockets import new_socket
+from peerstack.stack.net.sockets import new_socket
 
 from .interface import SocketAddress
 from .sockets import DatagramSocket, UdpSocket

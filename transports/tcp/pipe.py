@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from peerstack.stack.sockets import SocketPipe
+from peerstack.stack.net.sockets import SocketPipe
 
 
 class TcpPipe(SocketPipe):

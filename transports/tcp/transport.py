@@ -9,10 +9,10 @@ import sys
 import trio
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import Wire
+from peerstack.stack.abc import RawConnection
 from peerstack.stack.addressing import TcpEndpoint, tcp_address, tcp_endpoint
 from peerstack.stack.errors import InvalidAddress
-from peerstack.stack.sockets import BACKLOG, SocketListener, new_socket, socket_error
+from peerstack.stack.net.sockets import BACKLOG, SocketListener, new_socket, socket_error
 
 from .pipe import TcpPipe
 
@@ -33,14 +33,14 @@ class TcpTransport:
         endpoint = tcp_endpoint(address)
         return endpoint is not None and endpoint.family in ("ip4", "ip6")
 
-    async def dial(self, address: Multiaddr) -> Wire:
+    async def dial(self, address: Multiaddr) -> RawConnection:
         """Connect. Raises `OSError` with the cause, `InvalidAddress` for other addresses."""
         family, target = _socket_address(address)
         sock = new_socket(family, socket.SOCK_STREAM)
         try:
             await _connect(sock, target)
             pipe = TcpPipe(sock)
-            return Wire(pipe, _multiaddr(sock.getsockname()), address)
+            return RawConnection(pipe, _multiaddr(sock.getsockname()), address)
         except BaseException:
             sock.close()
             raise
@@ -69,11 +69,11 @@ class TcpListener(SocketListener):
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock, _multiaddr(sock.getsockname()))
 
-    def wire(self, sock: socket.socket, remote: tuple[str, int] | tuple[str, int, int, int] | None) -> Wire:
+    def wire(self, sock: socket.socket, remote: tuple[str, int] | tuple[str, int, int, int] | None) -> RawConnection:
         """See `SocketListener.wire`."""
         if not remote:  # macOS accepts what was reset in the backlog, and has no address for it
             raise socket_error(errno.ECONNABORTED)
-        return Wire(TcpPipe(sock), _multiaddr(sock.getsockname()), _multiaddr(remote))
+        return RawConnection(TcpPipe(sock), _multiaddr(sock.getsockname()), _multiaddr(remote))
 
 
 def _own_port() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peerstack.stack.sockets import SocketPipe
+from peerstack.stack.net.sockets import SocketPipe
 
 
 class UnixPipe(SocketPipe):

@@ -11,8 +11,8 @@ from contextlib import suppress
 import trio
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import Wire
-from peerstack.stack.sockets import BACKLOG, SocketListener, new_socket, socket_error
+from peerstack.stack.abc import RawConnection
+from peerstack.stack.net.sockets import BACKLOG, SocketListener, new_socket, socket_error
 
 from .address import socket_path, unix_path
 from .pipe import UnixPipe
@@ -39,13 +39,13 @@ class UnixTransport:
         """Say whether it is `/unix/PATH`."""
         return unix_path(address) is not None
 
-    async def dial(self, address: Multiaddr) -> Wire:
+    async def dial(self, address: Multiaddr) -> RawConnection:
         """Connect. Raises `OSError` with the cause, `InvalidAddress` for other addresses and paths too long."""
         path = socket_path(address)
         sock = _new_socket()
         try:
             await _connect(sock, path)
-            return Wire(UnixPipe(sock), address, address)
+            return RawConnection(UnixPipe(sock), address, address)
         except BaseException:
             sock.close()
             raise
@@ -78,9 +78,9 @@ class UnixListener(SocketListener):
         self._path = path
         self._file = _identity(path)
 
-    def wire(self, sock: socket.socket, remote: str) -> Wire:
+    def wire(self, sock: socket.socket, remote: str) -> RawConnection:
         """See `SocketListener.wire`."""
-        return Wire(UnixPipe(sock), self.address, self.address)
+        return RawConnection(UnixPipe(sock), self.address, self.address)
 
     async def aclose(self) -> None:
         """Stop listening, and remove the file unless it is somebody else's by now."""

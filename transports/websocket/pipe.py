@@ -50,7 +50,7 @@ class WebSocketPipe(WrappingPipe):
         pong, self._pong = self._pong, None
         return encode_frame(Opcode.PONG, pong, mask=self._client)
 
-    def _farewell(self) -> Buffer:
+    def _go_away_reason(self) -> Buffer:
         return encode_frame(Opcode.CLOSE, self._goodbye.to_bytes(2, "big"), mask=self._client)
 
     @property

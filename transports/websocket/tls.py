@@ -83,7 +83,7 @@ class TlsPipe(WrappingPipe):
     def _more(self) -> Buffer:
         return self._outgoing.read()
 
-    def _farewell(self) -> Buffer:
+    def _go_away_reason(self) -> Buffer:
         with suppress(ssl.SSLError):  # it wants the peer's farewell, which we do not wait for
             self._tls.unwrap()
         return self._outgoing.read()

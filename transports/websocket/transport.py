@@ -8,10 +8,10 @@ from functools import partial
 import trio
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import StreamListener, StreamTransport, Wire
+from peerstack.stack.abc import RawConnection, StreamListener, StreamTransport
 from peerstack.stack.background import close_at_once
 from peerstack.stack.errors import InvalidAddress
-from peerstack.stack.pipes import as_pipe
+from peerstack.stack.net.pipes import as_pipe
 
 from .address import WebSocketAddress, websocket_address
 from .handshake import accept_websocket, connect_websocket
@@ -47,7 +47,7 @@ class WebSocketTransport:
         target = websocket_address(address)
         return target is not None and self._below.can_listen(target.below) and target.on(target.below) == address
 
-    async def dial(self, address: Multiaddr) -> Wire:
+    async def dial(self, address: Multiaddr) -> RawConnection:
         """Connect and shake hands.
 
         Raises OSError with the cause, RemoteProtocolError with the handshake (TLS or WebSocket) and the check that
@@ -63,7 +63,7 @@ class WebSocketTransport:
         except BaseException:
             await close_at_once(wire.stream)
             raise
-        return Wire(stream, target.on(wire.local_address), target.on(target.below))
+        return RawConnection(stream, target.on(wire.local_address), target.on(target.below))
 
     async def listen(self, address: Multiaddr) -> StreamListener:
         """Bind. Raises OSError with the cause, InvalidAddress for other addresses and where a certificate lacks."""
@@ -90,11 +90,11 @@ class WebSocketListener(StreamListener):
         self._tls = tls
         self.address = target.on(below.address)
 
-    async def accept(self) -> Wire:
+    async def accept(self) -> RawConnection:
         """Wait for the next connection; slow clients hold up their own handshake only."""
         wire = await self._below.accept()
         local, remote = self._target.on(wire.local_address), self._target.on(wire.remote_address)
-        return Wire(wire.stream, local, remote, partial(self._shake_hands, wire.stream))
+        return RawConnection(wire.stream, local, remote, partial(self._shake_hands, wire.stream))
 
     async def _shake_hands(self, stream: trio.abc.Stream) -> trio.abc.Stream:
         pipe = as_pipe(stream)

@@ -54,7 +54,7 @@ class WrappingPipe(Pipe):
         """Return what has to go without being asked, such as answers to the peer; it is not offered again."""
 
     @abstractmethod
-    def _farewell(self) -> Buffer:
+    def _go_away_reason(self) -> Buffer:
         """Return the words that end our direction."""
 
     @abstractmethod
@@ -124,7 +124,7 @@ class WrappingPipe(Pipe):
                 await self._wait_for_room()
             if self._state is _State.OPEN:
                 self._state = _State.ENDED
-                self._waiting = memoryview(self._farewell())
+                self._waiting = memoryview(self._go_away_reason())
             while not self._flush_nowait():
                 await self._wait_for_room()
 
@@ -158,7 +158,7 @@ class WrappingPipe(Pipe):
                 return
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 if self._flush_nowait():
-                    self._waiting = memoryview(self._farewell())
+                    self._waiting = memoryview(self._go_away_reason())
                     self._flush_nowait()
 
     @property

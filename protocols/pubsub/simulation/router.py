@@ -9,9 +9,9 @@ from random import Random
 from peerstack.stack.identity import PeerId
 from peerstack.stack.testing.trace import digest_of
 
-from ..core import GossipCore
-from ..core_events import Allow, Outgoing, ShouldDisconnect, Version
-from ..ids import default_id
+from ..router.events import Allow, Outgoing, ShouldDisconnect, Version
+from ..router.router import GossipCore
+from ..validation.message_id import default_id
 from ..wire import Message, Subscription, decode_rpc, encode_control, encode_subscriptions, frame, make_message
 from .frames import content_of
 from .network import Edge, Network, Node

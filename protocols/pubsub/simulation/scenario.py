@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
 
-from ..config import GossipConfig
-from ..core_events import Version
-from ..score_config import ScoreConfig
+from ..router.config import GossipConfig
+from ..router.events import Version
+from ..scoring.config import ScoreConfig
 from .scores import score_config
 
 TOPIC = "simulation"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..decay import decay_factor
-from ..score_config import ScoreConfig, TopicScoreConfig
+from ..scoring.config import ScoreConfig, TopicScoreConfig
+from ..scoring.decay import decay_factor
 
 MEMORY = 65.0
 """Messages of the topic that a count of deliveries remembers. With fewer, chance alone would convict the innocent."""

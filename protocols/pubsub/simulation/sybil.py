@@ -9,7 +9,7 @@ from typing import Final
 
 from peerstack.stack.identity import PeerId
 
-from ..ids import default_id
+from ..validation.message_id import default_id
 from ..wire import Message, Prune, Rpc, decode_rpc, encode_control, frame
 from .frames import content_of
 from .network import Edge, Network, Node

@@ -10,12 +10,12 @@ from peerstack.stack.errors import DialError
 
 from . import events
 from .failure import CommandError, add_advice
-from .hosting import open_any_host
+from .host_factory import open_any_host
+from .host_options import load_wiring
 from .options import DIAL, Address, DialOptions, Json
 from .output import Output
 from .peers import IdentifiedPeers, identified, parse_dialable
 from .runner import run
-from .wiring import load_wiring
 
 NOT_REACHED = 1
 """Exit code of `explain` when the dial failed, which it was asked to explain."""

@@ -10,7 +10,7 @@ from multiaddr import Multiaddr
 
 from .chat_presence import Presence, clean_name, decode, encode
 from .events import Joined, Left, Noted, Renamed, Said, Told
-from .people_pubsub import short, text_of
+from .render_pubsub import short, text_of
 
 PRESENCE_INTERVAL = 15.0  # seconds
 GONE_AFTER = 50.0

@@ -17,7 +17,7 @@ from .chat_model import ChatModel
 from .chat_session import ChatSession
 from .listen import EVERYWHERE
 from .network_events import PeerBack, PeerLost
-from .people_pubsub import short, who
+from .render_pubsub import short, who
 from .shapes import printable
 from .signals import undone
 

@@ -21,8 +21,8 @@ from .chat_model import PRESENCE_INTERVAL, ChatModel
 from .chat_neighbours import Neighbours
 from .chat_presence import topic_of
 from .events import Noted, Told
-from .people_pubsub import short
 from .pubsub_node import OpenNode, receipt_told, wait_acknowledged
+from .render_pubsub import short
 
 TICK = 0.5  # seconds
 BACKLOG = 1000

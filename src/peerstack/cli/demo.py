@@ -20,6 +20,7 @@ from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity, PeerId
 
 from . import events
+from .host_options import NO_PRIVATE_DEMO, refuse_if_forced
 from .measure import send_pings, transfer
 from .options import Json, size_option
 from .output import Output
@@ -27,7 +28,6 @@ from .peers import IdentifiedPeers, Reached, connected, identified
 from .runner import run
 from .units import MIB
 from .units import size as written_size
-from .wiring import NO_PRIVATE_DEMO, refuse_if_forced
 
 SHOUT = "/example/shout/1.0.0"
 COMMANDS = (

@@ -14,10 +14,10 @@ from cyclopts.validators import Number
 
 from . import events
 from .demo_crew import Crew, ask_all, open_crew
+from .host_options import NO_PRIVATE_DEMO, refuse_if_forced
 from .options import Json
 from .output import Output
 from .runner import run
-from .wiring import NO_PRIVATE_DEMO, refuse_if_forced
 
 INCOMPLETE = 1
 """Exit code when a process that lives has missed a message, or got one twice."""

@@ -27,12 +27,12 @@ from peerstack.stack.host import Host
 
 from . import events
 from .failure import CommandError
-from .hosting import MissingExtra, open_any_host
+from .host_factory import MissingExtra, open_any_host
+from .host_options import load_wiring
 from .options import LISTEN, Json, ListenOptions
 from .output import Output
 from .peers import connected, identified
 from .runner import run
-from .wiring import load_wiring
 
 EVERYWHERE = "/ip4/0.0.0.0/tcp/0"
 """Any free port on all interfaces."""

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import trio
 
-from . import people, plain
+from . import plain
+from . import render as people
 from .events import Failed, Progress, Told
 from .failure import Failure
 from .shapes import Shape, Span, Style, printable

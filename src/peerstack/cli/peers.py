@@ -17,10 +17,10 @@ from peerstack.stack.identity import PeerId
 
 from . import events
 from .failure import CommandError
-from .hosting import open_any_host
+from .host_factory import open_any_host
+from .host_options import load_wiring
 from .options import DialOptions
 from .output import Output
-from .wiring import load_wiring
 
 EXAMPLE = "/ip4/127.0.0.1/tcp/4001"
 

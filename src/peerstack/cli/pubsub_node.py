@@ -11,7 +11,7 @@ import trio
 from cyclopts import Parameter
 
 from peerstack.protocols.pubsub import Pacing, Pubsub, PubsubConfig, SignaturePolicy, open_pubsub
-from peerstack.protocols.pubsub.receipt import Receipt as PubsubReceipt
+from peerstack.protocols.pubsub.api.receipt import Receipt as PubsubReceipt
 from peerstack.stack.addressing import parse_address
 from peerstack.stack.errors import StackError
 from peerstack.stack.events import Event
@@ -20,13 +20,13 @@ from peerstack.stack.identity import PeerId
 
 from . import events
 from .failure import CommandError
-from .hosting import open_any_host
+from .host_factory import open_any_host
+from .host_options import load_wiring
 from .listen import bind
 from .options import NODE, NodeOptions
 from .output import Output
 from .peers import parse_dialable
 from .redial import Redialer
-from .wiring import load_wiring
 
 PATIENCE = 10.0
 """Seconds that the hosts of peers have to acknowledge the last message."""

@@ -12,11 +12,11 @@ from cyclopts import App, Group, Parameter
 from peerstack.stack.errors import KeyFileError
 
 from .failure import CommandError
+from .host_options import load_swarm_key, pre_shared_key
 from .network_events import SwarmKeyShown
 from .options import Json
 from .output import Output
 from .runner import run
-from .wiring import load_swarm_key, pre_shared_key
 
 app = App(
     name="swarm-key",

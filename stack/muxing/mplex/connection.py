@@ -10,7 +10,7 @@ from ...abc import Channel, ConnectionInfo
 from ...background import open_background
 from ...errors import ConnectionLost, StreamReset
 from ...negotiation import greeting
-from ..connection import DrivenConnection
+from ..connection import MuxerDriver
 from ..stream import DrivenStream
 from .config import Config
 from .core import MplexCore
@@ -38,7 +38,7 @@ class MplexStream(DrivenStream):
     __slots__ = ()
 
 
-class MplexConnection(DrivenConnection[MplexStream]):
+class MplexConnection(MuxerDriver[MplexStream]):
     """Many streams over one channel, all at the pace of the slowest reader."""
 
     def __init__(self, channel: Channel, info: ConnectionInfo, config: Config) -> None:

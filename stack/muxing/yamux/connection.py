@@ -8,9 +8,9 @@ from ...abc import Channel, ConnectionInfo, Direction
 from ...codes import describe_code
 from ...errors import ConnectionLost, StackError
 from ...limits import WindowBudget
-from ..carrier import Goodbye
-from ..connection import CLOSE_LINGER, HIGH_WATER, MAX_QUEUED, DrivenConnection, Statistics
+from ..connection import CLOSE_LINGER, HIGH_WATER, MAX_QUEUED, MuxerDriver, Statistics
 from ..stream import DrivenStream
+from ..stream_registry import OrderlyClose
 from .config import Config
 from .core import YamuxCore
 from .wire import PROTOCOL_ID, GoAwayCode
@@ -39,7 +39,7 @@ class YamuxStream(DrivenStream):
     __slots__ = ()
 
 
-class YamuxConnection(DrivenConnection[YamuxStream]):
+class YamuxConnection(MuxerDriver[YamuxStream]):
     """Many streams over one channel, with windows and pings."""
 
     _core: YamuxCore
@@ -62,9 +62,9 @@ class YamuxConnection(DrivenConnection[YamuxStream]):
         self._pump()
         await self._until(lambda: self._core.answered_pings >= number)
 
-    def _farewell(self, code: int) -> StackError:
+    def _go_away_reason(self, code: int) -> StackError:
         if code == GoAwayCode.NORMAL:
-            return Goodbye("the peer closed the connection")
+            return OrderlyClose("the peer closed the connection")
         try:
             reason = GoAwayCode(code).name.lower().replace("_", " ")
         except ValueError:

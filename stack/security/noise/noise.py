@@ -10,7 +10,7 @@ import trio
 from ...abc import Pipe, Secured
 from ...errors import ConnectionLost, InvalidKey, InvalidSignature, PeerIdMismatch, RemoteProtocolError
 from ...identity import Identity, PeerId, PublicKey
-from ...pipes import as_pipe
+from ...net.pipes import as_pipe
 from .channel import NoiseChannel
 from .core import Handshake, StaticKey
 from .wire import LENGTH, MAX_HANDSHAKE_MESSAGE, PROTOCOL_ID, SIGNATURE_PREFIX, Payload, agree_on_muxer

@@ -11,7 +11,7 @@ from ...abc import Secured
 from ...errors import ConnectionLost, InvalidInput, InvalidKey, PeerIdMismatch, RemoteProtocolError
 from ...framing import encode_length_prefixed, read_length_prefixed
 from ...identity import Identity, PeerId, PublicKey
-from ...pipes import as_pipe
+from ...net.pipes import as_pipe
 from .channel import PlainChannel
 from .wire import MAX_EXCHANGE, PROTOCOL_ID, Exchange
 

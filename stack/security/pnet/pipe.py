@@ -18,7 +18,7 @@ from Crypto.Util.strxor import strxor
 from ...abc import Buffer, Pipe
 from ...background import Guard
 from ...errors import RemoteProtocolError
-from ...pipes import as_pipe
+from ...net.pipes import as_pipe
 from .xsalsa20 import NONCE_SIZE, xsalsa20
 
 CHUNK: Final = 64 * 1024

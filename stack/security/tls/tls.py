@@ -12,7 +12,7 @@ from OpenSSL import SSL, crypto
 from ...abc import Pipe, Secured
 from ...errors import ConnectionLost, PeerIdMismatch, RemoteProtocolError, StackError
 from ...identity import Identity, PeerId, PublicKey
-from ...pipes import as_pipe
+from ...net.pipes import as_pipe
 from .alerts import alert_in, describe_alert
 from .certificate import CertificateError, make_certificate, verify_certificate
 from .channel import TlsChannel

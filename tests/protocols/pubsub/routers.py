@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
 
-from peerstack.protocols.pubsub.config import GossipConfig
-from peerstack.protocols.pubsub.core import GossipCore
-from peerstack.protocols.pubsub.core_events import CoreEvent, Outgoing, Version
-from peerstack.protocols.pubsub.gater import GaterConfig
-from peerstack.protocols.pubsub.score_config import ScoreConfig
+from peerstack.protocols.pubsub.router.config import GossipConfig
+from peerstack.protocols.pubsub.router.events import CoreEvent, Outgoing, Version
+from peerstack.protocols.pubsub.router.router import GossipCore
+from peerstack.protocols.pubsub.scoring.config import ScoreConfig
+from peerstack.protocols.pubsub.scoring.gater import GaterConfig
 from peerstack.protocols.pubsub.wire import (
     Extensions,
     IHave,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from peerstack.protocols.pubsub.backoff import Backoffs
-from peerstack.protocols.pubsub.config import GossipConfig
+from peerstack.protocols.pubsub.router.backoff import Backoffs
+from peerstack.protocols.pubsub.router.config import GossipConfig
 
 from .routers import Lone, peer_id
 

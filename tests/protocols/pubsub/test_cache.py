@@ -1,6 +1,6 @@
 """Ids are seen for their time and within a limit; recent messages can be asked for, and old ones make room."""
 
-from peerstack.protocols.pubsub.cache import GENERATIONS, MessageCache, SeenCache
+from peerstack.protocols.pubsub.router.message_cache import GENERATIONS, MessageCache, SeenCache
 
 from .routers import message, peer_id
 

@@ -5,11 +5,11 @@ from typing import TypeVar
 
 import pytest
 
-from peerstack.protocols.pubsub.config import GossipConfig
-from peerstack.protocols.pubsub.core_events import Version
-from peerstack.protocols.pubsub.gater import GaterConfig
-from peerstack.protocols.pubsub.reasons import RejectReason
-from peerstack.protocols.pubsub.score_config import ScoreConfig
+from peerstack.protocols.pubsub.router.config import GossipConfig
+from peerstack.protocols.pubsub.router.events import Version
+from peerstack.protocols.pubsub.scoring.config import ScoreConfig
+from peerstack.protocols.pubsub.scoring.gater import GaterConfig
+from peerstack.protocols.pubsub.validation.reject_reason import RejectReason
 from peerstack.protocols.pubsub.wire import Extensions, Message, PeerInfo
 
 from .routers import Lone, message, peer_id

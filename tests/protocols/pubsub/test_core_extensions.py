@@ -1,7 +1,7 @@
 """Extensions (v1.3) are heard in the first RPC of a stream, and are a breach of the protocol later."""
 
-from peerstack.protocols.pubsub.core_events import Misbehaved, Version
-from peerstack.protocols.pubsub.score_config import ScoreConfig
+from peerstack.protocols.pubsub.router.events import Misbehaved, Version
+from peerstack.protocols.pubsub.scoring.config import ScoreConfig
 from peerstack.protocols.pubsub.wire import Extensions
 
 from .routers import Lone, peer_id

@@ -1,9 +1,9 @@
 """Peers with a very low score: what of them still counts, how they recover, and when they should go."""
 
-from peerstack.protocols.pubsub.core_events import Allow, Graylisted, ShouldDisconnect
-from peerstack.protocols.pubsub.gater import GaterConfig
-from peerstack.protocols.pubsub.reasons import RejectReason
-from peerstack.protocols.pubsub.score_config import ScoreConfig
+from peerstack.protocols.pubsub.router.events import Allow, Graylisted, ShouldDisconnect
+from peerstack.protocols.pubsub.scoring.config import ScoreConfig
+from peerstack.protocols.pubsub.scoring.gater import GaterConfig
+from peerstack.protocols.pubsub.validation.reject_reason import RejectReason
 
 from .routers import Lone, message, peer_id
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from peerstack.protocols.pubsub.config import GossipConfig
-from peerstack.protocols.pubsub.score_config import ScoreConfig
+from peerstack.protocols.pubsub.router.config import GossipConfig
+from peerstack.protocols.pubsub.scoring.config import ScoreConfig
 
 from .routers import Group, message
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from peerstack.protocols.pubsub.config import GossipConfig
-from peerstack.protocols.pubsub.core_events import Version
-from peerstack.protocols.pubsub.reasons import RejectReason
-from peerstack.protocols.pubsub.score_config import ScoreConfig
+from peerstack.protocols.pubsub.router.config import GossipConfig
+from peerstack.protocols.pubsub.router.events import Version
+from peerstack.protocols.pubsub.scoring.config import ScoreConfig
+from peerstack.protocols.pubsub.validation.reject_reason import RejectReason
 
 from .routers import Lone, message, peer_id
 

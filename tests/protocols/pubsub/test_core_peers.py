@@ -4,11 +4,11 @@ from random import Random
 
 import pytest
 
-from peerstack.protocols.pubsub.config import GossipConfig
-from peerstack.protocols.pubsub.core_events import PeerSubscribed, PeerUnsubscribed, Pruned, PruneReason, Version
-from peerstack.protocols.pubsub.gater import GaterConfig
-from peerstack.protocols.pubsub.reasons import RejectReason
-from peerstack.protocols.pubsub.score_config import ScoreConfig
+from peerstack.protocols.pubsub.router.config import GossipConfig
+from peerstack.protocols.pubsub.router.events import PeerSubscribed, PeerUnsubscribed, Pruned, PruneReason, Version
+from peerstack.protocols.pubsub.scoring.config import ScoreConfig
+from peerstack.protocols.pubsub.scoring.gater import GaterConfig
+from peerstack.protocols.pubsub.validation.reject_reason import RejectReason
 
 from .routers import Lone, message, peer_id
 

@@ -1,8 +1,8 @@
 """Our own messages: to whom they go, in topics we joined and in others."""
 
-from peerstack.protocols.pubsub.config import GossipConfig
-from peerstack.protocols.pubsub.core_events import Version
-from peerstack.protocols.pubsub.score_config import ScoreConfig
+from peerstack.protocols.pubsub.router.config import GossipConfig
+from peerstack.protocols.pubsub.router.events import Version
+from peerstack.protocols.pubsub.scoring.config import ScoreConfig
 
 from .routers import Lone, message, peer_id
 

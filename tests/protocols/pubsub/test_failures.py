@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from peerstack.protocols.pubsub import PubsubConfig, PubsubMessage, Room, ScoreConfig, Validator, Verdict
-from peerstack.protocols.pubsub.failures import Failures
+from peerstack.protocols.pubsub.validation.failures import Failures
 from peerstack.protocols.pubsub.wire import Message
 from peerstack.stack.errors import ConnectionLost
 from peerstack.stack.events import HandlerFailed

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from peerstack.protocols.pubsub.gater import GaterConfig, PeerGater
+from peerstack.protocols.pubsub.scoring.gater import GaterConfig, PeerGater
 from peerstack.stack.identity import PeerId
 
 from .names import A, B, C

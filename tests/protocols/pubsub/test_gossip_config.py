@@ -2,7 +2,7 @@
 
 import pytest
 
-from peerstack.protocols.pubsub.config import GossipConfig
+from peerstack.protocols.pubsub.router.config import GossipConfig
 
 from .routers import Lone, message
 

@@ -1,7 +1,7 @@
 """IDONTWANT: who hears of large messages before they are validated, and what we no longer send."""
 
-from peerstack.protocols.pubsub.config import GossipConfig
-from peerstack.protocols.pubsub.core_events import Version
+from peerstack.protocols.pubsub.router.config import GossipConfig
+from peerstack.protocols.pubsub.router.events import Version
 
 from .routers import Lone, message, peer_id
 

@@ -1,8 +1,8 @@
 """IHAVE: what of it is asked for, how much of it is read, and what an empty promise costs."""
 
-from peerstack.protocols.pubsub.config import GossipConfig
-from peerstack.protocols.pubsub.core_events import Misbehaved
-from peerstack.protocols.pubsub.score_config import ScoreConfig
+from peerstack.protocols.pubsub.router.config import GossipConfig
+from peerstack.protocols.pubsub.router.events import Misbehaved
+from peerstack.protocols.pubsub.scoring.config import ScoreConfig
 
 from .routers import Lone, message, peer_id
 

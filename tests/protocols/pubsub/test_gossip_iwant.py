@@ -1,7 +1,7 @@
 """IWANT: served from the cache, within limits for each message, peer and heartbeat."""
 
-from peerstack.protocols.pubsub.config import GossipConfig
-from peerstack.protocols.pubsub.score_config import ScoreConfig
+from peerstack.protocols.pubsub.router.config import GossipConfig
+from peerstack.protocols.pubsub.scoring.config import ScoreConfig
 
 from .routers import Lone, message, peer_id
 

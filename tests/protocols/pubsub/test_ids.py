@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from peerstack.protocols.pubsub import signing
-from peerstack.protocols.pubsub.ids import default_id, js_default_id, rust_default_id, sha256_of_data
+from peerstack.protocols.pubsub.validation import signing
+from peerstack.protocols.pubsub.validation.message_id import default_id, js_default_id, rust_default_id, sha256_of_data
 from peerstack.protocols.pubsub.wire import Message, decode_rpc, encode_varint, make_message
 from peerstack.stack.identity import Identity, KeyType
 

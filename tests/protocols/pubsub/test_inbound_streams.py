@@ -9,8 +9,8 @@ import trio
 import trio.testing
 
 from peerstack.protocols.pubsub import Room
-from peerstack.protocols.pubsub.link import MAX_INBOUND
-from peerstack.protocols.pubsub.signing import sign
+from peerstack.protocols.pubsub.streams.peer_streams import MAX_INBOUND
+from peerstack.protocols.pubsub.validation.signing import sign
 from peerstack.protocols.pubsub.wire import MESHSUB_12, frame
 from peerstack.stack.abc import Stream
 

@@ -10,8 +10,8 @@ import trio.testing
 
 from peerstack import open_host
 from peerstack.protocols.pubsub import GossipConfig, PubsubConfig, ScoreConfig, open_pubsub
-from peerstack.protocols.pubsub.core_events import PeersSuggested
-from peerstack.protocols.pubsub.introductions import DIRECT_INTERVAL, MAX_WAITING, WORKERS, Introductions
+from peerstack.protocols.pubsub.router.events import PeersSuggested
+from peerstack.protocols.pubsub.streams.dialer import DIRECT_INTERVAL, MAX_WAITING, WORKERS, Introductions
 from peerstack.stack.host.peerstore import Ttl
 from peerstack.stack.identity import Identity, PeerId
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport

@@ -11,8 +11,8 @@ import trio.testing
 
 from peerstack import open_host
 from peerstack.protocols.pubsub import Pubsub, PubsubConfig, PubsubMessage, Verdict, open_pubsub
-from peerstack.protocols.pubsub.core_events import PeerSubscribed
-from peerstack.protocols.pubsub.switchboard import PARTING
+from peerstack.protocols.pubsub.router.events import PeerSubscribed
+from peerstack.protocols.pubsub.streams.peers import PARTING
 from peerstack.protocols.pubsub.wire import MESHSUB_12, Subscription, encode_subscriptions, frame
 from peerstack.stack.abc import Stream
 from peerstack.stack.host import Host

@@ -13,7 +13,7 @@ import trio.testing
 
 from peerstack import open_host
 from peerstack.protocols.pubsub import DeliveryState, PubsubConfig, QueueConfig, Receipt, Room
-from peerstack.protocols.pubsub.events import PubsubPeerAdded
+from peerstack.protocols.pubsub.api.events import PubsubPeerAdded
 from peerstack.protocols.pubsub.wire import MESHSUB_12, Subscription, decode_rpc, encode_subscriptions, frame
 from peerstack.stack.abc import Stream
 from peerstack.stack.framing import FrameReader

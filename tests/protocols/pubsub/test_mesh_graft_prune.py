@@ -2,9 +2,9 @@
 
 import pytest
 
-from peerstack.protocols.pubsub.config import GossipConfig
-from peerstack.protocols.pubsub.core_events import Misbehaved, PeersSuggested, PeerSubscribed, Version
-from peerstack.protocols.pubsub.score_config import ScoreConfig
+from peerstack.protocols.pubsub.router.config import GossipConfig
+from peerstack.protocols.pubsub.router.events import Misbehaved, PeersSuggested, PeerSubscribed, Version
+from peerstack.protocols.pubsub.scoring.config import ScoreConfig
 from peerstack.protocols.pubsub.wire import PeerInfo
 
 from .routers import Lone, peer_id

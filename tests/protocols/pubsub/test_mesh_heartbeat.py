@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from peerstack.protocols.pubsub.config import GossipConfig
-from peerstack.protocols.pubsub.core_events import Pruned, PruneReason
-from peerstack.protocols.pubsub.score_config import ScoreConfig
+from peerstack.protocols.pubsub.router.config import GossipConfig
+from peerstack.protocols.pubsub.router.events import Pruned, PruneReason
+from peerstack.protocols.pubsub.scoring.config import ScoreConfig
 from peerstack.stack.identity import PeerId
 
 from .routers import Lone, peer_id

@@ -2,9 +2,9 @@
 
 import pytest
 
-from peerstack.protocols.pubsub.config import GossipConfig
-from peerstack.protocols.pubsub.core_events import Grafted, Pruned, PruneReason, Version
-from peerstack.protocols.pubsub.score_config import ScoreConfig
+from peerstack.protocols.pubsub.router.config import GossipConfig
+from peerstack.protocols.pubsub.router.events import Grafted, Pruned, PruneReason, Version
+from peerstack.protocols.pubsub.scoring.config import ScoreConfig
 
 from .routers import Lone, message, peer_id
 

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from peerstack.protocols.pubsub import Pacing, PubsubConfig
-from peerstack.protocols.pubsub.pacing import Pace, is_stock
+from peerstack.protocols.pubsub.streams.pacing import Pace, is_stock
 
 from .parts import open_nodes, open_rooms
 

@@ -21,8 +21,8 @@ from peerstack.protocols.pubsub import (
     WhenFull,
     open_pubsub,
 )
-from peerstack.protocols.pubsub.core_events import Grafted, PeerSubscribed
-from peerstack.protocols.pubsub.events import PubsubPeerAdded, PubsubPeerRemoved
+from peerstack.protocols.pubsub.api.events import PubsubPeerAdded, PubsubPeerRemoved
+from peerstack.protocols.pubsub.router.events import Grafted, PeerSubscribed
 from peerstack.stack.errors import InvalidInput
 from peerstack.stack.identity import Identity
 from peerstack.stack.testing import RecordingObserver

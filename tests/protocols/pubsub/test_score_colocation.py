@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from peerstack.protocols.pubsub.colocation import Colocation
-from peerstack.protocols.pubsub.score import PeerScore
-from peerstack.protocols.pubsub.score_config import ScoreConfig
+from peerstack.protocols.pubsub.scoring.colocation import Colocation
+from peerstack.protocols.pubsub.scoring.config import ScoreConfig
+from peerstack.protocols.pubsub.scoring.score import PeerScore
 
 from .names import A, B, C, D, named
 

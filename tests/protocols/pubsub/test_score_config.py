@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from peerstack.protocols.pubsub.decay import DecayClock, decay_factor, faded
-from peerstack.protocols.pubsub.score_config import ScoreConfig, TopicScoreConfig
+from peerstack.protocols.pubsub.scoring.config import ScoreConfig, TopicScoreConfig
+from peerstack.protocols.pubsub.scoring.decay import DecayClock, decay_factor, faded
 
 NOT_NUMBERS = [math.nan, math.inf, -math.inf]
 NOT_FRACTIONS = [*NOT_NUMBERS, 0.0, 1.0, -0.5, 1.5]

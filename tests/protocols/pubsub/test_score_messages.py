@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from peerstack.protocols.pubsub.score import PeerScore
-from peerstack.protocols.pubsub.score_config import ScoreConfig, TopicScoreConfig
+from peerstack.protocols.pubsub.scoring.config import ScoreConfig, TopicScoreConfig
+from peerstack.protocols.pubsub.scoring.score import PeerScore
 from peerstack.stack.identity import PeerId
 
 from .names import A, B, C, named

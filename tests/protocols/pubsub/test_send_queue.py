@@ -6,9 +6,9 @@ import pytest
 import trio
 import trio.testing
 
-from peerstack.protocols.pubsub.receipt import NOT_NEEDED, SENT, Delivery, DeliveryState, Receipt
-from peerstack.protocols.pubsub.send_queue import BATCH, SendQueue, Wanted
-from peerstack.protocols.pubsub.settings import QueueConfig
+from peerstack.protocols.pubsub.api.config import QueueConfig
+from peerstack.protocols.pubsub.api.receipt import NOT_NEEDED, SENT, Delivery, DeliveryState, Receipt
+from peerstack.protocols.pubsub.streams.send_queue import BATCH, SendQueue, Wanted
 from peerstack.protocols.pubsub.wire import (
     Message,
     Subscription,

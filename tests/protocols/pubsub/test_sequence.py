@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peerstack.protocols.pubsub.sequence import CLOSING, MAX_GAP, REPEATED, Place, SequenceNumbers, SequenceTracker
+from peerstack.protocols.pubsub.validation.sequence import (
+    CLOSING,
+    MAX_GAP,
+    REPEATED,
+    Place,
+    SequenceNumbers,
+    SequenceTracker,
+)
 
 A, B = b"author a", b"author b"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from peerstack.protocols.pubsub import signing
-from peerstack.protocols.pubsub.signing import InvalidMessage, RejectReason, SignaturePolicy
+from peerstack.protocols.pubsub.validation import signing
+from peerstack.protocols.pubsub.validation.signing import InvalidMessage, RejectReason, SignaturePolicy
 from peerstack.protocols.pubsub.wire import Message, decode_rpc, encode_varint, make_message
 from peerstack.stack.identity import Identity, KeyType, PeerId
 from peerstack.stack.identity.wire import encode_key

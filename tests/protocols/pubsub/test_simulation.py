@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from peerstack.protocols.pubsub.score import PeerScore
+from peerstack.protocols.pubsub.scoring.score import PeerScore
 from peerstack.protocols.pubsub.simulation import Lateness, Protocol, Results, Scenario, World, score_config
 from peerstack.protocols.pubsub.simulation.frames import content_of
 from peerstack.protocols.pubsub.simulation.network import Edge, Network

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from peerstack.protocols.pubsub import GossipConfig, sha256_of_data
-from peerstack.protocols.pubsub.core_events import Allow
-from peerstack.protocols.pubsub.score_config import ScoreConfig
+from peerstack.protocols.pubsub.router.events import Allow
+from peerstack.protocols.pubsub.scoring.config import ScoreConfig
 from peerstack.protocols.pubsub.simulation import Protocol, Scenario, World, world
 from peerstack.protocols.pubsub.simulation.frames import content_of
 from peerstack.protocols.pubsub.simulation.network import Edge, Network

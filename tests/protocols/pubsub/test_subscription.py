@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from peerstack.protocols.pubsub.subscription import PubsubMessage, Subscription, SubscriptionOverflow, WhenFull
+from peerstack.protocols.pubsub.api.subscription import PubsubMessage, Subscription, SubscriptionOverflow, WhenFull
 
 
 def message(number: int) -> PubsubMessage[bytes]:

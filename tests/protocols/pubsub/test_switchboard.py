@@ -7,7 +7,7 @@ import trio.testing
 
 from peerstack import open_host
 from peerstack.protocols.pubsub import PubsubMessage, Room, open_pubsub
-from peerstack.protocols.pubsub.events import PubsubPeerAdded, PubsubPeerRemoved
+from peerstack.protocols.pubsub.api.events import PubsubPeerAdded, PubsubPeerRemoved
 from peerstack.stack.abc import Stream
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 

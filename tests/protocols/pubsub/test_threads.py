@@ -10,8 +10,9 @@ import pytest
 import trio
 import trio.testing
 
-from peerstack.protocols.pubsub import PubsubConfig, Room, signing
-from peerstack.protocols.pubsub.signing import RejectReason
+from peerstack.protocols.pubsub import PubsubConfig, Room
+from peerstack.protocols.pubsub.validation import signing
+from peerstack.protocols.pubsub.validation.signing import RejectReason
 from peerstack.protocols.pubsub.wire import Message
 
 from .parts import Node, open_nodes, open_rooms

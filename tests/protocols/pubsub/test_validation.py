@@ -11,10 +11,10 @@ import trio
 import trio.testing
 
 from peerstack.protocols.pubsub import PubsubConfig, PubsubMessage, Room, Validator, Verdict, sha256_of_data
-from peerstack.protocols.pubsub.events import MessageRejected
-from peerstack.protocols.pubsub.failures import Failures
-from peerstack.protocols.pubsub.signing import sign
-from peerstack.protocols.pubsub.validation import ask, ask_all
+from peerstack.protocols.pubsub.api.events import MessageRejected
+from peerstack.protocols.pubsub.validation.failures import Failures
+from peerstack.protocols.pubsub.validation.signing import sign
+from peerstack.protocols.pubsub.validation.validators import ask, ask_all
 from peerstack.stack.errors import InvalidInput
 from peerstack.stack.events import HandlerFailed
 from peerstack.stack.identity import Identity

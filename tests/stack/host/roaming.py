@@ -10,7 +10,7 @@ import trio
 from multiaddr import Multiaddr
 
 from peerstack import open_host
-from peerstack.stack.abc import Muxer, StreamListener, Wire
+from peerstack.stack.abc import Muxer, RawConnection, StreamListener
 from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity
 from peerstack.stack.swarm import SwarmConfig
@@ -35,7 +35,7 @@ class Roaming:
     def can_listen(self, address: Multiaddr) -> bool:
         return self._network.node(self.name).can_listen(address)
 
-    async def dial(self, address: Multiaddr) -> Wire:
+    async def dial(self, address: Multiaddr) -> RawConnection:
         return await self._network.node(self.name).dial(address)
 
     async def listen(self, address: Multiaddr) -> StreamListener:

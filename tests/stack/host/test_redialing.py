@@ -10,7 +10,7 @@ import trio.testing
 from multiaddr import Multiaddr
 
 from peerstack import open_host
-from peerstack.stack.abc import Wire
+from peerstack.stack.abc import RawConnection
 from peerstack.stack.host import Host
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 from peerstack.transports.unix import UnixTransport
@@ -28,9 +28,9 @@ class Outside(MemoryTransport):
     def can_dial(self, address: Multiaddr) -> bool:
         return address == FORWARDED
 
-    async def dial(self, address: Multiaddr) -> Wire:
+    async def dial(self, address: Multiaddr) -> RawConnection:
         wire = await super().dial(INSIDE)
-        return Wire(wire.stream, wire.local_address, address)
+        return RawConnection(wire.stream, wire.local_address, address)
 
 
 async def drop_and_come_back(alice: Host, bob: Host) -> None:

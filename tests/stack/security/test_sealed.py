@@ -11,9 +11,9 @@ import trio.testing
 from peerstack.stack.abc import Pipe
 from peerstack.stack.errors import RemoteProtocolError
 from peerstack.stack.memory import MemoryPipe, memory_pipe_pair
+from peerstack.stack.net.sockets import SocketPipe
 from peerstack.stack.security import sealed
 from peerstack.stack.security.tls.channel import TlsChannel
-from peerstack.stack.sockets import SocketPipe
 
 from .tls.parties import ONE, OTHER, keys
 

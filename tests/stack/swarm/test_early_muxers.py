@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from peerstack.stack.abc import Direction, MuxedConnection, Muxer, Secured, Security, Wire
+from peerstack.stack.abc import Direction, MuxedConnection, Muxer, RawConnection, Secured, Security
 from peerstack.stack.errors import ConnectionLost, NegotiationError, RemoteProtocolError, StackError
 from peerstack.stack.identity import Identity, PeerId
 from peerstack.stack.memory import MemoryPipe, memory_address, memory_pipe_pair
@@ -56,7 +56,7 @@ class End:
     async def upgrade(self, pipe: MemoryPipe) -> None:
         muxers: list[Muxer] = [Yamux() if name == YAMUX else Mplex() for name in self.muxers]
         transport = UpgradedTransport(MemoryTransport(MemoryNetwork()), [self.security], muxers)
-        wire = Wire(pipe, memory_address(1), memory_address(2))
+        wire = RawConnection(pipe, memory_address(1), memory_address(2))
         try:
             self.connection = await transport.upgrade(wire, self.direction, None, self.attempt)
         except StackError as error:

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import Channel, ConnectionInfo, Direction, Incoming, MuxedConnection, Stream, Wire
+from peerstack.stack.abc import Channel, ConnectionInfo, Direction, Incoming, MuxedConnection, RawConnection, Stream
 from peerstack.stack.errors import ConnectionLost, ResolveError
 from peerstack.stack.events import ConnectionClosed, ConnectionOpened, HandlerFailed, InboundRefused, ListenStopped
 from peerstack.stack.identity import Identity
@@ -273,10 +273,13 @@ async def test_a_muxer_that_cannot_begin_costs_the_wire_too(autojump_clock: Cloc
     other = UpgradedTransport(MemoryTransport(MemoryNetwork()), [Noise(Identity.generate())], [Yamux()])
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
-            partial(other.upgrade, Wire(far, ONE, TWO), Direction.INBOUND, None, Attempt("x", trio.current_time()))
+            partial(
+                other.upgrade, RawConnection(far, ONE, TWO), Direction.INBOUND, None, Attempt("x", trio.current_time())
+            )
         )
+        raw = RawConnection(near, TWO, ONE)
         with pytest.raises(ZeroDivisionError):
-            await transport.upgrade(Wire(near, TWO, ONE), Direction.OUTBOUND, None, Attempt("x", trio.current_time()))
+            await transport.upgrade(raw, Direction.OUTBOUND, None, Attempt("x", trio.current_time()))
         with pytest.raises(trio.ClosedResourceError):
             await near.send_all(b"x")
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multiaddr import Multiaddr
 
-from peerstack.stack.swarm.ranking import MAX_ADDRESSES, rank
+from peerstack.stack.swarm.dial.ranking import MAX_ADDRESSES, rank
 
 RELAY = "/ip4/8.8.4.4/tcp/1/p2p/12D3KooWQ9j2nLDL1cvqCqvvUkCLWBmkFY3A3jLvtcJnSdHBPMyy/p2p-circuit"
 

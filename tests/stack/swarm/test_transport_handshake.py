@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from peerstack.stack.abc import Direction, Wire
+from peerstack.stack.abc import Direction, RawConnection
 from peerstack.stack.errors import ConnectionLost
 from peerstack.stack.identity import Identity
 from peerstack.stack.memory import MemoryPipe, memory_address, memory_pipe_pair
@@ -44,12 +44,12 @@ async def test_the_transport_s_own_handshake_comes_first_and_gives_the_stream(di
     async def remote() -> None:
         await far.send_all(b"hello")
         other = Direction.INBOUND if direction is Direction.OUTBOUND else Direction.OUTBOUND
-        await transport(BOB).upgrade(Wire(far, THERE, HERE), other, None, Attempt("", 0))
+        await transport(BOB).upgrade(RawConnection(far, THERE, HERE), other, None, Attempt("", 0))
 
     attempt = Attempt("", trio.current_time())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(remote)
-        connection = await transport().upgrade(Wire(near, HERE, THERE, handshake), direction, None, attempt)
+        connection = await transport().upgrade(RawConnection(near, HERE, THERE, handshake), direction, None, attempt)
     assert connection.remote_peer == BOB.peer_id
     assert shaken == 1
     assert attempt.stages[0].name is StageName.CONNECT
@@ -63,7 +63,7 @@ async def test_a_handshake_of_the_transport_has_a_deadline_and_its_failure_close
     attempt = Attempt("", trio.current_time())
     with pytest.raises(trio.TooSlowError):
         await transport(connect_timeout=3).upgrade(
-            Wire(near, HERE, THERE, trio.sleep_forever), Direction.INBOUND, None, attempt
+            RawConnection(near, HERE, THERE, trio.sleep_forever), Direction.INBOUND, None, attempt
         )
     assert trio.current_time() == 3
     assert await far.receive_some() == b""
@@ -78,5 +78,5 @@ async def test_a_handshake_of_the_transport_that_breaks_is_a_lost_connection() -
 
     near, far = memory_pipe_pair()
     with pytest.raises(ConnectionLost, match="reset"):
-        await transport().upgrade(Wire(near, HERE, THERE, breaks), Direction.INBOUND, None, Attempt("", 0))
+        await transport().upgrade(RawConnection(near, HERE, THERE, breaks), Direction.INBOUND, None, Attempt("", 0))
     assert await far.receive_some() == b""

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from peerstack.stack.abc import Direction, MuxedConnection, Secured, Wire
+from peerstack.stack.abc import Direction, MuxedConnection, RawConnection, Secured
 from peerstack.stack.errors import (
     ConnectionLost,
     NegotiationError,
@@ -58,7 +58,7 @@ class Upgrade:
             nursery.start_soon(self._run_remote, far)
             try:
                 self.connection = await ours.upgrade(
-                    Wire(near, HERE, THERE), self._direction, self._expect, self.attempt
+                    RawConnection(near, HERE, THERE), self._direction, self._expect, self.attempt
                 )
             except (StackError, trio.TooSlowError) as error:
                 self.error = error
@@ -79,7 +79,7 @@ async def upgrade(remote: Remote, **how: object) -> tuple[Upgrade, Stage]:
 
 
 async def honest(pipe: MemoryPipe) -> None:
-    await transport(BOB).upgrade(Wire(pipe, THERE, HERE), Direction.INBOUND, None, Attempt("", 0))
+    await transport(BOB).upgrade(RawConnection(pipe, THERE, HERE), Direction.INBOUND, None, Attempt("", 0))
     await trio.sleep_forever()
 
 
@@ -144,7 +144,7 @@ async def test_the_muxer_is_negotiated_when_the_handshake_names_none(
     other = {Direction.INBOUND: Direction.OUTBOUND, Direction.OUTBOUND: Direction.INBOUND}[direction]
 
     async def remote(pipe: MemoryPipe) -> None:
-        await plain_negotiation(BOB).upgrade(Wire(pipe, THERE, HERE), other, None, Attempt("", 0))
+        await plain_negotiation(BOB).upgrade(RawConnection(pipe, THERE, HERE), other, None, Attempt("", 0))
 
     run = Upgrade(remote, direction=direction)
     stage = await run.run(plain_negotiation(ALICE))
@@ -345,7 +345,7 @@ async def test_what_it_can_dial_and_listen_on_is_up_to_the_transport_below() -> 
 
 async def test_a_connect_that_takes_too_long(autojump_clock: Clock) -> None:
     class Firewall(MemoryTransport):
-        async def dial(self, address: object) -> Wire:
+        async def dial(self, address: object) -> RawConnection:
             await trio.sleep_forever()
             raise AssertionError
 
@@ -377,7 +377,7 @@ async def test_an_upgrade_cancelled_at_any_step_closes_the_wire(steps: int, auto
 
         async def upgrade_ours() -> None:
             with scope:
-                await transport().upgrade(Wire(near, HERE, THERE), Direction.OUTBOUND, None, attempt)
+                await transport().upgrade(RawConnection(near, HERE, THERE), Direction.OUTBOUND, None, attempt)
 
         nursery.start_soon(upgrade_ours)
         for _ in range(steps):

@@ -14,7 +14,7 @@ from peerstack.stack.events import ConnectionOpened, InboundRefused
 from peerstack.stack.limits import Limits, Resource, Scope
 from peerstack.stack.muxing.yamux import Yamux
 from peerstack.stack.swarm import Connection
-from peerstack.stack.swarm.waiting_room import WaitingRoom
+from peerstack.stack.swarm.pending import PendingLimit
 from peerstack.stack.testing import muxed_pair
 
 from .parts import (
@@ -38,7 +38,7 @@ class Room:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.transient = Scope("transient", {Resource.STREAMS: 4})
-        self.room = WaitingRoom(self.transient)
+        self.room = PendingLimit(self.transient)
         self.left: list[str] = []
         self._nursery = nursery
 

@@ -17,7 +17,7 @@ from peerstack.stack.addressing import parse_address
 from peerstack.stack.errors import InvalidAddress
 from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity
-from peerstack.stack.swarm.ranking import rank
+from peerstack.stack.swarm.dial.ranking import rank
 from peerstack.transports.quic import QuicConfig, QuicTransport
 
 from .hosts import ANYWHERE, attempt, join

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import StreamListener, StreamTransport, Wire
+from peerstack.stack.abc import RawConnection, StreamListener, StreamTransport
 from peerstack.stack.addressing import components, parse_address, tcp_address, tcp_endpoint
 from peerstack.stack.memory import MemoryPipe, memory_pipe_pair
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
@@ -24,7 +24,7 @@ def as_tcp(address: Multiaddr) -> Multiaddr:
     return tcp_address("127.0.0.1", int(number or 0) % 65536)
 
 
-def _dressed(wire: Wire) -> Wire:
+def _dressed(wire: RawConnection) -> RawConnection:
     return replace(wire, local_address=as_tcp(wire.local_address), remote_address=as_tcp(wire.remote_address))
 
 
@@ -40,7 +40,7 @@ class LikeTcp:
     def can_listen(self, address: Multiaddr) -> bool:
         return tcp_endpoint(address) is not None
 
-    async def dial(self, address: Multiaddr) -> Wire:
+    async def dial(self, address: Multiaddr) -> RawConnection:
         return _dressed(await self._inner.dial(as_memory(address)))
 
     async def listen(self, address: Multiaddr) -> StreamListener:
@@ -52,7 +52,7 @@ class LikeTcpListener(StreamListener):
         self._inner = inner
         self.address = as_tcp(inner.address)
 
-    async def accept(self) -> Wire:
+    async def accept(self) -> RawConnection:
         return _dressed(await self._inner.accept())
 
     async def aclose(self) -> None:

@@ -22,7 +22,7 @@ CONTEXT_NAMES: Final = (
 """The private names of `tls.Context` that this module overrides, reads or sets."""
 
 
-class Judge:
+class CertificateVerifier:
     """Decides whether the peer may be who it says; asked once, while the handshake is still open."""
 
     def __init__(self, expect: PeerId | None) -> None:
@@ -57,11 +57,11 @@ class CertificateRequired(tls.Alert):
 class CertificateContext(tls.Context):
     """aioquic's TLS that asks everybody for a certificate, and has it judged by libp2p's rules, not the web's."""
 
-    judge: Judge
+    judge: CertificateVerifier
     shown: bytes
 
     @classmethod
-    def adopt(cls, context: tls.Context, judge: Judge) -> None:
+    def adopt(cls, context: tls.Context, judge: CertificateVerifier) -> None:
         """Make a fresh context one of ours: aioquic has no way to be given one."""
         context.__class__ = cls
         assert isinstance(context, cls)

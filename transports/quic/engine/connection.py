@@ -22,7 +22,7 @@ from aioquic.quic.stream import QuicStream, QuicStreamReceiver
 
 from ..config import QuicConfig
 from ..tokens import ResetTokens
-from .certificates import CertificateContext, Judge
+from .certificates import CertificateContext, CertificateVerifier
 
 CONNECTION_NAMES: Final = (
     "_crypto_streams",
@@ -90,7 +90,7 @@ class LibP2PConnection(QuicConnection):
         self,
         configuration: QuicConfiguration,
         settings: QuicConfig,
-        judge: Judge,
+        judge: CertificateVerifier,
         tokens: ResetTokens,
         *,
         original_id: bytes | None = None,

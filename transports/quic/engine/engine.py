@@ -35,7 +35,7 @@ from ..interface import (
     StopReceived,
 )
 from ..tokens import ResetTokens
-from .certificates import Judge
+from .certificates import CertificateVerifier
 from .connection import LibP2PConnection
 from .packets import ID_SIZE, SMALLEST_INITIAL
 from .reasons import closed_by_peer, closed_here
@@ -140,7 +140,7 @@ class AioquicEngine:
     ) -> AioquicEngine:
         """Return an engine that connects to an address, and takes nobody but `expect` if that is given."""
         configuration = settings.configuration(client=True)
-        connection = LibP2PConnection(configuration, settings.config, Judge(expect), settings.tokens)
+        connection = LibP2PConnection(configuration, settings.config, CertificateVerifier(expect), settings.tokens)
         engine = cls(settings, connection)
         connection.connect(address, now)
         return engine
@@ -151,7 +151,7 @@ class AioquicEngine:
         connection = LibP2PConnection(
             settings.configuration(client=False),
             settings.config,
-            Judge(None),
+            CertificateVerifier(None),
             settings.tokens,
             original_id=original_id,
             retry_id=retry_id,

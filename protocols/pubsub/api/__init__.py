@@ -1,0 +1,1 @@
+"""What applications hold: joined topics, subscriptions, receipts, statistics, settings."""

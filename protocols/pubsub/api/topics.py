@@ -1,0 +1,175 @@
+"""The topics we are in: who reads them here, and what a message must be to be valid."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+from weakref import WeakSet
+
+import trio
+
+from peerstack.stack.background import Waiter
+from peerstack.stack.errors import InvalidInput
+from peerstack.stack.identity import Identity, PeerId
+
+from ..validation.failures import Failures
+from ..validation.message_id import MessageIdFunction
+from ..validation.validators import Validator
+from .codec import Codec
+from .subscription import PubsubMessage, Subscription
+
+MAX_CHANGES: Final = 1024
+"""Comings and goings kept for one reader of them; the oldest are dropped."""
+MAX_BEHIND_BYTES: Final = 16 << 20
+"""Bytes of messages that may wait for their turn behind one that is being validated."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerJoined:
+    """A connected peer subscribes to the topic."""
+
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLeft:
+    """A peer left the topic, or is gone."""
+
+    peer: PeerId
+
+
+Change = PeerJoined | PeerLeft
+
+
+class Changes:
+    """Comings and goings, for one reader: an endless iterator."""
+
+    def __init__(self, present: Iterable[PeerId] = ()) -> None:
+        self._changes: deque[Change] = deque(map(PeerJoined, present), maxlen=MAX_CHANGES)
+        self._more = Waiter()
+
+    def put(self, change: Change) -> None:
+        """Take note of one."""
+        self._changes.append(change)
+        self._more.wake()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Change:
+        """Wait for the next one."""
+        await trio.lowlevel.checkpoint()
+        while not self._changes:
+            await self._more.wait()
+        return self._changes.popleft()
+
+
+@dataclass(slots=True)
+class Slot:
+    """A message's place in the order of delivery, while its validation goes on."""
+
+    size: int
+    message: PubsubMessage[Any] | None = None
+    done: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Topic:
+    """A topic with at least one reader here."""
+
+    name: str
+    codec: Codec[Any]
+    message_id: MessageIdFunction
+    author: Identity
+    """Who signs what we publish."""
+    slots: trio.Semaphore
+    """One for each message in asynchronous validation."""
+    subscriptions: list[Subscription[Any]] = field(default_factory=list)
+    validators: list[Validator] = field(default_factory=list)
+    changes: WeakSet[Changes] = field(default_factory=WeakSet)
+    """Who wants to hear of comings and goings, as long as somebody holds on to it."""
+    delivered: int = 0
+    """Messages given to the readers."""
+    peers_changed: trio.Event = field(default_factory=trio.Event)
+    overdue: int = 0
+    """Validators that have not ended though their time is over: they shield themselves from being cancelled."""
+    max_behind: int = 1024
+    """Messages that may wait for their turn behind one that is being validated."""
+    failures: Failures = field(init=False)
+    """What validators, codec and id function raise."""
+    _order: deque[Slot] = field(default_factory=deque)
+    _bytes: int = 0
+    _settled: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
+
+    def __post_init__(self) -> None:
+        self.failures = Failures(repr(self.name))
+
+    def check_joins(
+        self, codec: Codec[Any] | None, message_id: MessageIdFunction | None, author: Identity | None
+    ) -> None:
+        """Raise InvalidInput if another room of the topic can not have these."""
+        if codec is not None and codec is not self.codec:
+            raise InvalidInput(f"topic {self.name!r} is joined with another codec already; use the same object")
+        if message_id is not None and message_id is not self.message_id:
+            raise InvalidInput(f"topic {self.name!r} is joined with another message_id function already")
+        if author is not None and author is not self.author:
+            raise InvalidInput(f"topic {self.name!r} is joined with another author already")
+
+    def deliver(self, message: PubsubMessage[Any]) -> None:
+        """Give a message to the readers, behind those that are still being validated."""
+        if self._order:
+            self._append(Slot(len(message.data), message, done=True))
+        else:
+            self._give(message)
+
+    def reserve(self, message: PubsubMessage[Any]) -> Slot:
+        """Keep the place in the order of a message whose validation takes a while."""
+        return self._append(Slot(len(message.data)))
+
+    def _append(self, slot: Slot) -> Slot:
+        self._order.append(slot)
+        self._bytes += slot.size
+        return slot
+
+    def settle(self, slot: Slot, message: PubsubMessage[Any] | None) -> None:
+        """Fill a place, with None for a message that is not delivered."""
+        slot.message, slot.done = message, True
+        while self._order and self._order[0].done:
+            first = self._order.popleft()
+            self._bytes -= first.size
+            if first.message is not None:
+                self._give(first.message)
+        if not self._crowded:
+            self._settled.unpark_all()
+
+    def _give(self, message: PubsubMessage[Any]) -> None:
+        self.delivered += 1
+        for index, subscription in enumerate(self.subscriptions):
+            # Each reader gets an object of its own, since each may have missed other messages.
+            subscription.put(copy.copy(message) if index else message)
+
+    @property
+    def _crowded(self) -> bool:
+        return len(self._order) >= self.max_behind or self._bytes >= MAX_BEHIND_BYTES
+
+    @property
+    def full(self) -> bool:
+        """Whether a reader wants the network to wait, or too much waits for a validator."""
+        return self._crowded or any(subscription.full for subscription in self.subscriptions)
+
+    async def wait_room(self) -> None:
+        """Wait until nobody wants the network to wait."""
+        while self._crowded:
+            await self._settled.park()
+        for subscription in tuple(self.subscriptions):
+            await subscription.wait_room()
+
+    def changed(self, change: Change) -> None:
+        """Tell who wants to know that a peer came or went."""
+        self.peers_changed.set()
+        self.peers_changed = trio.Event()
+        for changes in self.changes:
+            changes.put(change)

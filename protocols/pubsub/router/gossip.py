@@ -1,0 +1,162 @@
+"""Gossip: ids of messages offered, asked for and declined (IHAVE, IWANT, IDONTWANT), within limits for each peer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..wire import IHave
+from .promises import Promises
+
+if TYPE_CHECKING:
+    from ..scoring.thresholds import Standing
+    from ..validation.pending import Validating
+    from ..wire import Message
+    from .message_cache import MessageCache, SeenCache
+    from .state import Peers, PeerState, RouterState, TopicState
+MAX_ASKED = 10_000
+"""Ids remembered that we asked for by IWANT; which messages came that way is told to the readers."""
+
+
+class Gossip:
+    """What is said about messages, instead of the messages."""
+
+    def __init__(
+        self, state: RouterState, standing: Standing, cache: MessageCache, seen: SeenCache, validating: Validating
+    ) -> None:
+        self._state = state
+        self._config = state.config
+        self._standing = standing
+        self._cache = cache
+        self._seen = seen
+        self._validating = validating
+        self.promises = Promises(state.config.iwant_followup, state.random)
+        self._asked: dict[bytes, None] = {}
+        """Ids that were asked for lately, in order."""
+
+    # ---- what peers say
+
+    def handle_ihave(self, peer: PeerState, offers: list[IHave], now: float) -> None:
+        """Ask for what we have not seen, in the topics we are in."""
+        config = self._config
+        peer.ihave_messages += 1
+        allowance = config.max_ihave_ids - peer.asked_ids
+        if peer.ihave_messages > config.max_ihave_messages or allowance <= 0:
+            self._state.counts.ihave_ignored += sum(len(offer.ids) for offer in offers)
+            return
+        wanted: dict[bytes, None] = {}
+        for offer in offers:
+            if offer.topic in self._state.joined:
+                self._collect(offer.ids, wanted)
+        if wanted:
+            # By lot, also in order: the peer must not choose what we ask for, nor know what we expect of it.
+            ids = self._state.random.sample(list(wanted), min(len(wanted), allowance))
+            peer.asked_ids += len(ids)
+            self._state.outgoing(peer).iwant += ids
+            self.promises.add(peer, ids, now)
+            self._asked.update(dict.fromkeys(ids))
+            while len(self._asked) > MAX_ASKED:
+                del self._asked[next(iter(self._asked))]
+
+    def was_asked(self, message_id: bytes) -> bool:
+        """Return whether a message was asked for, so that it comes out of the order of its author; ask once."""
+        if not self._asked or message_id not in self._asked:
+            return False
+        del self._asked[message_id]
+        return True
+
+    def _collect(self, ids: list[bytes], wanted: dict[bytes, None]) -> None:
+        seen, validating, limit = self._seen.ids, self._validating, self._config.max_ihave_ids
+        if len(ids) > limit:
+            self._state.counts.ihave_ignored += len(ids) - limit
+            ids = ids[:limit]
+        for message_id in ids:
+            if message_id not in seen and validating.get(message_id) is None:
+                wanted[message_id] = None
+
+    def handle_iwant(self, peer: PeerState, ids: list[bytes], now: float) -> None:
+        """Send what a peer asks for, unless it asks too often or for too much."""
+        for message_id in dict.fromkeys(ids):
+            if message_id in peer.dontwant:
+                continue
+            found = self._cache.request(message_id, peer.id)
+            if found is None:
+                continue
+            message, times = found
+            size = len(message.encoded)
+            if times > self._config.gossip_retransmission or peer.served_bytes + size > self._config.max_iwant_bytes:
+                self._state.counts.iwant_refused += 1
+                continue
+            peer.served_bytes += size
+            self._seen.add(message_id, now)  # a message of ours that went to no peer before is on its way now
+            self._state.outgoing(peer).messages.append(message)
+
+    def handle_idontwant(self, peer: PeerState, ids: list[bytes]) -> None:
+        """Remember what a peer has already."""
+        room = self._config.max_idontwant_messages - peer.dontwant_messages
+        if len(ids) > room:
+            self._state.counts.idontwant_ignored += len(ids) - room
+            ids = ids[:room]
+        peer.dontwant_messages += len(ids)
+        expires = self._state.ticks + self._config.idontwant_ttl
+        for message_id in ids:
+            peer.dontwant[message_id] = expires
+
+    # ---- what we say
+
+    def announce(self, message: Message, mesh: Peers, source: PeerState) -> None:
+        """Tell the mesh that we have a large message already, before it is validated."""
+        message_id = message.id
+        state = self._state
+        for peer in mesh:
+            if peer.supports_idontwant and peer is not source and message_id not in peer.dontwant:
+                state.outgoing(peer).idontwant.append(message_id)
+                state.counts.idontwant_sent += 1
+
+    def emit(self, topic: TopicState, exclude: Peers) -> None:
+        """Offer recent messages of a topic to some of the peers who do not get them anyway; for each heartbeat."""
+        ids = self._cache.gossip_ids(topic.name)
+        if not ids:
+            return
+        threshold, config, random = self._standing.gossip_threshold, self._config, self._state.random
+        peers = [
+            peer for peer in topic.subscribers if peer not in exclude and peer.mesh_capable and peer.score >= threshold
+        ]
+        target = max(config.degree_lazy, int(config.gossip_factor * len(peers)))
+        if target < len(peers):
+            peers = random.sample(peers, target)
+        if not peers:
+            return
+        random.shuffle(ids)
+        for peer in peers:
+            # Where not all can be offered, everyone is offered something else.
+            offered = random.sample(ids, config.max_ihave_ids) if len(ids) > config.max_ihave_ids else ids
+            self._state.outgoing(peer).ihave.append(IHave(topic.name, offered))
+
+    def offer_dropped(self, peer: PeerState) -> None:
+        """Offer a peer what found no place in its queue."""
+        by_topic: dict[str, list[bytes]] = {}
+        for message_id, topic in peer.dropped.items():
+            if topic in peer.topics and message_id in self._cache and message_id not in peer.dontwant:
+                by_topic.setdefault(topic, []).append(message_id)
+        peer.dropped.clear()
+        if by_topic:
+            self._state.outgoing(peer).ihave += [IHave(topic, ids) for topic, ids in by_topic.items()]
+
+    # ---- the heartbeat
+
+    def next_tick(self, peer: PeerState) -> None:
+        """Begin a new count of what one peer may cost."""
+        peer.ihave_messages = peer.asked_ids = peer.served_bytes = peer.dontwant_messages = 0
+        if peer.dontwant:
+            ticks = self._state.ticks
+            peer.dontwant = {message_id: last for message_id, last in peer.dontwant.items() if last > ticks}
+        if peer.dropped:
+            self.offer_dropped(peer)
+
+    def punish_broken_promises(self, now: float) -> None:
+        """Charge those who advertised what they did not send."""
+        if not len(self.promises):
+            return
+        for peer, count in self.promises.broken(now).items():
+            self._state.counts.broken_promises += count
+            self._standing.penalise(peer, count, f"{count} advertised messages were not sent")

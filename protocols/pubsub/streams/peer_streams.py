@@ -1,0 +1,226 @@
+"""The streams between us and one peer: ours, that only we write on, and the peer's, that we only read."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import suppress
+from math import inf
+from typing import Final
+
+import trio
+
+from peerstack.stack.abc import ConnectionState, Stream
+from peerstack.stack.background import open_background
+from peerstack.stack.errors import StackError
+from peerstack.stack.identity import PeerId
+from peerstack.stack.limits import MemoryAccount
+from peerstack.stack.muxing.stream_registry import OrderlyClose
+
+from ..api.config import QueueConfig
+from .pacing import Pace
+from .rpc_counts import Entries
+from .send_queue import MAX_TAKEN, Batch, SendQueue
+
+BROKEN = (StackError, trio.BrokenResourceError, trio.ClosedResourceError)
+PROOF: Final = 1 << 20
+"""Bytes that a peer which took nothing for too long must take before publishers wait for it again."""
+HALF_CLOSED: Final = 1.0
+"""Seconds after the opening in which a peer that only reads may end the direction that it does not need."""
+MAX_INBOUND: Final = 4
+"""Streams of one peer that are read at the same time; of more the oldest is reset."""
+
+
+class Link:
+    """What there is between us and one peer."""
+
+    def __init__(self, peer: PeerId, queue: SendQueue, config: QueueConfig, entries: Entries) -> None:
+        self.peer = peer
+        self.queue = queue
+        self.stream: Stream | None = None
+        """Our stream, while it is open."""
+        self.pace: Pace | None = None
+        """How fast messages go, where the peer has short queues."""
+        self.protocol = ""
+        """The protocol id of our stream, once it is open."""
+        self.opened = trio.Event()
+        """Set while the router knows the peer, and when it never will again: look at `queue.closed`."""
+        self.hurry = trio.Event()
+        """Set when a try to open our stream should not wait any longer."""
+        self.stalled = False
+        """Whether it once took nothing for too long, and has not taken much since: no publisher waits for it."""
+        self.orderly = False
+        """Whether our stream ended as the connection was closed by one side, rather than lost."""
+        self.failures = 0
+        """How often in a row our stream broke, or could not be opened."""
+        self.topics: list[str] = []
+        """What the peer subscribes to, kept while our stream is reopened: on its own it has said so already."""
+        self.forward_dropped = 0
+        """Messages not passed on, since the queue was full."""
+        self.offence = ""
+        """The last thing it did wrong."""
+        self.inbound: list[Stream] = []
+        """The peer's streams, the oldest first."""
+        self.memory: MemoryAccount | None = None
+        """What is held of the peer's messages, once there was one worth counting."""
+        self.judging: deque[trio.Event] = deque()
+        """Lots of messages from the peer that are being judged, each set when it has been; the oldest first."""
+        self.published_at = -inf
+        """When a message was last sent, on trio's clock."""
+        self.parted = trio.Event()
+        """Set when the peer has read our stream to its end, or never will."""
+        self._released = trio.lowlevel.ParkingLot()
+        self._config = config
+        self._entries = entries
+
+    def adopt(self, stream: Stream) -> None:
+        """Read this stream of the peer as well.
+
+        One is enough, but after both have dialed rust-libp2p opens one on each connection and sends on both, and some
+        forget what we subscribe to as soon as any of their streams is reset.
+        """
+        if not self.inbound:
+            self.topics = []  # it begins anew, and will say again what it subscribes to
+        self.inbound.append(stream)
+        if len(self.inbound) > MAX_INBOUND:
+            self.inbound.pop(0).reset()
+        self.hurry.set()
+
+    def release(self, stream: Stream) -> None:
+        """Forget a stream of the peer that is read no more."""
+        if stream in self.inbound:
+            self.inbound.remove(stream)
+            self._released.unpark_all()
+
+    def hang_up(self) -> None:
+        """Read no stream of the peer any more: it will begin anew, and say again what it subscribes to."""
+        waiting, self.opened = self.opened, trio.Event()
+        for stream in self.inbound:
+            stream.reset()
+        self.inbound.clear()
+        self._released.unpark_all()
+        waiting.set()
+
+    async def wait_heard(self) -> None:
+        """Wait until the streams that the peer has now have been read to their end."""
+        streams = tuple(self.inbound)
+        while any(stream in self.inbound for stream in streams):
+            await self._released.park()
+
+    async def send(self, stream: Stream) -> str:
+        """Send what is queued until the stream breaks or the queue takes nothing more; return why it is over."""
+        reason = ""
+        self.stream = stream
+        self.parted = parted = trio.Event()
+        try:
+            with trio.CancelScope() as scope:
+                async with open_background() as nursery:
+
+                    async def watch() -> None:
+                        nonlocal reason
+                        reason = await self._watch(stream, parted)
+                        scope.cancel()
+
+                    nursery.start_soon(watch)
+                    return await self._send_queued(stream)
+            return reason
+        finally:
+            self.stream = None
+            parted.set()
+
+    async def acknowledged(self) -> bool:
+        """Wait until the peer's host has received what was sent on our stream; False if that cannot be known."""
+        stream = self.stream
+        if stream is None:
+            await trio.lowlevel.checkpoint()
+            return False
+        try:
+            await stream.connection.wait_acknowledged()
+        except BROKEN:
+            return False
+        return self.stream is stream
+
+    async def _wait_work(self, stream: Stream) -> str:
+        """Wait until there is something to send, and no doubt that the connection is alive; return why it is over.
+
+        What a dead connection takes is lost. What waits goes to the peer on a better one, once the dead one is closed.
+        """
+        await self.queue.wait_work()
+        try:
+            if stream.connection.state is ConnectionState.SUSPECTED:
+                await stream.connection.probe()
+        except BROKEN as error:
+            return self._broken(error)
+        return self.queue.reason
+
+    async def _send_queued(self, stream: Stream) -> str:
+        queue, taken = self.queue, 0
+        while True:
+            if reason := await self._wait_work(stream):
+                self.stalled = self.stalled or (bool(queue.reason) and not queue.closed)  # too much control
+                return reason
+            if queue.ended:
+                with suppress(*BROKEN):
+                    await stream.send_eof()
+                await trio.sleep_forever()  # until the watcher sees that the peer has broken the stream or we are gone
+            most = MAX_TAKEN
+            if self.pace is not None and len(queue):
+                most = self.pace.allowed(trio.current_time())
+                if not most and not queue.urgent:
+                    await trio.sleep(self.pace.pause(len(queue)))
+                    continue
+            batch = queue.take(most)
+            if self.pace is not None:
+                self.pace.spend(len(batch.entries))
+            failure = await self._send(stream, batch)
+            if failure:
+                return failure
+            taken += len(batch.data)
+            if taken > PROOF:
+                self.stalled = False
+
+    async def _send(self, stream: Stream, batch: Batch) -> str:
+        """Send a batch; return what went wrong."""
+        sent = False
+        try:
+            with trio.move_on_after(self._config.stall_timeout):
+                if batch.data:
+                    await stream.send_all(batch.data)
+                sent = True
+        except BROKEN as error:
+            return self._broken(error)
+        finally:
+            if sent:
+                self.queue.settle(batch)
+                self._entries.publish += len(batch.entries)
+                if batch.entries:
+                    self.published_at = trio.current_time()
+            else:
+                self.queue.fail(batch)
+        if sent:
+            return ""
+        failure = f"the peer took nothing for {self._config.stall_timeout:g} s"
+        self.stalled = True
+        self.queue.shut(failure)  # nothing of it is sent again, nor waited for
+        stream.reset()
+        return failure
+
+    async def _watch(self, stream: Stream, parted: trio.Event) -> str:
+        """Wait until our own stream ends, and return why: nothing else notices while there is nothing to send.
+
+        The peer ends its direction, in which nothing is sent, when it has read ours to the end. Before that it means
+        that the peer reads no more, unless it does so at once: some end the direction that they do not need.
+        """
+        opened_at = trio.current_time()
+        try:
+            while await stream.receive_some(4096):
+                pass  # nothing belongs here; it is thrown away
+            if self.queue.ending or trio.current_time() - opened_at < HALF_CLOSED:
+                parted.set()
+                await trio.sleep_forever()
+            return "the peer closed our stream"
+        except BROKEN as error:
+            return self._broken(error)
+
+    def _broken(self, error: Exception) -> str:
+        self.orderly = isinstance(error, OrderlyClose)
+        return str(error) or "the stream broke"

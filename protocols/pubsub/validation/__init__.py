@@ -1,0 +1,1 @@
+"""What happens to messages that come in: signatures, message ids, validators, outcomes."""

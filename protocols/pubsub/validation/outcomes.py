@@ -1,0 +1,193 @@
+"""Messages of peers: which are new and must be validated, and what the verdict means for those who sent them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .pending import MAX_VARIANTS
+from .reject_reason import RejectReason
+
+if TYPE_CHECKING:
+    from ..router.gossip import Gossip
+    from ..router.message_cache import SeenCache
+    from ..router.state import Peers, PeerState, RouterState
+    from ..scoring.gater import PeerGater
+    from ..scoring.thresholds import Standing
+    from ..wire import Message
+    from .pending import Validating, Validation
+
+DECIDED = frozenset({RejectReason.UNDECODABLE, RejectReason.VALIDATION_FAILED, RejectReason.VALIDATION_IGNORED})
+"""Verdicts on what the message says: its id is seen then. After all others the id may belong to another message."""
+MAX_UNPUBLISHED = 10_000
+"""Ids of messages that were dropped for every peer, remembered so that they can be published again."""
+
+
+class Verdicts:
+    """Finds new messages, and credits or charges their senders."""
+
+    def __init__(
+        self,
+        state: RouterState,
+        standing: Standing,
+        gater: PeerGater | None,
+        seen: SeenCache,
+        validating: Validating,
+        gossip: Gossip,
+    ) -> None:
+        self._state = state
+        self._counts = state.counts
+        self._standing = standing
+        self._scores = standing.scores
+        self._gater = gater
+        self._seen = seen
+        self._seen_ids = seen.ids
+        self._validating = validating
+        self._gossip = gossip
+        self._promises = gossip.promises
+        self._unpublished: dict[bytes, None] = {}
+        """Ids of ours that are seen though they reached no peer in the end."""
+        config = state.config
+        self._announce_from = config.idontwant_threshold if config.idontwant else None
+
+    # ---- what comes in
+
+    def is_new(self, peer: PeerState, message: Message, now: float) -> bool:
+        """Return whether a message must be validated; then the driver owes a verdict."""
+        counts = self._counts
+        counts.received += 1
+        message_id = message.id
+        if self._promises.any:
+            self._promises.fulfil(message_id)
+        topic = self._state.joined.get(message.topic)
+        if topic is None or topic.mesh is None:
+            counts.not_subscribed += 1
+            return False
+        if message_id in self._seen_ids:
+            self._duplicate(peer, message, now)
+            return False
+        if message.author == self._state.own_key:
+            self._self_origin(peer, message)
+            return False
+        under_way = self._validating.get(message_id)
+        if under_way is not None and not self._is_variant(under_way, peer, message, now):
+            return False
+        if self._validating.full:
+            counts.throttled += 1
+            if self._gater is not None:
+                self._gater.throttle(now)
+            return False
+        self._begin(peer, message, topic.mesh, now)
+        return True
+
+    def _begin(self, peer: PeerState, message: Message, mesh: Peers, now: float) -> None:
+        message.source = peer.id
+        first = self._validating.get(message.id) is None
+        self._validating.add(message, peer)
+        if self._scores is not None:
+            self._scores.validate(message.id, message.topic, now)
+        if self._gater is not None:
+            self._gater.validate()
+        if first and self._announce_from is not None and len(message.data) >= self._announce_from:
+            self._gossip.announce(message, mesh, peer)
+
+    def _duplicate(self, peer: PeerState, message: Message, now: float) -> None:
+        self._counts.duplicates += 1
+        if self._scores is not None:
+            self._scores.duplicate(message.id, message.topic, peer.id, now)
+        if self._gater is not None:
+            self._gater.duplicate(peer.id)
+
+    def _is_variant(self, under_way: Validation, peer: PeerState, message: Message, now: float) -> bool:
+        """Return whether a message with an id under validation is another one, which must be validated as well."""
+        same = under_way.same(message)
+        if same is None and under_way.variants() < MAX_VARIANTS:
+            return True
+        if same is not None:
+            same.add_source(peer)
+        self._duplicate(peer, message, now)
+        return False
+
+    def _self_origin(self, peer: PeerState, message: Message) -> None:
+        """Refuse what claims to be ours though we never sent it."""
+        self._counts.self_origin += 1
+        self._refuse(message, peer)
+
+    # ---- verdicts
+
+    def is_unpublished(self, message_id: bytes) -> bool:
+        """Return whether a message of ours with this id may go out: none did, or it reached no peer."""
+        return message_id not in self._seen or message_id in self._unpublished
+
+    def publish(self, message: Message, now: float, *, reaches: bool) -> None:
+        """Note a message of ours; its id is seen if it goes to a peer."""
+        self._counts.published += 1
+        if reaches:
+            self._seen.add(message.id, now)
+            self._unpublished.pop(message.id, None)
+
+    def unpublish(self, message_id: bytes) -> None:
+        """Note that a message of ours reached no peer after all."""
+        self._unpublished[message_id] = None
+        if len(self._unpublished) > MAX_UNPUBLISHED:
+            del self._unpublished[next(iter(self._unpublished))]
+
+    def accept(self, message: Message, now: float) -> list[PeerState] | None:
+        """Credit a valid message; return all who sent it, or None if it was decided on before."""
+        validation = self._validating.pop(message)
+        if validation is None or not self._seen.add(message.id, now):
+            return None
+        self._counts.accepted += 1
+        source = validation.sources[0].id
+        if self._scores is not None:
+            self._scores.deliver(message.id, message.topic, source, now)
+        if self._gater is not None:
+            self._gater.deliver(source, message.topic)
+        return validation.sources
+
+    def reject(self, message: Message, reason: RejectReason, now: float) -> None:
+        """Charge an invalid message to all who sent it."""
+        validation = self._validating.pop(message)
+        self._counts.rejected += 1
+        if validation is None:
+            peer = self._state.peers.get(message.source) if message.source is not None else None
+            if peer is not None:
+                self._refuse(message, peer)
+            return
+        if reason not in DECIDED:
+            for peer in validation.sources:
+                self._refuse(message, peer)
+            return
+        self._seen.add(message.id, now)
+        if self._scores is not None:
+            self._scores.reject(message.id, message.topic, validation.sources[0].id, now)
+        for peer in validation.sources:
+            self._standing.refresh(peer)
+            if self._gater is not None:
+                self._gater.reject(peer.id)
+
+    def ignore(self, message: Message, reason: RejectReason, now: float) -> None:
+        """Drop a message without blame."""
+        validation = self._validating.pop(message)
+        self._counts.ignored += 1
+        if validation is None:
+            return
+        if self._scores is not None:
+            self._scores.ignore(message.id)
+        if reason is RejectReason.REPEATED:
+            # Unless another message of this id waits for its verdict, which must not be hidden.
+            if self._validating.get(message.id) is None:
+                self._seen.add(message.id, now)
+        elif reason in DECIDED:
+            self._seen.add(message.id, now)
+            if self._gater is not None:
+                self._gater.ignore(validation.sources[0].id)
+        elif self._gater is not None:
+            self._gater.throttle(now)
+
+    def _refuse(self, message: Message, peer: PeerState) -> None:
+        """Charge one peer with a message whose id can not be trusted."""
+        if self._scores is not None:
+            self._scores.refuse(message.id, message.topic, peer.id)
+        self._standing.refresh(peer)
+        if self._gater is not None:
+            self._gater.reject(peer.id)

@@ -1,0 +1,397 @@
+"""What happens to the RPCs of peers: decoded, judged, delivered here and passed on."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import trio
+
+from peerstack.stack.background import contained
+from peerstack.stack.errors import LimitExceeded, RemoteProtocolError
+from peerstack.stack.framing import SMALL, FrameReader
+from peerstack.stack.host import Host
+from peerstack.stack.identity import PeerId
+
+from ..api.codec import RAW
+from ..api.config import PubsubConfig
+from ..api.events import MessageRejected
+from ..api.subscription import PubsubMessage
+from ..api.topics import Topic
+from ..router.events import Allow
+from ..router.router import GossipCore
+from ..streams.peer_streams import Link
+from ..streams.peers import Switchboard
+from ..streams.rpc_counts import Entries
+from ..wire import Message, Rpc, decode_rpc
+from . import signing
+from .batches import GRACE, Lot, Waiting
+from .failures import Failures
+from .message_id import NUMBERED, id_of
+from .sequence import IN_ORDER, SequenceTracker
+from .signing import InvalidMessage, RejectReason, SignaturePolicy
+from .validators import Question, Verdict, ask, decode
+
+
+class Intake:
+    """Takes in what peers send."""
+
+    def __init__(
+        self,
+        host: Host,
+        core: GossipCore,
+        config: PubsubConfig,
+        nursery: trio.Nursery,
+        switchboard: Switchboard,
+        topics: Mapping[str, Topic],
+    ) -> None:
+        self._host = host
+        self._core = core
+        self._config = config
+        self._nursery = nursery
+        self._switchboard = switchboard
+        self._topics = topics
+        self.sequences = SequenceTracker()
+        """Which numbers of each author came."""
+        self._waiting: dict[Waiting, None] = {}
+        """Messages in asynchronous validators, the oldest first."""
+        self._bugs = Failures("pubsub", "what was being judged is ignored")
+        self._freed = trio.lowlevel.ParkingLot()
+        self.rejected: Counter[str] = Counter()
+        """Messages rejected, by reason."""
+        self.ignored: Counter[str] = Counter()
+        """Messages ignored, by reason."""
+        self.entries = Entries()
+        """What peers sent."""
+
+    async def take(self, link: Link, frames: Sequence[bytes]) -> None:
+        """Process the RPCs that came together from one peer.
+
+        Raises RemoteProtocolError for what is no RPC, and LimitExceeded if they may not be held in memory.
+        """
+        size = sum(map(len, frames))
+        lot = Lot(link, [], await self._hold(link, size) if size > SMALL else 0)
+        now = trio.current_time()
+        try:
+            for data in frames:
+                lot.messages += self._look_at(link.peer, decode_rpc(data, self._config.limits), now)
+        except RemoteProtocolError:
+            self._core.misbehaved(link.peer, "what it sent was no RPC")
+            raise
+        finally:
+            # Whatever the last frame is, those before it count.
+            self._switchboard.flush()
+            if lot.messages:
+                await self._begin(lot)
+            else:
+                self._free(link, lot.held)
+
+    async def read(self, link: Link, reader: FrameReader) -> list[bytes]:
+        """Return what comes next from one stream of a peer; raises as the reader does."""
+        while True:
+            try:
+                return await reader.receive()
+            except LimitExceeded as error:
+                await self._wait_freed(link, error)
+
+    async def _hold(self, link: Link, size: int) -> int:
+        """Count bytes that are held for a peer."""
+        if link.memory is None:
+            link.memory = self._host.memory_of(link.peer)
+        while True:
+            try:
+                link.memory.hold(size)
+            except LimitExceeded as error:
+                await self._wait_freed(link, error)
+            else:
+                return size
+
+    async def _wait_freed(self, link: Link, error: LimitExceeded) -> None:
+        """Wait until others of a peer's messages are judged; where there are none, raise the error."""
+        if link.memory is None or not link.memory.held:
+            raise error
+        await self._freed.park()
+
+    def _free(self, link: Link, size: int) -> None:
+        if link.memory is not None and size:
+            link.memory.free(size)
+            self._freed.unpark_all()
+
+    async def finish(self, link: Link) -> None:
+        """Wait until what a peer sent so far has been judged."""
+        while link.judging:
+            await link.judging[-1].wait()
+
+    def _look_at(self, peer: PeerId, rpc: Rpc, now: float) -> list[Message]:
+        self.entries.count(rpc)
+        if rpc.messages:
+            allow = self._core.allows(peer, now)
+            rpc.messages = self._admissible(peer, rpc.messages, now) if allow is Allow.ALL else []
+        return self._core.receive(peer, rpc, now)
+
+    def _admissible(self, peer: PeerId, messages: list[Message], now: float) -> list[Message]:
+        """Return the messages that are worth looking at, with their ids."""
+        found: list[Message] = []
+        pending = iter(messages)
+
+        def failed(error: Exception) -> None:
+            topic = self._topics.get(message.topic)
+            (topic.failures if topic is not None else self._bugs).report("the message_id function", error)
+            message.id = b""
+            self._ignore(message, RejectReason.VALIDATION_IGNORED, now)
+
+        policy, me = self._config.signatures, self._host.peer_id
+        while True:
+            with contained(failed):  # for as many messages as go well: one for each would cost too much
+                for message in pending:
+                    message.source = peer
+                    topic = self._topics.get(message.topic)
+                    if topic is None:
+                        self.ignored["not subscribed"] += 1
+                    elif self._check(message, policy, me, now):
+                        message.id = id_of(message, topic.message_id)
+                        found.append(message)
+                return found
+
+    def _check(self, message: Message, policy: SignaturePolicy, me: PeerId, now: float) -> bool:
+        try:
+            signing.check(message, policy, me)
+            if len(message.data) > self._config.max_message:
+                raise InvalidMessage(RejectReason.TOO_LARGE)
+        except InvalidMessage as error:
+            message.id = b""
+            # Our own messages come back from honest peers too, after we began anew with the same identity.
+            judge = self._ignore if error.reason is RejectReason.SELF_ORIGIN else self._reject
+            judge(message, error.reason, now)
+            return False
+        return True
+
+    # ---- judging
+
+    async def _begin(self, lot: Lot) -> None:
+        """Judge messages at once, or beside what comes next if a thread checks them; at most two lots are under way."""
+        link = lot.link
+        if not link.judging and not self._worth_a_thread(lot.messages):
+            try:
+                await self._judge(lot)
+                await self._wait_for_the_slow(lot.messages)
+            finally:
+                self._free(link, lot.held)
+            return
+        before, done = link.judging[-1] if link.judging else None, trio.Event()
+        link.judging.append(done)
+        self._nursery.start_soon(self._judge_aside, lot, before, done)
+        if before is not None:
+            await before.wait()
+
+    async def _judge_aside(self, lot: Lot, before: trio.Event | None, done: trio.Event) -> None:
+        try:
+            with self._bugs.contained("the judging"):
+                await self._judge(lot, before)
+                await self._wait_for_the_slow(lot.messages)
+        finally:
+            self._free(lot.link, lot.held)
+            lot.link.judging.remove(done)
+            done.set()
+
+    async def _judge(self, lot: Lot, before: trio.Event | None = None) -> None:
+        """Give every message its verdict, or start what will, once those before have theirs.
+
+        Nothing is left in the core when it is cancelled.
+        """
+        messages = lot.messages
+        waiting = deque(messages)
+        try:
+            reasons = await self._verify(messages)
+            if before is not None:
+                await before.wait()
+            now = trio.current_time()
+            for message, reason in zip(messages, reasons, strict=True):
+                topic = self._topics.get(message.topic)
+                if reason is not None:
+                    self._reject(message, reason, now)
+                elif topic is None:
+                    self._ignore(message, RejectReason.VALIDATION_THROTTLED, now)
+                else:
+                    await self._ask(topic, message, now, lot)
+                waiting.popleft()
+        finally:
+            for message in waiting:
+                self._ignore(message, RejectReason.VALIDATION_THROTTLED, trio.current_time())
+            self._switchboard.flush()
+
+    def _worth_a_thread(self, messages: list[Message]) -> bool:
+        least = self._config.thread_from
+        return least is not None and len(messages) >= least and self._signed(messages) and signing.releases_the_gil()
+
+    def _signed(self, messages: list[Message]) -> bool:
+        return messages[0].signature is not None or self._config.signatures.signs
+
+    async def _verify(self, messages: list[Message]) -> Sequence[RejectReason | None]:
+        """Check signatures, all that came together at once, and beside the event loop where it is worth it."""
+        if not self._signed(messages):
+            return [None] * len(messages)
+        if self._worth_a_thread(messages):
+            return await trio.to_thread.run_sync(signing.verify_batch, messages)
+        return signing.verify_batch(messages)
+
+    async def _ask(self, topic: Topic, message: Message, now: float, lot: Lot) -> None:
+        verdict, value = Verdict.ACCEPT, message.data
+        if topic.codec is not RAW:
+            verdict, value = decode(topic.codec, message.data, topic.failures)
+        if verdict is Verdict.REJECT:
+            self._reject(message, RejectReason.UNDECODABLE, now)
+        elif verdict is Verdict.IGNORE:
+            self._ignore(message, RejectReason.VALIDATION_IGNORED, now)
+        elif (received := self._received(topic, message, value)) is None:
+            self._ignore(message, RejectReason.REPEATED, now)
+        else:
+            await self._ask_validators(topic, message, received, now, lot)
+
+    async def _ask_validators(
+        self, topic: Topic, message: Message, received: PubsubMessage[Any], now: float, lot: Lot
+    ) -> None:
+        slots, held = topic.slots, False
+        if topic.validators and not slots.value:
+            # Before anybody is asked: an answer that nobody can wait for must not have begun.
+            await slots.acquire()
+            held, now = True, trio.current_time()
+        if topic.overdue >= self._config.validation_concurrency:
+            # Validators that do not end when they are cancelled would fill the memory one by one.
+            if held:
+                slots.release()
+            self._drop(message, RejectReason.VALIDATION_THROTTLED, now)
+            return
+        answer = ask(topic.validators, received, topic.failures) if topic.validators else Verdict.ACCEPT
+        if isinstance(answer, Verdict):
+            if held:
+                slots.release()
+            if self._settle(message, answer, now):
+                topic.deliver(received)
+            return
+        if not held:
+            slots.acquire_nowait()
+        ends = now + self._config.validation_timeout
+        waiting = Waiting(topic, topic.reserve(received), received, message, ends, lot.link, lot.take(message))
+        self._waiting[waiting] = None
+        self._nursery.start_soon(self._wait_for_verdict, waiting, answer)
+
+    async def _wait_for_verdict(self, waiting: Waiting, question: Question) -> None:
+        verdict: Verdict | None = None
+        try:
+            with trio.move_on_at(waiting.ends) as scope, self._bugs.contained("the judging"):
+                verdict = await question()
+            if scope.cancel_called:
+                verdict = None  # an answer that swallowed the cancellation comes too late
+            with self._bugs.contained("the judging"):
+                self._end(waiting, verdict, trio.current_time())
+        finally:
+            self._release(waiting)
+
+    def _end(self, waiting: Waiting, verdict: Verdict | None, now: float) -> None:
+        """Do what the answer of an asynchronous validator demands, unless it was given up."""
+        if waiting not in self._waiting:
+            return
+        accepted = False
+        try:
+            if verdict is None:
+                self._drop(waiting.message, RejectReason.VALIDATION_TIMED_OUT, now)
+            else:
+                accepted = self._settle(waiting.message, verdict, now)
+            self._switchboard.flush()
+        finally:
+            self._leave(waiting, accepted=accepted)
+
+    def _leave(self, waiting: Waiting, *, accepted: bool) -> None:
+        del self._waiting[waiting]
+        waiting.topic.settle(waiting.slot, waiting.received if accepted else None)
+        waiting.topic.slots.release()
+        self._free(waiting.link, waiting.held)
+
+    def _release(self, waiting: Waiting) -> None:
+        """Note that a validator has ended."""
+        if waiting in self._waiting:
+            self._leave(waiting, accepted=False)  # it was cancelled with all of pubsub
+        elif waiting.overdue:
+            waiting.topic.overdue -= 1
+
+    def give_up(self, now: float) -> None:
+        """Ignore the messages of validators that are still not done, though they were cancelled in time."""
+        for waiting in list(self._waiting):
+            if waiting.ends + GRACE > now:
+                break
+            waiting.overdue = True
+            waiting.topic.overdue += 1
+            waiting.topic.failures.report("a validator", TimeoutError("it did not end when it was cancelled"))
+            with self._bugs.contained("the judging"):
+                self._end(waiting, None, now)
+
+    def _settle(self, message: Message, verdict: Verdict, now: float) -> bool:
+        """Do what a verdict demands; return whether the message is to be delivered."""
+        match verdict:
+            case Verdict.ACCEPT if self._core.knows(message.id):
+                # Another message with the same id was faster.
+                self._ignore(message, RejectReason.VALIDATION_IGNORED, now)
+            case Verdict.ACCEPT:
+                peers = self._core.accept(message, now)
+                self._switchboard.forward(message, peers, now)
+                return True
+            case Verdict.IGNORE:
+                self._ignore(message, RejectReason.VALIDATION_IGNORED, now)
+            case Verdict.REJECT:
+                self._reject(message, RejectReason.VALIDATION_FAILED, now)
+        return False
+
+    def _reject(self, message: Message, reason: RejectReason, now: float) -> None:
+        self.rejected[reason] += 1
+        self._core.reject(message, reason, now)
+        if message.source is not None:
+            self._switchboard.blame(message.source, reason)
+            self._host.events.notify(MessageRejected(message.source, message.topic, reason))
+
+    def _ignore(self, message: Message, reason: RejectReason, now: float) -> None:
+        self.ignored[reason] += 1
+        self._core.ignore(message, reason, now)
+
+    def _received(self, topic: Topic, message: Message, value: object) -> PubsubMessage[Any] | None:
+        """Return a message as readers get it, or None if its author's number says that it came before."""
+        place, author, seqno = IN_ORDER, None, None
+        if message.author is not None:
+            author = signing.author_of(message.author)
+            if message.seqno is not None:
+                seqno = int.from_bytes(message.seqno, "big")
+                place = self.sequences.place(message.author, seqno)
+                if place.repeated and topic.message_id in NUMBERED:
+                    return None
+        return PubsubMessage(
+            message.topic,
+            message.data,
+            value,
+            author,
+            seqno,
+            message.source,
+            message.id,
+            place.gap,
+            place.late,
+            place.closes,
+            fetched=self._core.was_asked(message.id),
+        )
+
+    def _drop(self, message: Message, reason: RejectReason, now: float) -> None:
+        """Ignore a message that may come again, though its number was taken note of."""
+        if message.author is not None and message.seqno is not None:
+            self.sequences.forget(message.author, int.from_bytes(message.seqno, "big"))
+        self._ignore(message, reason, now)
+
+    # ---- slowness is passed on
+
+    async def _wait_for_the_slow(self, messages: Sequence[Message]) -> None:
+        """Wait for readers that want to be waited for, and for peers that messages are passed on to."""
+        if not messages:
+            return
+        for name in dict.fromkeys(message.topic for message in messages):
+            topic = self._topics.get(name)
+            if topic is not None and topic.full:
+                await topic.wait_room()
+        await self._switchboard.wait_room()

@@ -1,0 +1,97 @@
+"""Any trio stream as a pipe, so that the data path has one interface to run on."""
+
+from __future__ import annotations
+
+from operator import index
+
+import trio
+
+from ..abc import Buffer, Pipe
+from ..errors import LocalProtocolError
+
+_SEND_SIZE = 64 * 1024  # bytes handed to a foreign stream at once; it may copy them
+
+
+class StreamPipe(Pipe):
+    """A plain trio stream seen as a pipe; nothing moves without waiting."""
+
+    __slots__ = ("_replay", "_stream", "_torn")
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._replay: bytes | None = b""
+        self._torn = False
+
+    def send_nowait(self, data: Buffer) -> int:
+        """Send nothing: a trio stream can only be waited for."""
+        return 0
+
+    async def send_some(self, data: Buffer) -> int:
+        """Send the first part of `data` and return its size."""
+        with memoryview(data)[:_SEND_SIZE] as view:
+            await self.send_all(view)
+            return len(view)
+
+    async def send_all(self, data: Buffer) -> None:
+        """Send everything; a call that is cancelled breaks the pipe, since nobody knows how much of it went."""
+        if self._torn:
+            raise trio.BrokenResourceError("an earlier send was cancelled half-way")
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            await self._stream.send_all(data)
+        except trio.Cancelled:
+            self._torn = True
+            raise
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until the stream takes bytes again."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        """End our direction, if the stream can."""
+        if not isinstance(self._stream, trio.abc.HalfCloseableStream):
+            raise LocalProtocolError(f"{type(self._stream).__name__} can not close one direction only")
+        await self._stream.send_eof()
+
+    def receive_nowait(self, buffer: memoryview) -> int:
+        """Receive what `wait_receive_might_not_block` fetched."""
+        if self._replay is None:
+            return 0
+        if not self._replay:
+            raise trio.WouldBlock
+        size = min(len(buffer), len(self._replay))
+        buffer[:size] = self._replay[:size]
+        self._replay = self._replay[size:]
+        return size
+
+    async def wait_receive_might_not_block(self) -> None:
+        """Fetch bytes if none are at hand."""
+        if self._replay == b"":
+            data = await self._stream.receive_some()
+            self._replay = bytes(data) or None
+        else:
+            await trio.lowlevel.checkpoint()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Receive at least one byte, or `b""` at the end."""
+        if max_bytes is not None and index(max_bytes) < 1:
+            raise ValueError("max_bytes must be at least 1")
+        if not self._replay:
+            return b"" if self._replay is None else await self._stream.receive_some(max_bytes)
+        await trio.lowlevel.checkpoint()
+        size = len(self._replay) if max_bytes is None else max_bytes
+        data, self._replay = self._replay[:size], self._replay[size:]
+        return data
+
+    def unread(self, data: bytes) -> None:
+        """Give bytes back; the next receive returns them first."""
+        self._replay = data + (self._replay or b"")
+
+    async def aclose(self) -> None:
+        """Close the stream."""
+        await self._stream.aclose()
+
+
+def as_pipe(stream: trio.abc.Stream) -> Pipe:
+    """Return the stream itself if it is a pipe, else a pipe round it."""
+    return stream if isinstance(stream, Pipe) else StreamPipe(stream)

@@ -1,0 +1,1 @@
+"""Dialing a peer: its addresses resolved, ranked, and raced."""

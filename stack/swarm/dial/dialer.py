@@ -1,0 +1,235 @@
+"""Dials peers: names resolved, addresses ranked and raced, simultaneous dials to one peer merged; all recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import trio
+from multiaddr import Multiaddr
+
+from ...abc import MuxedConnection, Transport
+from ...addressing import needs_resolving, split_peer
+from ...addressing.resolve import Resolver
+from ...addressing.usable import why_undialable
+from ...background import contained
+from ...bugs import BugReporter
+from ...errors import Refused, SameIdentity
+from ...identity import PeerId
+from ...limits import Reservation, Scopes
+from ...report import Attempt, DialReport, Outcome, StageName
+from ..config import SwarmConfig
+from ..connections import Connection
+from ..gate import Gate
+from ..missing import what_it_takes
+from .race import Race
+from .ranking import rank
+
+Own = Callable[[MuxedConnection, Reservation, Multiaddr], Awaitable[Connection]]
+"""Enters a new connection, with the address that was given for it, into the table and starts its tasks."""
+
+
+class StartSoon(Protocol):
+    """Starts a task of the swarm."""
+
+    def __call__(self, work: Callable[..., Awaitable[object]], /, *args: Any) -> None:
+        """Raises LocalProtocolError when the swarm is over."""
+
+
+class _Dial:
+    """A dial under way, and those who wait for it."""
+
+    def __init__(self, peer: PeerId | None, addresses: Collection[Multiaddr]) -> None:
+        self.peer = peer
+        self.addresses = frozenset(addresses)
+        self.report = DialReport(None if peer is None else str(peer))
+        self.scope = trio.CancelScope()
+        self.ended = trio.Event()
+        self.finished = False
+        """Whether it ran to its end, rather than being cut short by the end of the host."""
+        self.connection: Connection | None = None
+        self.waiting = 0
+
+    async def wait(self) -> Connection | None:
+        """Wait for the outcome; when the last of those who wait is cancelled, so is the dial."""
+        self.waiting += 1
+        try:
+            await self.ended.wait()
+        finally:
+            self.waiting -= 1
+            if not self.waiting:
+                self.scope.cancel()
+        return self.connection
+
+
+class Dialer:
+    """Turns peer ids and addresses into connections."""
+
+    def __init__(
+        self,
+        *,
+        local_peer: PeerId,
+        transports: Sequence[Transport],
+        scopes: Scopes,
+        gate: Gate,
+        resolver: Resolver,
+        config: SwarmConfig,
+        bugs: BugReporter,
+        own: Own,
+        start_soon: StartSoon,
+    ) -> None:
+        self._local_peer = local_peer
+        self._transports = transports
+        self._scopes = scopes
+        self._gate = gate
+        self._resolver = resolver
+        self._config = config
+        self._bugs = bugs
+        self._own = own
+        self._start_soon = start_soon
+        self._pending: dict[PeerId, _Dial] = {}
+
+    async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr]) -> tuple[Connection, DialReport]:
+        """Dial until one address answers as `peer` (anybody when None). Raises DialError with its report.
+
+        Two callers who want one peer share one dial, which is cancelled when the last of them is. When it fails, a
+        caller who knows more addresses dials again.
+        """
+        if peer == self._local_peer:
+            raise SameIdentity(f"{peer} is this host itself, or another one that runs with a copy of its key")
+        while True:
+            dial = None if peer is None else self._pending.get(peer)
+            if dial is None or dial.scope.cancel_called:
+                dial = self._begin(peer, addresses)
+            connection = await dial.wait()
+            if connection is not None:
+                return connection, dial.report
+            if not dial.finished:
+                dial.report.notes.append("the host was closed meanwhile")
+            if not dial.finished or dial.addresses.issuperset(addresses):
+                raise dial.report.error()
+
+    def _begin(self, peer: PeerId | None, addresses: Sequence[Multiaddr]) -> _Dial:
+        dial = _Dial(peer, addresses)
+        self._start_soon(self._run, dial, addresses)
+        if peer is not None:
+            self._pending[peer] = dial
+        return dial
+
+    async def _run(self, dial: _Dial, addresses: Sequence[Multiaddr]) -> None:
+        try:
+            with dial.scope:
+                with contained(partial(self._failed, dial.report)):
+                    dial.connection = await self._dial(dial.report, dial.peer, addresses)
+                dial.finished = True
+        finally:
+            if dial.peer is not None and self._pending.get(dial.peer) is dial:
+                del self._pending[dial.peer]
+            dial.ended.set()
+
+    def _failed(self, report: DialReport, error: Exception) -> None:
+        report.notes.append(f"the dial failed: {self._bugs.reason(error, 'a dial')}")
+
+    async def _dial(self, report: DialReport, peer: PeerId | None, addresses: Sequence[Multiaddr]) -> Connection | None:
+        resolved = await self._resolve(report, addresses)
+        wanted = self._filter(report, peer, resolved)
+        ranked = rank(list(wanted), limit=self._config.addresses_per_dial)
+        if len(ranked) < len(wanted):
+            report.notes.append(f"only the first {len(ranked)} of {len(wanted)} addresses were tried")
+
+        async def dial_one(address: Multiaddr) -> Connection | None:
+            return await self._dial_address(report.attempt(address), peer, address, *wanted[address])
+
+        race = Race(dial_one, self._discard, concurrency=self._config.dials_per_peer)
+        return await race.run(ranked)
+
+    async def _discard(self, connection: Connection) -> None:
+        with contained(partial(self._bugs.reason, what=f"closing a connection to {connection.remote_peer}")):
+            await connection.muxed.aclose()
+
+    async def _dial_address(
+        self, attempt: Attempt, peer: PeerId | None, address: Multiaddr, transport: Transport, given: Multiaddr
+    ) -> Connection | None:
+        """Dial one address; whatever the transport raises costs this attempt only, and is in its record."""
+        stage = StageName.CONNECT
+
+        def failed(error: Exception) -> None:
+            if attempt.failure is None:  # it failed between the stages, as by a limit of ours
+                attempt.fail(stage, error)
+            self._bugs.reason(error, f"dialing {attempt.address}")
+
+        with contained(failed):
+            reservation = self._scopes.dial()
+            try:
+                muxed = await transport.dial(address, peer, attempt)
+                stage = StageName.SECURITY  # where the peer became known
+                connection = await self._own(muxed, reservation, given)
+            except BaseException:
+                reservation.release()
+                raise
+            attempt.outcome = Outcome.OK
+            return connection
+        return None
+
+    async def _resolve(self, report: DialReport, addresses: Sequence[Multiaddr]) -> dict[Multiaddr, Multiaddr]:
+        """Put what names stand for in their places, and return what each was given as.
+
+        All names are looked up at once, since any of them may be slow.
+        """
+        names = [address for address in dict.fromkeys(addresses) if needs_resolving(address)]
+        limit = self._config.addresses_per_dial
+        if len(names) > limit:
+            report.notes.append(f"only the first {limit} of {len(names)} names were looked up")
+        found: dict[Multiaddr, list[Multiaddr]] = {name: [] for name in names}
+        async with trio.open_nursery() as nursery:
+            for name in names[:limit]:
+                nursery.start_soon(self._look_up, report.resolution(name), name, found[name])
+        given_as: dict[Multiaddr, Multiaddr] = {}
+        for given in addresses:
+            for each in found.get(given, [given]):
+                given_as.setdefault(each, given)
+        return given_as
+
+    async def _look_up(self, record: Attempt, name: Multiaddr, found: list[Multiaddr]) -> None:
+        failed = partial(self._bugs.reason, what=f"resolving {record.address}")
+        with contained(failed), record.stage(StageName.RESOLVE) as stage:
+            found += await self._resolver.resolve(name)
+            stage.found = ", ".join(map(str, found))
+            record.outcome = Outcome.OK
+
+    def _filter(
+        self, report: DialReport, peer: PeerId | None, addresses: Mapping[Multiaddr, Multiaddr]
+    ) -> dict[Multiaddr, tuple[Transport, Multiaddr]]:
+        """Keep the addresses that can and may be dialed, each with its transport and what it was given as."""
+        kept: dict[Multiaddr, tuple[Transport, Multiaddr]] = {}
+        for address, given in addresses.items():
+            bare, named = split_peer(address)
+            if peer is not None and named is not None and named != peer:
+                report.notes.append(f"{address} is left out: it names another peer")
+            elif (transport := self._transport_for(report, bare)) is None:
+                reason = why_undialable(address) or f"no transport of this host can dial it{what_it_takes(bare)}"
+                report.notes.append(f"{address} is left out: {reason}")
+            elif self._may_dial(report, peer, bare):
+                kept.setdefault(bare, (transport, split_peer(given)[0]))
+        return kept
+
+    def _may_dial(self, report: DialReport, peer: PeerId | None, address: Multiaddr) -> bool:
+        try:
+            self._gate.check_dial(peer, address)
+        except Refused as error:
+            report.notes.append(f"{address} is left out: {error}")
+            return False
+        return True
+
+    def _transport_for(self, report: DialReport, address: Multiaddr) -> Transport | None:
+        for transport in self._transports:
+            what = f"{transport} asked whether it can dial {address}"
+
+            def failed(error: Exception, what: str = what) -> None:
+                report.notes.append(f"{what}: {self._bugs.reason(error, what)}")
+
+            with contained(failed):
+                if transport.can_dial(address):
+                    return transport
+        return None

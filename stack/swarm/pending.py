@@ -1,0 +1,66 @@
+"""Where work waits for a remote to prove itself; when limits are reached, somebody of the largest crowd makes room.
+
+Else a few peers that dawdle would keep out everybody: an honest handshake takes well under a second, and an honest
+proposal comes together with its stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+
+import trio
+
+from ..errors import LimitExceeded
+from ..limits import Reservation, Scope
+
+
+class PendingLimit:
+    """Reservations in the transient scope by where they come from, the oldest first, each with a deadline."""
+
+    def __init__(self, transient: Scope) -> None:
+        self._transient = transient
+        self._crowds: dict[Hashable, dict[trio.CancelScope, Reservation]] = {}
+        self._evicted: dict[trio.CancelScope, LimitExceeded] = {}
+
+    def admit(self, reserve: Callable[[], Reservation]) -> Reservation:
+        """Return what `reserve` returns, evicting somebody if the transient scope is full. Raises LimitExceeded."""
+        try:
+            return reserve()
+        except LimitExceeded as error:
+            if error.scope != self._transient.name or not self._crowds:
+                raise
+            self._evict(error)
+            return reserve()
+
+    @contextmanager
+    def wait(self, reservation: Reservation, seconds: float, source: Hashable) -> Iterator[None]:
+        """Wait in this block for a remote that comes from `source`.
+
+        Raises trio.TooSlowError, and LimitExceeded when it has to make room.
+        """
+        eviction: LimitExceeded | None = None
+        with trio.move_on_after(seconds) as scope:
+            self._crowds.setdefault(source, {})[scope] = reservation
+            try:
+                yield
+            finally:
+                self._remove(source, scope)
+                eviction = self._evicted.pop(scope, None)
+        if scope.cancelled_caught:
+            raise eviction or trio.TooSlowError(f"no answer within {seconds:g} s")
+
+    def _evict(self, error: LimitExceeded) -> None:
+        """Have the oldest of the largest crowd make room: who floods pushes out its own, and nobody else's."""
+        source, crowd = max(self._crowds.items(), key=lambda item: len(item[1]))  # of equal ones, the first to come
+        scope, reservation = next(iter(crowd.items()))
+        self._evicted[scope] = error
+        self._remove(source, scope)
+        reservation.move()  # out of every scope; it may still succeed, when it was done just now
+        scope.cancel()
+
+    def _remove(self, source: Hashable, scope: trio.CancelScope) -> None:
+        crowd = self._crowds.get(source, {})
+        crowd.pop(scope, None)
+        if not crowd:
+            self._crowds.pop(source, None)
