@@ -114,6 +114,10 @@ class LimitExceeded(StackError):
         self.limit = limit
 
 
+class LimitedConnection(StackError):
+    """The only connection to the peer goes through a relay that limits it, and the protocol did not ask for such."""
+
+
 class Refused(StackError):
     """A connection gater of ours refused a peer or an address."""
 

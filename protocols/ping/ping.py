@@ -61,7 +61,7 @@ async def pings(host: OpensStreams, peer: AnyPeer) -> AsyncIterator[Pings]:
     The caller sets the pace, by what it does between two steps.
     """
     check_part(host, "the host that pings", "open_stream")
-    iterator = Pings(host, peer, await host.open_stream(peer, PROTOCOL))
+    iterator = Pings(host, peer, await host.open_stream(peer, PROTOCOL, allow_limited=True))
     try:
         yield iterator
     except BaseException:
@@ -92,7 +92,7 @@ class Pings:
             if not self._answered:
                 raise
         self.stream.reset()
-        self.stream = await self._host.open_stream(self._peer, PROTOCOL)
+        self.stream = await self._host.open_stream(self._peer, PROTOCOL, allow_limited=True)
         self._reader = BufferedReader(self.stream)
         self._answered = False
         return await self._round()

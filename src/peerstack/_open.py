@@ -229,5 +229,5 @@ class _AsIdentifyHost:
         """Open a stream on this very connection."""
         for candidate in self._host.swarm.connections(connection.remote_peer):
             if candidate.muxed is connection:
-                return await self._host.swarm.open_stream(candidate, [protocol])
+                return await self._host.swarm.open_stream(candidate, [protocol], allow_limited=True)
         raise ConnectionLost("the connection is gone")

@@ -39,9 +39,11 @@ class Gater(Protocol):
 class OpensStreams(Protocol):
     """What the dialing side of a protocol needs of a host."""
 
-    async def open_stream(self, peer: PeerId | str | Multiaddr, protocol: str, /) -> Stream:
+    async def open_stream(
+        self, peer: PeerId | str | Multiaddr, protocol: str, /, *, allow_limited: bool = False
+    ) -> Stream:
         """Open a stream to the peer (its id, or an address that ends in it) for a protocol, connecting at need.
 
-        Raises `StackError`.
+        `allow_limited` says that a connection will do on which a relay limits time or data. Raises `StackError`.
         """
         ...

@@ -46,6 +46,21 @@ SILENT_ROUND_TRIPS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLimits:
+    """What a relay allows a connection before it ends it; None is no limit."""
+
+    seconds: float | None = None
+    """From when the connection was opened."""
+    data: int | None = None
+    """Bytes in each direction."""
+
+    def __str__(self) -> str:
+        seconds = None if self.seconds is None else f"{self.seconds:g} s"
+        data = None if self.data is None else f"{self.data} bytes each way"
+        return " and ".join(filter(None, (seconds, data))) or "an amount it does not tell"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionInfo:
     """What is known of a connection from the moment it is authenticated."""
 
@@ -56,6 +71,10 @@ class ConnectionInfo:
     direction: Direction
     security: str
     muxer: str
+    relay: PeerId | None = None
+    """The peer that forwards the connection; None if it is direct."""
+    limited: ConnectionLimits | None = None
+    """What the relay allows it; None if there is no limit. Only protocols that ask for it get streams on it."""
     opened_at: float = field(default_factory=time.time)
     """Seconds since the epoch, for people; nothing is computed from it."""
 

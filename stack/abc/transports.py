@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import trio
 
-from .streams import Channel, ConnectionInfo, MuxedConnection, Pipe
+from .streams import Channel, ConnectionInfo, ConnectionLimits, MuxedConnection, Pipe
 
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
@@ -31,6 +31,10 @@ class RawConnection:
     Whoever accepted the wire runs it once, under a deadline of its own and beside other work, so that a slow client
     holds up nobody else, and closes `stream` when it fails. Raises `RemoteProtocolError`, `trio.BrokenResourceError`.
     """
+    relay: PeerId | None = None
+    """The peer that forwards the bytes; None if the stream is direct."""
+    limits: ConnectionLimits | None = None
+    """What the relay allows; None if there is no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ class Incoming(ABC):
 
     local_address: Multiaddr
     remote_address: Multiaddr
+    relay: PeerId | None = None
+    """The peer that forwards it; limits for each address then count by relay."""
 
     @abstractmethod
     async def upgrade(self) -> MuxedConnection:

@@ -196,21 +196,24 @@ class Host:
 
     # ---- peers
 
-    async def connect(self, *targets: Target | Iterable[Target]) -> PeerId:
+    async def connect(self, *targets: Target | Iterable[Target], direct: bool = False) -> PeerId:
         """Connect to one peer by its id, its addresses, or both, and return its id once it is identified.
 
-        An open connection is used again, and a list of addresses counts as these addresses. Raises DialError with its
-        report, InvalidInput for unusable targets.
+        An open connection is used again, and a list of addresses counts as these addresses. `direct` wants one that no
+        relay forwards: if all are relayed, the peer is dialed beside them. Raises DialError with its report,
+        InvalidInput for unusable targets.
         """
-        peer, _ = await self.connect_with_report(*targets)
+        peer, _ = await self.connect_with_report(*targets, direct=direct)
         return peer
 
-    async def connect_with_report(self, *targets: Target | Iterable[Target]) -> tuple[PeerId, DialReport]:
+    async def connect_with_report(
+        self, *targets: Target | Iterable[Target], direct: bool = False
+    ) -> tuple[PeerId, DialReport]:
         """Connect as `connect` does, and return the report of the dial as well."""
         peer, addresses = parse_targets(targets)
         if peer is not None:
             addresses += [item for item in self.peerstore.addresses(peer) if item not in addresses]
-        connection, report = await self.swarm.dial(peer, addresses)
+        connection, report = await self.swarm.dial(peer, addresses, direct=direct)
         await self._wait_identified(connection, report)
         return connection.remote_peer, report
 
@@ -255,43 +258,49 @@ class Host:
             return connection
         raise trio.TooSlowError(f"no answer within {timeout:g} s")
 
-    async def open_stream(self, peer: AnyPeer, *protocols: str) -> Stream:
+    async def open_stream(self, peer: AnyPeer, *protocols: str, allow_limited: bool = False) -> Stream:
         """Open a stream for the first of `protocols` that the peer supports, dialing if need be.
 
         An address that ends in the peer's id is dialed together with those that are known. Use the stream as
-        `async with`. Raises DialError, NegotiationError, LimitExceeded, StreamReset, ConnectionLost.
+        `async with`. `allow_limited` says that the protocol makes do with a connection on which a relay limits time
+        or data; without it LimitedConnection is raised if there is no other. Raises DialError, NegotiationError,
+        LimitExceeded, StreamReset, ConnectionLost.
         """
         target, peer = peer, parse_peer(peer)
         if not protocols or not all(isinstance(protocol, str) for protocol in protocols):
             raise InvalidInput(f"open_stream takes one or more protocol ids, each a str, not {protocols!r}")
-        connection = self._connection(peer)
+        connection = self._connection(peer, allow_limited)
         if connection is None:
             await self.connect(target)
-            connection = self._connection(peer)
+            connection = self._connection(peer, allow_limited)
             if connection is None:
                 raise DialError(f"peer {peer} hung up at once", DialReport(str(peer)))
         elif connection.muxed.state is ConnectionState.SUSPECTED:
-            return await self._open_on_suspected(connection, protocols)
+            return await self._open_on_suspected(connection, protocols, allow_limited)
         known = len(protocols) == 1 and protocols[0] in self.peerstore.protocols(peer)
         early = known and takes_early_proposals(self.peerstore.agent(peer))
-        return await self.swarm.open_stream(connection, protocols, supported=early)
+        return await self.swarm.open_stream(connection, protocols, supported=early, allow_limited=allow_limited)
 
-    async def _open_on_suspected(self, connection: Connection, protocols: Sequence[str]) -> Stream:
+    async def _open_on_suspected(self, connection: Connection, protocols: Sequence[str], allow_limited: bool) -> Stream:
         """Open a stream where the peer may be gone: when no answer is as quick as usual, the peer is dialed beside.
 
         Agreement on the protocol is awaited, as it proves that the connection is alive.
         """
         with suppress(ConnectionLost), trio.move_on_after(self.swarm.patience(connection)):
-            return await self.swarm.open_stream(connection, protocols)
-        await self.connect(connection.remote_peer)
-        better = self._connection(connection.remote_peer)
+            return await self.swarm.open_stream(connection, protocols, allow_limited=allow_limited)
+        # One with limits that is alive beside it is of no use to a protocol that did not ask for such.
+        limited = not allow_limited and any(item.limited for item in self.swarm.connections(connection.remote_peer))
+        await self.connect(connection.remote_peer, direct=limited)
+        better = self._connection(connection.remote_peer, allow_limited)
         if better is None:
             raise DialError(f"peer {connection.remote_peer} hung up at once", DialReport(str(connection.remote_peer)))
-        return await self.swarm.open_stream(better, protocols)
+        return await self.swarm.open_stream(better, protocols, allow_limited=allow_limited)
 
-    def _connection(self, peer: PeerId) -> Connection | None:
+    def _connection(self, peer: PeerId, allow_limited: bool) -> Connection | None:
+        """Return the best connection for a stream; one with limits only if it is allowed, or there is no other."""
         connections = self.swarm.connections(peer)
-        return connections[0] if connections else None
+        usable = (item for item in connections if allow_limited or not item.limited)
+        return next(usable, connections[0] if connections else None)
 
     def connections(self, peer: AnyPeer | None = None) -> list[MuxedConnection]:
         """Return the connections to one peer, the best first, or all."""

@@ -54,7 +54,8 @@ class Limits:
     """As how many addresses an IPv6 /48, which has 256 times a /56, counts in connections and rate (go-libp2p: 8)."""
     ips_per_private_ip: int = 4
     """As how many addresses a private one counts (RFC 1918, unique local, link-local, and the shared ones of carriers):
-    a gateway of containers or of an office stands for all behind it, and a stranger's address is none of these."""
+    a gateway of containers or of an office stands for all behind it, and a stranger's address is none of these.
+    A relay counts as as many."""
     pending_outbound: int = 100
     """Dials under way: addresses come from strangers, each dial takes a file descriptor (js-libp2p: 100)."""
     streams: int = 8192

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from ..identity import PeerId
 
+    Source = bytes | PeerId
+    """What connections are counted by: an `ip_key`, or the relay that forwards them."""
+
 
 class ConnectionScope(Scope):
     """The scope of one connection: what it counts as, and its streams."""
@@ -60,17 +63,23 @@ class Scopes:
         self._public = _AddressLimits(limits, 1)
         self._private = _AddressLimits(limits, limits.ips_per_private_ip)
         self._sites = _AddressLimits(limits, limits.ips_per_ip6_site)
+        # A relay stands for many peers, as a private address does.
+        self._relays = _AddressLimits(limits, limits.ips_per_private_ip)
 
-    def accept(self, remote_address: Multiaddr, now: float) -> Reservation:
-        """Count a connection that arrived and is not authenticated yet. Raises LimitExceeded."""
-        key = ip_key(remote_address)
-        if key is None:
+    def accept(self, remote_address: Multiaddr, now: float, *, relay: PeerId | None = None) -> Reservation:
+        """Count a connection that arrived and is not authenticated yet: by its address, or by the `relay` it came by.
+
+        Raises LimitExceeded.
+        """
+        source = relay or ip_key(remote_address)
+        if source is None:
             return Reservation(Resource.INBOUND_CONNECTIONS, 1, self.transient)
-        pending = self._scope("pending IP", key, self._limits_of(key).pending, of=format_ip_key(key))
+        kind, name = _described(source)
+        pending = self._scope(f"pending {kind}", source, self._limits_of(source).pending, of=name)
         # The transient scope last: nobody has to make room for a connection that its own address can not have.
-        reservation = Reservation(Resource.INBOUND_CONNECTIONS, 1, *self._ips(key), pending, self.transient)
+        reservation = Reservation(Resource.INBOUND_CONNECTIONS, 1, *self._sources(source), pending, self.transient)
         try:
-            self._check_rates(key, now)
+            self._check_rates(source, now)
         except LimitExceeded:
             reservation.release()
             raise
@@ -80,12 +89,14 @@ class Scopes:
         """Count a dial under way. Raises LimitExceeded."""
         return Reservation(Resource.OUTBOUND_CONNECTIONS, 1, self.transient)
 
-    def connected(self, reservation: Reservation, peer: PeerId, remote_address: Multiaddr) -> ConnectionScope:
+    def connected(
+        self, reservation: Reservation, peer: PeerId, remote_address: Multiaddr, *, relay: PeerId | None = None
+    ) -> ConnectionScope:
         """Turn what `accept` or `dial` returned into an authenticated connection; LimitExceeded leaves it as it was."""
         parents = [self.peer(peer)]
-        key = ip_key(remote_address)
-        if key is not None and reservation.resource is Resource.INBOUND_CONNECTIONS:
-            parents += self._ips(key)
+        source = relay or ip_key(remote_address)
+        if source is not None and reservation.resource is Resource.INBOUND_CONNECTIONS:
+            parents += self._sources(source)
         return ConnectionScope(self, peer, reservation, *parents)
 
     def negotiated(self, stream: Reservation, connection: ConnectionScope, protocol: str) -> None:
@@ -110,25 +121,30 @@ class Scopes:
             "scopes": {"keyed": len(self._keyed)},
         }
 
-    def _limits_of(self, key: bytes) -> _AddressLimits:
-        return self._private if is_private(key) else self._public
+    def _limits_of(self, source: Source) -> _AddressLimits:
+        if not isinstance(source, bytes):
+            return self._relays
+        return self._private if is_private(source) else self._public
 
-    def _counted(self, key: bytes) -> Iterator[tuple[bytes, _AddressLimits]]:
-        """Yield under which keys an address counts: its own and, where it is a stranger's, that of its IPv6 /48."""
-        limits = self._limits_of(key)
-        yield key, limits
-        if limits is self._public and (site := site_key(key)) is not None:
+    def _counted(self, source: Source) -> Iterator[tuple[Source, _AddressLimits]]:
+        """Yield under which keys a source counts: its own and, for a public address, that of its IPv6 /48."""
+        limits = self._limits_of(source)
+        yield source, limits
+        if isinstance(source, bytes) and limits is self._public and (site := site_key(source)) is not None:
             yield site, self._sites
 
-    def _ips(self, key: bytes) -> list[Scope]:
-        return [
-            self._scope("IP", part, limits.connections, of=format_ip_key(part)) for part, limits in self._counted(key)
-        ]
+    def _sources(self, source: Source) -> list[Scope]:
+        scopes = []
+        for part, limits in self._counted(source):
+            kind, name = _described(part)
+            scopes.append(self._scope(kind, part, limits.connections, of=name))
+        return scopes
 
-    def _check_rates(self, key: bytes, now: float) -> None:
-        for part, limits in self._counted(key):
+    def _check_rates(self, source: Source, now: float) -> None:
+        for part, limits in self._counted(source):
             if not limits.rates.allow(part, now):
-                raise LimitExceeded(f"IP {format_ip_key(part)}", "connections in a short time", limits.rates.burst)
+                name = " ".join(_described(part))
+                raise LimitExceeded(name, "connections in a short time", limits.rates.burst)
 
     def _scope(self, kind: str, key: Hashable, limits: Mapping[Resource, int], of: object) -> Scope:
         scope = self._keyed.get((kind, key))
@@ -136,6 +152,11 @@ class Scopes:
             scope = Scope(kind, limits, self.system, of=of)
             self._keyed[kind, key] = scope
         return scope
+
+
+def _described(source: Source) -> tuple[str, str]:
+    """Return the kind of a source, and its name."""
+    return ("IP", format_ip_key(source)) if isinstance(source, bytes) else ("relay", str(source))
 
 
 class _AddressLimits:

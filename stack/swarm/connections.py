@@ -9,7 +9,6 @@ import trio
 from multiaddr import Multiaddr
 
 from ..abc import ConnectionState, Direction, MuxedConnection, Stream
-from ..addressing import is_relayed
 from ..identity import PeerId
 from ..limits import ConnectionScope
 from .preference import Rank, rank
@@ -48,7 +47,7 @@ class Connection:
         """The newer of two connections has the higher one."""
         self.dialed = dialed
         """The address that led to the peer, as it was given: with the name, if names were resolved. None inbound."""
-        self.relayed = is_relayed(muxed.info.remote_address)
+        self.relayed = muxed.info.relay is not None
         self.identified = trio.Event()
         """Set when identify has finished, well or not."""
         self.hook_failure: Exception | None = None
@@ -65,6 +64,11 @@ class Connection:
     def remote_peer(self) -> PeerId:
         """The authenticated peer."""
         return self.muxed.info.remote_peer
+
+    @property
+    def limited(self) -> bool:
+        """Whether a relay limits its time or data."""
+        return self.muxed.info.limited is not None
 
     @property
     def idle(self) -> bool:
@@ -148,6 +152,7 @@ class ConnectionTable:
         return rank(
             state=connection.muxed.state,
             relayed=connection.relayed,
+            limited=connection.limited,
             direction=connection.muxed.info.direction,
             number=connection.number,
             dials_for_both=Direction.OUTBOUND if lower else Direction.INBOUND,

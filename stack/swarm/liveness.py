@@ -74,6 +74,8 @@ class Liveness:
         best = self._table.best(connection.remote_peer)
         if best is None or best is connection or best.muxed.state is not ConnectionState.ALIVE:
             return
+        if best.relayed and not connection.relayed:
+            return  # the relay may be gone sooner: a direct connection is left to its own keep-alive
         timeout = self._config.probe_timeout
         connection.reason = f"the peer did not answer for {timeout:g} s here, but is connected otherwise"
         await connection.muxed.aclose()

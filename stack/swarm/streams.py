@@ -15,6 +15,7 @@ from ..codes import StreamCode
 from ..errors import (
     ConnectionLost,
     DialError,
+    LimitedConnection,
     LimitExceeded,
     LocalProtocolError,
     NegotiationError,
@@ -56,11 +57,16 @@ class Streams:
         self.ending = False
         """Whether the host is about to end, so that handlers meet closed connections and a swarm that dials no more."""
 
-    async def open(self, connection: Connection, protocols: Sequence[str], *, supported: bool) -> Stream:
+    async def open(
+        self, connection: Connection, protocols: Sequence[str], *, supported: bool, allow_limited: bool = False
+    ) -> Stream:
         """Open a stream and agree on a protocol; `supported` says that the peer is known to have the only one.
 
-        Raises NegotiationError, LimitExceeded, StreamReset, ConnectionLost.
+        Raises NegotiationError, LimitExceeded, StreamReset, ConnectionLost, and LimitedConnection unless
+        `allow_limited` says that a connection will do that a relay limits.
         """
+        if connection.limited and not allow_limited:
+            raise limited_connection(connection, protocols)
         reservation = self._waiting.admit(lambda: connection.scope.open_stream(inbound=False))
         try:
             stream = await connection.muxed.open_stream()
@@ -164,6 +170,16 @@ class Streams:
         stream.reset()
         self._bugs.report(error, f"the handler of {protocol} raised; its stream with {peer} is reset")
         self._notify(HandlerFailed(peer, protocol, error))
+
+
+def limited_connection(connection: Connection, protocols: Sequence[str]) -> LimitedConnection:
+    """Build the error that names the relay, what it allows, and what to do."""
+    info = connection.muxed.info
+    return LimitedConnection(
+        f"the connection to {info.remote_peer} goes through relay {info.relay}, which allows {info.limited}; "
+        f"{' or '.join(protocols)} is not opened there: connect directly (host.connect(peer, direct=True)), or say "
+        "that this protocol makes do with it (open_stream(..., allow_limited=True))"
+    )
 
 
 class _Outbound:

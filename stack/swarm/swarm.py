@@ -235,8 +235,8 @@ class Swarm:
         """Let an arriving connection begin its handshake, if gater and limits agree."""
         try:
             self._gate.check_accept(incoming.remote_address)
-            address, now = incoming.remote_address, trio.current_time()
-            reservation = self._waiting.admit(lambda: self.scopes.accept(address, now))
+            address, relay, now = incoming.remote_address, incoming.relay, trio.current_time()
+            reservation = self._waiting.admit(lambda: self.scopes.accept(address, now, relay=relay))
         except (Refused, LimitExceeded) as error:
             await incoming.refuse()
             self._inbound_failed(incoming, str(error))
@@ -255,7 +255,7 @@ class Swarm:
 
     async def _upgrade(self, incoming: Incoming, reservation: Reservation) -> MuxedConnection:
         try:
-            source = network_key(incoming.remote_address)
+            source = incoming.relay or network_key(incoming.remote_address)
             with self._waiting.wait(reservation, self.config.inbound_timeout, source):
                 return await incoming.upgrade()
         except trio.TooSlowError:
@@ -267,17 +267,20 @@ class Swarm:
 
     # ---- dialing
 
-    async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr]) -> tuple[Connection, DialReport]:
+    async def dial(
+        self, peer: PeerId | None, addresses: Sequence[Multiaddr], *, direct: bool = False
+    ) -> tuple[Connection, DialReport]:
         """Dial and return the connection and what happened; an open connection that is alive is returned as it is.
 
-        Where all are suspected they are probed, and the peer is dialed beside them. Raises DialError with its report.
+        Where all are suspected they are probed, and the peer is dialed beside them. `direct` takes neither relayed
+        addresses nor relayed connections: the peer is dialed beside those. Raises DialError with its report.
         """
-        connected = [] if peer is None else self._table.of(peer)
+        connected = [] if peer is None else [item for item in self._table.of(peer) if not (direct and item.relayed)]
         if connected and connected[0].muxed.state is ConnectionState.ALIVE:
             await trio.lowlevel.checkpoint()
             return connected[0], DialReport(str(peer), notes=["already connected"])
         self._check_running()
-        dial = partial(self._dialer.dial, peer, addresses)
+        dial = partial(self._dialer.dial, peer, addresses, direct=direct)
         try:
             return await (self._liveness.probe_and_dial(connected, dial) if connected else dial())
         except DialError as error:
@@ -314,7 +317,7 @@ class Swarm:
             if peer == self.local_peer:
                 raise SameIdentity("the peer has our own key: it is this host itself, or another one with a copy of it")
             self._gate.check_connection(muxed.info)
-            scope = self.scopes.connected(reservation, peer, muxed.info.remote_address)
+            scope = self.scopes.connected(reservation, peer, muxed.info.remote_address, relay=muxed.info.relay)
             connection = Connection(muxed, scope, dialed)
             self._table.add(connection)
         except BaseException:
@@ -449,9 +452,16 @@ class Swarm:
         """Return for how many seconds a stream on a suspected connection is worth waiting for."""
         return self._liveness.patience([connection])
 
-    async def open_stream(self, connection: Connection, protocols: Sequence[str], *, supported: bool = False) -> Stream:
+    async def open_stream(
+        self,
+        connection: Connection,
+        protocols: Sequence[str],
+        *,
+        supported: bool = False,
+        allow_limited: bool = False,
+    ) -> Stream:
         """Open a stream on a connection; see `Streams.open`."""
-        return await self._streams.open(connection, protocols, supported=supported)
+        return await self._streams.open(connection, protocols, supported=supported, allow_limited=allow_limited)
 
 
 def _check_bound(transport: Transport, address: object) -> None:

@@ -97,6 +97,8 @@ class UpgradedTransport:
                 direction=direction,
                 security=security,
                 muxer=muxer.protocol_id,
+                relay=wire.relay,
+                limited=wire.limits,
             )
             return muxer.mux(secured.channel, info)
         except BaseException:
@@ -166,6 +168,7 @@ class _Arrival(Incoming):
         self._wire = wire
         self.local_address = wire.local_address
         self.remote_address = wire.remote_address
+        self.relay = wire.relay
 
     async def upgrade(self) -> MuxedConnection:
         attempt = Attempt(str(self.remote_address), trio.current_time())

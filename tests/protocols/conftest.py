@@ -142,7 +142,7 @@ class HandlerHost:
         self._handler = handler
         self._nursery = nursery
 
-    async def open_stream(self, peer: AnyPeer, protocol: str, /) -> Stream:
+    async def open_stream(self, peer: AnyPeer, protocol: str, /, *, allow_limited: bool = False) -> Stream:
         ours, theirs = connect_ends(Identity.generate(), Identity.generate())
         stream = await ours.open_stream()
         self._nursery.start_soon(self._serve, await theirs.accept_stream())

@@ -248,6 +248,22 @@ def test_churn_from_an_ipv6_48_is_slowed_down_as_that_of_eight_addresses() -> No
     scopes.accept(site_address(17), 1.0).release()
 
 
+def test_relayed_connections_count_for_their_relay_and_not_for_an_address() -> None:
+    scopes, relay = Scopes(Limits(inbound_connections_per_ip=2, ips_per_private_ip=2)), peer_number(99)
+    connections = [
+        scopes.connected(scopes.accept(PUBLIC, number, relay=relay), peer_number(number), PUBLIC, relay=relay)
+        for number in range(4)
+    ]
+    with pytest.raises(LimitExceeded) as caught:
+        scopes.accept(Multiaddr("/ip4/203.0.113.10/tcp/4001"), 9, relay=relay)
+    assert caught.value.scope == f"relay {relay}"
+    scopes.accept(PUBLIC, 9)  # the relay itself, or another peer at its address
+    scopes.accept(PUBLIC, 9, relay=peer_number(98))
+    for connection in connections:
+        connection.close()
+    scopes.accept(PUBLIC, 9, relay=relay)
+
+
 def test_authenticated_connections_leave_the_transient_scope_and_still_count_for_their_address() -> None:
     scopes = Scopes(Limits(inbound_connections_per_ip=2))
     connections = [scopes.connected(scopes.accept(PUBLIC, 0.0), peer_number(n), PUBLIC) for n in range(2)]

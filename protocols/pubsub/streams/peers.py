@@ -11,7 +11,7 @@ from typing import Final
 import trio
 
 from peerstack.stack.abc import ConnectionInfo, Direction, Stream
-from peerstack.stack.addressing import ip_of, is_relayed
+from peerstack.stack.addressing import ip_of
 from peerstack.stack.events import ConnectionClosed, Event, PeerIdentified
 from peerstack.stack.host import Host
 from peerstack.stack.identity import PeerId
@@ -406,7 +406,7 @@ class Switchboard:
 
 def _ips(info: ConnectionInfo) -> list[str]:
     """Return the peer's IP address; a relay's says nothing about the peer."""
-    if is_relayed(info.remote_address):
+    if info.relay is not None:
         return []
     ip = ip_of(info.remote_address)
     return [] if ip is None else [str(ip)]

@@ -10,7 +10,7 @@ import trio
 from multiaddr import Multiaddr
 
 from ...abc import MuxedConnection, Transport
-from ...addressing import needs_resolving, split_peer
+from ...addressing import is_relayed, needs_resolving, split_peer
 from ...addressing.resolve import Resolver
 from ...addressing.usable import why_undialable
 from ...background import contained
@@ -40,8 +40,9 @@ class StartSoon(Protocol):
 class _Dial:
     """A dial under way, and those who wait for it."""
 
-    def __init__(self, peer: PeerId | None, addresses: Collection[Multiaddr]) -> None:
+    def __init__(self, peer: PeerId | None, addresses: Collection[Multiaddr], *, direct: bool) -> None:
         self.peer = peer
+        self.direct = direct
         self.addresses = frozenset(addresses)
         self.report = DialReport(None if peer is None else str(peer))
         self.scope = trio.CancelScope()
@@ -88,10 +89,14 @@ class Dialer:
         self._bugs = bugs
         self._own = own
         self._start_soon = start_soon
-        self._pending: dict[PeerId, _Dial] = {}
+        self._pending: dict[tuple[PeerId, bool], _Dial] = {}
 
-    async def dial(self, peer: PeerId | None, addresses: Sequence[Multiaddr]) -> tuple[Connection, DialReport]:
-        """Dial until one address answers as `peer` (anybody when None). Raises DialError with its report.
+    async def dial(
+        self, peer: PeerId | None, addresses: Sequence[Multiaddr], *, direct: bool = False
+    ) -> tuple[Connection, DialReport]:
+        """Dial until one address answers as `peer` (anybody when None); `direct` leaves relayed addresses out.
+
+        Raises DialError with its report.
 
         Two callers who want one peer share one dial, which is cancelled when the last of them is. When it fails, a
         caller who knows more addresses dials again.
@@ -99,9 +104,9 @@ class Dialer:
         if peer == self._local_peer:
             raise SameIdentity(f"{peer} is this host itself, or another one that runs with a copy of its key")
         while True:
-            dial = None if peer is None else self._pending.get(peer)
+            dial = None if peer is None else self._pending.get((peer, direct))
             if dial is None or dial.scope.cancel_called:
-                dial = self._begin(peer, addresses)
+                dial = self._begin(peer, addresses, direct)
             connection = await dial.wait()
             if connection is not None:
                 return connection, dial.report
@@ -110,30 +115,31 @@ class Dialer:
             if not dial.finished or dial.addresses.issuperset(addresses):
                 raise dial.report.error()
 
-    def _begin(self, peer: PeerId | None, addresses: Sequence[Multiaddr]) -> _Dial:
-        dial = _Dial(peer, addresses)
+    def _begin(self, peer: PeerId | None, addresses: Sequence[Multiaddr], direct: bool) -> _Dial:
+        dial = _Dial(peer, addresses, direct=direct)
         self._start_soon(self._run, dial, addresses)
         if peer is not None:
-            self._pending[peer] = dial
+            self._pending[peer, direct] = dial
         return dial
 
     async def _run(self, dial: _Dial, addresses: Sequence[Multiaddr]) -> None:
         try:
             with dial.scope:
                 with contained(partial(self._failed, dial.report)):
-                    dial.connection = await self._dial(dial.report, dial.peer, addresses)
+                    dial.connection = await self._dial(dial, addresses)
                 dial.finished = True
         finally:
-            if dial.peer is not None and self._pending.get(dial.peer) is dial:
-                del self._pending[dial.peer]
+            if dial.peer is not None and self._pending.get((dial.peer, dial.direct)) is dial:
+                del self._pending[dial.peer, dial.direct]
             dial.ended.set()
 
     def _failed(self, report: DialReport, error: Exception) -> None:
         report.notes.append(f"the dial failed: {self._bugs.reason(error, 'a dial')}")
 
-    async def _dial(self, report: DialReport, peer: PeerId | None, addresses: Sequence[Multiaddr]) -> Connection | None:
+    async def _dial(self, dial: _Dial, addresses: Sequence[Multiaddr]) -> Connection | None:
+        report, peer = dial.report, dial.peer
         resolved = await self._resolve(report, addresses)
-        wanted = self._filter(report, peer, resolved)
+        wanted = self._filter(dial, resolved)
         ranked = rank(list(wanted), limit=self._config.addresses_per_dial)
         if len(ranked) < len(wanted):
             report.notes.append(f"only the first {len(ranked)} of {len(wanted)} addresses were tried")
@@ -144,7 +150,9 @@ class Dialer:
         race = Race(dial_one, self._discard, concurrency=self._config.dials_per_peer)
         return await race.run(ranked)
 
-    async def _discard(self, connection: Connection) -> None:
+    async def _discard(self, connection: Connection, first: Connection) -> None:
+        if first.relayed and not connection.relayed:
+            return  # late, but better
         with contained(partial(self._bugs.reason, what=f"closing a connection to {connection.remote_peer}")):
             await connection.muxed.aclose()
 
@@ -199,14 +207,17 @@ class Dialer:
             record.outcome = Outcome.OK
 
     def _filter(
-        self, report: DialReport, peer: PeerId | None, addresses: Mapping[Multiaddr, Multiaddr]
+        self, dial: _Dial, addresses: Mapping[Multiaddr, Multiaddr]
     ) -> dict[Multiaddr, tuple[Transport, Multiaddr]]:
         """Keep the addresses that can and may be dialed, each with its transport and what it was given as."""
+        report, peer = dial.report, dial.peer
         kept: dict[Multiaddr, tuple[Transport, Multiaddr]] = {}
         for address, given in addresses.items():
             bare, named = split_peer(address)
             if peer is not None and named is not None and named != peer:
                 report.notes.append(f"{address} is left out: it names another peer")
+            elif dial.direct and is_relayed(address):
+                report.notes.append(f"{address} is left out: it is relayed, and a direct connection is asked for")
             elif (transport := self._transport_for(report, bare)) is None:
                 reason = why_undialable(address) or f"no transport of this host can dial it{what_it_takes(bare)}"
                 report.notes.append(f"{address} is left out: {reason}")

@@ -17,13 +17,14 @@ DISCARD_TIMEOUT = 2.0
 class Race(Generic[T]):
     """Runs `dial` over ranked addresses until one succeeds; the others are cancelled.
 
-    `dial` records its own failures and returns None for them. A success that comes too late is given to `discard`.
+    `dial` records its own failures and returns None for them. A success that comes too late is given to `discard`,
+    with the one that came first.
     """
 
     def __init__(
         self,
         dial: Callable[[Multiaddr], Awaitable[T | None]],
-        discard: Callable[[T], Awaitable[None]],
+        discard: Callable[[T, T], Awaitable[None]],
         *,
         concurrency: int,
     ) -> None:
@@ -57,7 +58,7 @@ class Race(Generic[T]):
             return
         if self._winner:
             with trio.move_on_after(DISCARD_TIMEOUT, shield=True):
-                await self._discard(result)
+                await self._discard(result, self._winner[0])
             return
         self._winner.append(result)
         scope.cancel()

@@ -72,7 +72,7 @@ async def test_a_peer_that_hangs_up_before_the_stream(pair: Pair, autojump_clock
     async with pair.open() as (alice, bob):
 
         class Fleeting(Host):
-            async def connect_with_report(self, *targets: object) -> tuple[PeerId, DialReport]:
+            async def connect_with_report(self, *targets: object, direct: bool = False) -> tuple[PeerId, DialReport]:
                 return bob.peer_id, DialReport(None)
 
         fleeting = Fleeting(identity=alice.identity, swarm=alice.swarm, peerstore=alice.peerstore, events=alice.events)

@@ -18,11 +18,19 @@ def of(
     state: ConnectionState = ALIVE,
     *,
     relayed: bool = False,
+    limited: bool = False,
     direction: Direction = OUT,
     number: int = 0,
     dials_for_both: Direction = OUT,
 ) -> Rank:
-    return rank(state=state, relayed=relayed, direction=direction, number=number, dials_for_both=dials_for_both)
+    return rank(
+        state=state,
+        relayed=relayed,
+        limited=limited,
+        direction=direction,
+        number=number,
+        dials_for_both=dials_for_both,
+    )
 
 
 def test_alive_comes_before_suspected_before_closing_whatever_else_holds() -> None:
@@ -33,6 +41,10 @@ def test_alive_comes_before_suspected_before_closing_whatever_else_holds() -> No
 
 def test_direct_comes_before_relayed_whoever_dialed_and_when() -> None:
     assert of(direction=IN, number=0) < of(relayed=True, number=9)
+
+
+def test_relayed_without_limits_comes_before_relayed_with_limits() -> None:
+    assert of(relayed=True, direction=IN, number=0) < of(relayed=True, limited=True, number=9)
 
 
 def test_of_two_in_the_same_direction_the_newer_is_better() -> None:

@@ -50,7 +50,8 @@ class Course:
         finally:
             self.running -= 1
 
-    async def _discard(self, result: str) -> None:
+    async def _discard(self, result: str, first: str) -> None:
+        assert first != result
         await trio.lowlevel.checkpoint()
         self.discarded.append(result)
 
