@@ -13,7 +13,7 @@ import sys
 import trio
 
 from peerstack import DialError, open_host
-from peerstack.protocols.pubsub import PubsubMessage, Room, open_pubsub
+from peerstack.protocols.pubsub import JoinedTopic, PubsubMessage, open_pubsub
 
 TOPIC = "example/broadcast"
 
@@ -25,7 +25,7 @@ def show(message: PubsubMessage[bytes]) -> None:
     print(f"{author}: {text}", flush=True)
 
 
-async def listen(room: Room[bytes]) -> None:
+async def listen(room: JoinedTopic[bytes]) -> None:
     """Print what the others say."""
     async for message in room:
         if message.missed:
@@ -33,14 +33,14 @@ async def listen(room: Room[bytes]) -> None:
         show(message)
 
 
-async def say(room: Room[bytes], line: bytes) -> None:
+async def say(room: JoinedTopic[bytes], line: bytes) -> None:
     """Broadcast a line."""
     receipt = await room.publish(line)
-    if receipt.reached_nobody:
+    if receipt.reached_no_peer:
         print("(nobody is there to hear it)", file=sys.stderr)
 
 
-async def speak(room: Room[bytes]) -> None:
+async def speak(room: JoinedTopic[bytes]) -> None:
     """Broadcast the lines of standard input."""
     rest = b""
     while chunk := await trio.to_thread.run_sync(os.read, sys.stdin.fileno(), 65536, abandon_on_cancel=True):

@@ -56,8 +56,8 @@ class Ledger:
 
     def __init__(self, grants: dict[str, int]) -> None:
         self.pubsub: ps.Pubsub
-        self.payments: ps.Room[Payment]
-        self.frauds: ps.Room[Fraud]
+        self.payments: ps.JoinedTopic[Payment]
+        self.frauds: ps.JoinedTopic[Fraud]
         self.cancelled: dict[str, int] = {}  # of cheats: the first of their payments that does not count any more
         self._grants, self.caught = grants, trio.Event()
         self._kept: dict[tuple[str, int], Payment] = {}
@@ -73,32 +73,32 @@ class Ledger:
                 balances[payment.payee] += payment.amount
         return balances
 
-    def judge(self, message: ps.PubsubMessage[Payment]) -> ps.Verdict | Awaitable[ps.Verdict]:
+    def judge(self, message: ps.PubsubMessage[Payment]) -> ps.ValidationResult | Awaitable[ps.ValidationResult]:
         """Judge a payment, and keep the first with its number."""
         payment = message.value
         if payment.payer != str(message.author) or not self._is_genuine(payment):
-            return ps.Verdict.REJECT
+            return ps.ValidationResult.REJECT
         if not self._counts(payment):
-            return ps.Verdict.IGNORE
+            return ps.ValidationResult.IGNORE
         first = self._kept.setdefault((payment.payer, payment.number), payment)
-        return ps.Verdict.ACCEPT if first is payment else self._accuse(first, payment)
+        return ps.ValidationResult.ACCEPT if first is payment else self._accuse(first, payment)
 
-    async def _accuse(self, first: Payment, second: Payment) -> ps.Verdict:
+    async def _accuse(self, first: Payment, second: Payment) -> ps.ValidationResult:
         with suppress(InvalidInput):  # from our own validator, if others were faster or it is one payment after all
             await self.frauds.publish(Fraud(first, second))
-        return ps.Verdict.IGNORE
+        return ps.ValidationResult.IGNORE
 
-    def expose(self, message: ps.PubsubMessage[Fraud]) -> ps.Verdict:
+    def expose(self, message: ps.PubsubMessage[Fraud]) -> ps.ValidationResult:
         """Judge a proof, and cancel the payments of the cheat from there on."""
         one, other = message.value.one, message.value.other
         same = (one.payer, one.number) == (other.payer, other.number) and one.to_sign() != other.to_sign()
         if not (same and self._is_genuine(one) and self._is_genuine(other)):
-            return ps.Verdict.REJECT
+            return ps.ValidationResult.REJECT
         if not self._counts(one):
-            return ps.Verdict.IGNORE
+            return ps.ValidationResult.IGNORE
         self.cancelled[one.payer] = one.number
         self.caught.set()
-        return ps.Verdict.ACCEPT
+        return ps.ValidationResult.ACCEPT
 
     def _is_genuine(self, payment: Payment) -> bool:
         if payment.amount > 0 <= payment.number and {payment.payer, payment.payee} <= self._grants.keys():

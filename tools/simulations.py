@@ -18,7 +18,7 @@ from typing import Any
 
 from peerstack.cli.simulate import peak_memory
 from peerstack.cli.simulate_plot import Comparison, compare, to_svg
-from peerstack.protocols.pubsub.simulation import Attack, Lateness, Protocol, Results, Scenario, World
+from peerstack.protocols.pubsub.simulation import Attack, Lateness, Protocol, Results, Scenario, Simulation
 
 NOTES = Path(__file__).resolve().parent.parent / "docs" / "notes"
 PAGE = NOTES / "simulation.md"
@@ -64,7 +64,7 @@ class Run:
 def simulate(scenario: Scenario) -> Run:
     """Run one simulation."""
     began = time.process_time()
-    world = World(scenario)
+    world = Simulation(scenario)
     for _ in world.run():
         pass
     results = world.results()

@@ -33,13 +33,13 @@ from interop.official.settings import Unsupported
 from peerstack import open_host
 from peerstack.protocols.pubsub import (
     GossipConfig,
+    JoinedTopic,
     Message,
     Pubsub,
     PubsubConfig,
     PubsubMessage,
-    Room,
     SignaturePolicy,
-    Verdict,
+    ValidationResult,
     open_pubsub,
 )
 from peerstack.stack.background import open_background
@@ -175,12 +175,12 @@ class Node:
             )
         return number
 
-    async def _validate(self, message: PubsubMessage[Any]) -> Verdict:
+    async def _validate(self, message: PubsubMessage[Any]) -> ValidationResult:
         await trio.sleep(self._delays.get(message.topic, 0.0))
-        return Verdict.ACCEPT
+        return ValidationResult.ACCEPT
 
 
-async def _read(room: Room[bytes]) -> None:
+async def _read(room: JoinedTopic[bytes]) -> None:
     """Take what arrives, so that nothing waits for us."""
     async for message in room:
         print(f"received {int.from_bytes(message.id, 'big')}", file=sys.stderr)

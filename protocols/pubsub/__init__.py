@@ -3,7 +3,7 @@
 from .api.codec import TEXT, Codec, JsonCodec, TextCodec
 from .api.config import PubsubConfig, QueueConfig
 from .api.events import ForwardDropped, MalformedRpc, MessageRejected, PeerDropped, PubsubPeerAdded, PubsubPeerRemoved
-from .api.joined_topic import Room, RoomStatistics
+from .api.joined_topic import JoinedTopic, TopicStatistics
 from .api.receipt import Delivery, DeliveryState, Receipt
 from .api.statistics import PeerStatistics, PubsubStatistics
 from .api.subscription import PubsubMessage, SubscriptionOverflow, WhenFull
@@ -26,7 +26,7 @@ from .scoring.score import ScoreSnapshot
 from .streams.pacing import Pacing
 from .validation.message_id import MessageIdFunction, default_id, js_default_id, rust_default_id, sha256_of_data
 from .validation.signing import SignaturePolicy
-from .validation.validators import Validator, Verdict
+from .validation.validators import ValidationResult, Validator
 from .wire import Message, RpcLimits
 
 __all__ = [
@@ -62,8 +62,8 @@ __all__ = [
     "PubsubStatistics",
     "QueueConfig",
     "Receipt",
-    "Room",
-    "RoomStatistics",
+    "JoinedTopic",
+    "TopicStatistics",
     "RpcLimits",
     "ScoreConfig",
     "ScoreSnapshot",
@@ -73,7 +73,7 @@ __all__ = [
     "TextCodec",
     "TopicScoreConfig",
     "Validator",
-    "Verdict",
+    "ValidationResult",
     "WhenFull",
     "default_id",
     "js_default_id",

@@ -21,25 +21,25 @@ from .api.arguments import check_buffer, check_direct, check_join, check_topic, 
 from .api.codec import RAW, Codec, ValueT
 from .api.config import PubsubConfig
 from .api.events import MalformedRpc
-from .api.joined_topic import Room
+from .api.joined_topic import JoinedTopic
 from .api.receipt import Delivery, DeliveryState, Receipt
 from .api.statistics import PeerStatistics, PubsubStatistics
 from .api.subscription import PubsubMessage, Subscription, WhenFull
-from .api.topics import PeerJoined, PeerLeft, Topic
-from .router import events as core_events
-from .router.router import GossipCore
+from .api.topics import LocalTopic, PeerJoined, PeerLeft
+from .router import events as router_events
+from .router.router import GossipsubRouter
 from .scoring.score import ScoreSnapshot
-from .streams.connection_tags import protecting
-from .streams.dialer import Introductions
-from .streams.peer_streams import BROKEN, Link
-from .streams.peers import Switchboard
+from .streams.connection_tags import protect_direct
+from .streams.dialer import PeerDialer
+from .streams.peer_streams import BROKEN, PeerStreams
+from .streams.peers import PubsubPeers
 from .turns import Turns
 from .validation import signing
 from .validation.failures import containing
 from .validation.message_id import MessageIdFunction, id_of
-from .validation.pipeline import Intake
+from .validation.pipeline import ValidationPipeline
 from .validation.sequence import SequenceNumbers
-from .validation.validators import Validator, Verdict, ask_all
+from .validation.validators import ValidationResult, Validator, ask_all
 from .wire import Message, encode_subscriptions
 from .wire import Subscription as Announcement
 
@@ -60,14 +60,14 @@ async def open_pubsub(
     direct = check_direct(direct)
     async with open_background() as nursery:
         pubsub = Pubsub(host, config or PubsubConfig(), nursery, direct=direct, random=random.Random(seed))
-        with pubsub.serving(), protecting(host, direct):
+        with pubsub.serving(), protect_direct(host, direct):
             nursery.start_soon(pubsub.run)
             try:
                 yield pubsub
             finally:
                 with trio.move_on_after(pubsub.config.close_timeout, shield=True):
                     await pubsub.drain()
-                    await pubsub.part()
+                    await pubsub.close_streams()
 
 
 class Pubsub:
@@ -84,11 +84,11 @@ class Pubsub:
     ) -> None:
         self.host = host
         self.config = config
-        self._topics: dict[str, Topic] = {}
+        self._topics: dict[str, LocalTopic] = {}
         self._numbers = SequenceNumbers(time.time_ns())
         self._turns = Turns()
         self._malformed = 0
-        self._core = GossipCore(
+        self._router = GossipsubRouter(
             host.peer_id,
             config.gossip,
             random=random,
@@ -97,17 +97,17 @@ class Pubsub:
             gater=config.gater,
             direct=direct,
         )
-        self._introductions = Introductions(host, direct)
-        self._switchboard = Switchboard(
+        self._dialer = PeerDialer(host, direct)
+        self._peers = PubsubPeers(
             host,
-            self._core,
+            self._router,
             config,
             nursery,
-            introductions=self._introductions,
+            dialer=self._dialer,
             hello=self._hello,
-            on_event=self._on_core_event,
+            on_event=self._on_router_event,
         )
-        self._intake = Intake(host, self._core, config, nursery, self._switchboard, self._topics)
+        self._pipeline = ValidationPipeline(host, self._router, config, nursery, self._peers, self._topics)
 
     def __repr__(self) -> str:
         return f"<Pubsub of {self.host.peer_id}, {len(self._topics)} topics>"
@@ -124,7 +124,7 @@ class Pubsub:
         validators: Sequence[Validator] = ...,
         message_id: MessageIdFunction | None = ...,
         author: Identity | None = ...,
-    ) -> AbstractAsyncContextManager[Room[bytes]]: ...
+    ) -> AbstractAsyncContextManager[JoinedTopic[bytes]]: ...
 
     @overload
     def join(
@@ -137,7 +137,7 @@ class Pubsub:
         validators: Sequence[Validator] = ...,
         message_id: MessageIdFunction | None = ...,
         author: Identity | None = ...,
-    ) -> AbstractAsyncContextManager[Room[ValueT]]: ...
+    ) -> AbstractAsyncContextManager[JoinedTopic[ValueT]]: ...
 
     @asynccontextmanager
     async def join(
@@ -150,7 +150,7 @@ class Pubsub:
         validators: Sequence[Validator] = (),
         message_id: MessageIdFunction | None = None,
         author: Identity | None = None,
-    ) -> AsyncIterator[Room[Any]]:
+    ) -> AsyncIterator[JoinedTopic[Any]]:
         """Subscribe to a topic until the block is left, as `async with pubsub.join("news") as room`.
 
         `codec` makes values of payloads; what it can not decode is rejected. `buffer` is how many messages may wait for
@@ -169,12 +169,12 @@ class Pubsub:
         state.subscriptions.append(subscription)
         state.validators += validators
         try:
-            yield Room(
+            yield JoinedTopic(
                 state,
                 subscription,
                 publish=self.publish,
-                peers=lambda: self._core.topic_peers(topic),
-                mesh=lambda: self._core.mesh(topic),
+                peers=lambda: self._router.topic_peers(topic),
+                mesh=lambda: self._router.mesh(topic),
             )
         finally:
             subscription.close()
@@ -185,7 +185,7 @@ class Pubsub:
 
     def _enter(
         self, name: str, codec: Codec[Any] | None, message_id: MessageIdFunction | None, author: Identity | None
-    ) -> Topic:
+    ) -> LocalTopic:
         topic = self._topics.get(name)
         if topic is not None:
             topic.check_joins(codec, message_id, author)
@@ -197,7 +197,7 @@ class Pubsub:
             )
         concurrency = self.config.validation_concurrency
         slots = trio.Semaphore(concurrency)
-        topic = Topic(
+        topic = LocalTopic(
             name,
             codec or RAW,
             message_id or self.config.message_id,
@@ -206,19 +206,19 @@ class Pubsub:
             max_behind=4 * concurrency,
         )
         self._topics[name] = topic
-        self._core.join(name, trio.current_time())
-        self._switchboard.tell_all(encode_subscriptions([Announcement(True, name)]))
-        self._switchboard.flush()
+        self._router.join(name, trio.current_time())
+        self._peers.announce(encode_subscriptions([Announcement(True, name)]))
+        self._peers.flush()
         return topic
 
-    def _exit(self, topic: Topic) -> None:
+    def _exit(self, topic: LocalTopic) -> None:
         if topic.subscriptions:
             return
         del self._topics[topic.name]
         topic.failures.close()
-        self._core.leave(topic.name, trio.current_time())
-        self._switchboard.flush()
-        self._switchboard.tell_all(encode_subscriptions([Announcement(False, topic.name)]))
+        self._router.leave(topic.name, trio.current_time())
+        self._peers.flush()
+        self._peers.announce(encode_subscriptions([Announcement(False, topic.name)]))
 
     @property
     def topics(self) -> list[str]:
@@ -227,7 +227,7 @@ class Pubsub:
 
     def topic_peers(self, topic: str) -> list[PeerId]:
         """Return the connected peers that subscribe to a topic, joined here or not."""
-        return self._core.topic_peers(topic)
+        return self._router.topic_peers(topic)
 
     # ---- publishing
 
@@ -252,42 +252,42 @@ class Pubsub:
             await trio.lowlevel.checkpoint_if_cancelled()
             await self._turns.take(len(data))
         number = None if message.seqno is None else int.from_bytes(message.seqno, "big")
-        receipt = Receipt(topic, message.id, number, len(data), self._core.unpublish, self.acknowledged)
-        peers = self._core.publish(message, trio.current_time())
-        self._switchboard.flush()
+        receipt = Receipt(topic, message.id, number, len(data), self._router.unpublish, self.acknowledged)
+        peers = self._router.publish(message, trio.current_time())
+        self._peers.flush()
         receipt.repeated = peers is None
         # Whoever has room gets it before others are waited for: the slow delay nobody else, even if we are cancelled.
-        for link in self._queue(peers or (), message, receipt):
-            await self._wait_room(link)
-            _put(link, message, receipt)
+        for streams in self._queue(peers or (), message, receipt):
+            await self._wait_space(streams)
+            _put(streams, message, receipt)
         return receipt
 
-    async def _wait_room(self, link: Link) -> None:
+    async def _wait_space(self, streams: PeerStreams) -> None:
         """Wait until there is room in the queue of a peer; not for one that takes nothing, if that may be our fault.
 
         While a reader here is behind, nothing more is read from the network, and peers of which each waits for the
         other to read would wait for ever. So then, and for a peer that took nothing for too long before, publishing
         is as patient as forwarding.
         """
-        queue, patience = link.queue, self.config.queues.forward_patience
+        queue, patience = streams.queue, self.config.queues.forward_patience
         while queue.full and not queue.reason:
-            patient = not link.stalled and not any(topic.full for topic in self._topics.values())
+            patient = not streams.stalled and not any(topic.full for topic in self._topics.values())
             if not patient and queue.stuck_for(trio.current_time()) >= patience:
                 return
             with trio.move_on_after(patience):
-                await queue.wait_room()
+                await queue.wait_space()
 
-    def _queue(self, peers: Iterable[PeerId], message: Message, receipt: Receipt) -> list[Link]:
+    def _queue(self, peers: Iterable[PeerId], message: Message, receipt: Receipt) -> list[PeerStreams]:
         """Queue a message for peers; return the links that have no room for it."""
-        full: list[Link] = []
+        full: list[PeerStreams] = []
         for peer in peers:
-            link = self._switchboard.links.get(peer)
-            if link is None:
+            streams = self._peers.streams.get(peer)
+            if streams is None:
                 receipt.settle(peer, Delivery(DeliveryState.DROPPED, "the connection is gone"))
-            elif link.queue.full:
-                full.append(link)
+            elif streams.queue.full:
+                full.append(streams)
             else:
-                _put(link, message, receipt)
+                _put(streams, message, receipt)
         return full
 
     def _make(self, topic: str, data: bytes, author: Identity) -> Message:
@@ -295,7 +295,7 @@ class Pubsub:
             return signing.sign(author, topic, data, self._numbers.take())
         return signing.make_anonymous(topic, data)
 
-    async def _ask_ourselves(self, topic: Topic, message: Message) -> None:
+    async def _ask_ourselves(self, topic: LocalTopic, message: Message) -> None:
         seqno = None if message.seqno is None else int.from_bytes(message.seqno, "big")
         accepted = False
         try:
@@ -305,7 +305,7 @@ class Pubsub:
             says = f"gave no verdict on this message within {self.config.validation_timeout:g} s (validation_timeout)"
             with trio.move_on_after(self.config.validation_timeout):
                 verdict = await ask_all(topic.validators, mine, topic.failures)
-                says, accepted = f"says {verdict} to this message", verdict is Verdict.ACCEPT
+                says, accepted = f"says {verdict} to this message", verdict is ValidationResult.ACCEPT
             if not accepted:
                 raise InvalidInput(f"a validator of {topic.name!r} {says}")
         finally:
@@ -317,128 +317,130 @@ class Pubsub:
 
         It says no more than that; see `Receipt.wait_acknowledged`.
         """
-        return await self._switchboard.acknowledged(peer)
+        return await self._peers.acknowledged(peer)
 
     async def drain(self) -> None:
         """Wait until everything queued for all peers was taken by the connections."""
-        await self._switchboard.drain()
+        await self._peers.drain()
 
-    async def part(self) -> None:
+    async def close_streams(self) -> None:
         """Send nothing more, and wait a little until the peers have read what was sent; `open_pubsub` does it."""
-        await self._switchboard.part()
+        await self._peers.close_streams()
 
     # ---- what goes on
 
     def score(self, peer: PeerId) -> float:
         """Return what is thought of a peer; below 0 it is in no mesh."""
-        return self._core.score(peer)
+        return self._router.score(peer)
 
     def score_snapshot(self, peer: PeerId) -> ScoreSnapshot | None:
         """Return what the score of a peer is made of; None if it is not judged."""
-        return self._core.score_snapshot(peer)
+        return self._router.score_snapshot(peer)
 
     def statistics(self) -> PubsubStatistics:
         """Return a snapshot."""
-        links = {peer: link for peer, link in self._switchboard.links.items() if link.opened.is_set()}
+        open_streams = {peer: streams for peer, streams in self._peers.streams.items() if streams.opened.is_set()}
         return PubsubStatistics(
-            peers={str(peer): self._peer_statistics(link) for peer, link in links.items()},
-            topics={name: tuple(str(peer) for peer in self._core.mesh(name)) for name in self._topics},
-            rejected=dict(self._intake.rejected),
-            ignored=dict(self._intake.ignored),
-            dropped=dict(self._switchboard.dropped),
+            peers={str(peer): self._peer_statistics(streams) for peer, streams in open_streams.items()},
+            topics={name: tuple(str(peer) for peer in self._router.mesh(name)) for name in self._topics},
+            rejected=dict(self._pipeline.rejected),
+            ignored=dict(self._pipeline.ignored),
+            dropped=dict(self._peers.dropped),
             malformed=self._malformed,
-            counts=self._core.counts(),
-            skipped=self._intake.sequences.skipped,
-            closed=self._intake.sequences.closed,
-            streams=dict(self._switchboard.counts),
-            entries_received=self._intake.entries.as_dict(),
-            entries_sent=self._switchboard.entries.as_dict(),
+            counts=self._router.counts(),
+            skipped=self._pipeline.sequences.skipped,
+            closed=self._pipeline.sequences.closed,
+            streams=dict(self._peers.counts),
+            entries_received=self._pipeline.rpc_counts.as_dict(),
+            entries_sent=self._peers.rpc_counts.as_dict(),
         )
 
-    def _peer_statistics(self, link: Link) -> PeerStatistics:
-        queue = link.queue
-        score = self.score(link.peer)
-        refused = self._core.topics_refused(link.peer)
-        return PeerStatistics(link.protocol, len(queue), queue.size, link.forward_dropped, score, link.offence, refused)
+    def _peer_statistics(self, streams: PeerStreams) -> PeerStatistics:
+        queue = streams.queue
+        score = self.score(streams.peer)
+        refused = self._router.topics_refused(streams.peer)
+        return PeerStatistics(
+            streams.protocol, len(queue), queue.size, streams.forward_dropped, score, streams.offence, refused
+        )
 
     # ---- running
 
     @contextmanager
     def serving(self) -> Iterator[None]:
         """Serve the streams of peers within the block."""
-        protocols = self._switchboard.protocols
+        protocols = self._peers.protocols
         if not set(protocols).isdisjoint(self.host.protocols):
             raise InvalidInput("this host speaks pubsub already: open it once, and join as many topics as you like")
-        self.host.observe(self._switchboard)
+        self.host.observe(self._peers)
         for protocol in protocols:
             self.host.handle(protocol, self._serve)
         for peer in self.host.peers:
             if self.host.peerstore.supports(peer, *protocols):
-                self._switchboard.link(peer)
+                self._peers.streams_to(peer)
         try:
             yield
         finally:
             for protocol in protocols:
                 self.host.unhandle(protocol)
-            self.host.events.observers.remove(self._switchboard)
+            self.host.events.observers.remove(self._peers)
 
     async def run(self) -> None:
         """Do what is due, for ever."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._introductions.run)
+            nursery.start_soon(self._dialer.run)
             nursery.start_soon(self._beat)
 
     async def _beat(self) -> None:
         while True:
-            await trio.sleep_until(self._core.next_deadline())
-            self._core.handle_deadline(trio.current_time())
-            self._intake.give_up(trio.current_time())
-            self._switchboard.flush()
+            await trio.sleep_until(self._router.next_deadline())
+            self._router.handle_deadline(trio.current_time())
+            self._pipeline.abandon_overdue(trio.current_time())
+            self._peers.flush()
 
     async def _serve(self, stream: Stream) -> None:
         """Read the RPCs of one peer."""
-        link = self._switchboard.link(stream.remote_peer)
-        self._switchboard.adopt(link, stream)
-        await link.opened.wait()
-        self._core.stream_reopened(link.peer)
+        streams = self._peers.streams_to(stream.remote_peer)
+        self._peers.adopt(streams, stream)
+        await streams.opened.wait()
+        self._router.stream_reopened(streams.peer)
         try:
-            with FrameReader(stream, limit=self.config.max_rpc, memory=self.host.memory_of(link.peer)) as reader:
-                while not link.queue.closed:
-                    frames = await self._intake.read(link, reader)
-                    await link.opened.wait()  # ours may have broken: until it is reopened, nothing could be answered
-                    if stream not in link.inbound:
+            with FrameReader(stream, limit=self.config.max_rpc, memory=self.host.memory_of(streams.peer)) as reader:
+                while not streams.queue.closed:
+                    frames = await self._pipeline.read_frames(streams, reader)
+                    await streams.opened.wait()  # ours may have broken: until it is reopened, nothing could be answered
+                    if stream not in streams.inbound:
                         break
-                    await self._intake.take(link, frames)
+                    await self._pipeline.handle_frames(streams, frames)
         except EndOfMessages:
-            await self._intake.finish(link)  # our end tells the peer that all of it was taken
+            await self._pipeline.wait_validated(streams)  # our end tells the peer that all of it was taken
             await stream.aclose()
         except RemoteProtocolError as error:
             self._malformed += 1
-            self.host.events.notify(MalformedRpc(link.peer, str(error)))
+            self.host.events.notify(MalformedRpc(streams.peer, str(error)))
             stream.reset()
         except LimitExceeded:
-            await self._intake.finish(link)
+            await self._pipeline.wait_validated(streams)
             raise  # the host resets the stream, and says so
         except BROKEN:
-            await self._intake.finish(link)  # the link hears of it by itself
+            await self._pipeline.wait_validated(streams)  # the streams hears of it by itself
         finally:
-            link.release(stream)
+            streams.release(stream)
 
     def _hello(self) -> list[bytes]:
         return encode_subscriptions([Announcement(True, name) for name in self._topics])
 
-    def _on_core_event(self, event: core_events.CoreEvent) -> None:
+    def _on_router_event(self, event: router_events.RouterEvent) -> None:
         match event:
-            case core_events.PeerSubscribed(peer=peer, topic=name) if name in self._topics:
-                self._topics[name].changed(PeerJoined(peer))
-            case core_events.PeerUnsubscribed(peer=peer, topic=name) if name in self._topics:
-                self._topics[name].changed(PeerLeft(peer))
+            case router_events.PeerSubscribed(peer=peer, topic=name) if name in self._topics:
+                self._topics[name].notify(PeerJoined(peer))
+            case router_events.PeerUnsubscribed(peer=peer, topic=name) if name in self._topics:
+                self._topics[name].notify(PeerLeft(peer))
 
 
-def _put(link: Link, message: Message, receipt: Receipt) -> None:
-    if link.queue.reason:
-        receipt.settle(link.peer, Delivery(DeliveryState.DROPPED, link.queue.reason))
-    elif link.queue.full:
-        receipt.settle(link.peer, FULL)
+def _put(streams: PeerStreams, message: Message, receipt: Receipt) -> None:
+    if streams.queue.reason:
+        receipt.settle(streams.peer, Delivery(DeliveryState.DROPPED, streams.queue.reason))
+    elif streams.queue.full:
+        receipt.settle(streams.peer, FULL)
     else:
-        link.queue.put(message, receipt)
+        streams.queue.put(message, receipt)

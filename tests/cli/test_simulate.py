@@ -10,7 +10,7 @@ import pytest
 
 from peerstack.cli.simulate_events import Latencies, Meshes, Sent, Simulated
 from peerstack.cli.simulate_plot import Comparison, compare
-from peerstack.protocols.pubsub.simulation import Attack, Scenario, World
+from peerstack.protocols.pubsub.simulation import Attack, Scenario, Simulation
 
 from .drive import cli
 
@@ -120,7 +120,7 @@ def test_runs_are_drawn_side_by_side_with_the_moment_of_the_attack() -> None:
     scenario = Scenario(
         nodes=12, messages=8, connections=4, warm_up=2, linger=0, attack=Attack.ECLIPSE, sybils=30, sources=3
     )
-    world = World(scenario)
+    world = Simulation(scenario)
     for _ in world.run():
         pass
     results = world.results()

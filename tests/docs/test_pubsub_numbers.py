@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -42,8 +44,16 @@ def _is_constant(owner: str, name: str) -> bool:
 
 
 def value_of(owner: str, name: str) -> int:
-    place = _CONFIGS.get(owner) or importlib.import_module(f"peerstack.protocols.pubsub.{owner}")
-    return int(getattr(place, name))
+    return int(getattr(_CONFIGS.get(owner) or _module(owner), name))
+
+
+def _module(name: str) -> ModuleType:
+    (found,) = (
+        info.name
+        for info in pkgutil.walk_packages(pubsub.__path__, f"{pubsub.__name__}.")
+        if info.name.endswith(f".{name}") and not info.ispkg and (name != "config" or ".router." in info.name)
+    )
+    return importlib.import_module(found)
 
 
 def spellings(value: int) -> list[str]:

@@ -85,7 +85,7 @@ class Cheat:
 async def say(pubsub: Pubsub, payment: Any) -> None:
     receipt = await pubsub.publish(example.PAYMENTS, JsonCodec[Any](example.Payment).encode(payment))
     await receipt.wait_sent()
-    assert not receipt.reached_nobody
+    assert not receipt.reached_no_peer
     await trio.sleep(1)  # virtual: what follows from it happens
 
 
@@ -207,7 +207,7 @@ async def test_a_false_accusation_is_rejected(autojump_clock: Clock) -> None:
         true = pay(peers[1].identity, cheat.peer_id, 10, 0)
         for other in (true, replace(true, amount=99), pay(peers[1].identity, cheat.peer_id, 10, 1)):
             encoded = JsonCodec[Any](example.Fraud).encode(example.Fraud(true, other))
-            assert not (await pubsub.publish(example.FRAUDS, encoded)).reached_nobody
+            assert not (await pubsub.publish(example.FRAUDS, encoded)).reached_no_peer
             await trio.sleep(1)
             assert peers[0].score(cheat) < 0
         assert [peer.ledger.cancelled for peer in peers] == [{}, {}]

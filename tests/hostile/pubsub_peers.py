@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from peerstack import open_host
-from peerstack.protocols.pubsub import PubsubConfig, Room
+from peerstack.protocols.pubsub import JoinedTopic, PubsubConfig
 from peerstack.protocols.pubsub.validation.signing import sign
 from peerstack.protocols.pubsub.wire import (
     MESHSUB_12,
@@ -137,8 +137,8 @@ class Field:
     network: MemoryNetwork
     victim: Node
     honest: Node
-    at_victim: Room[bytes]
-    at_honest: Room[bytes]
+    at_victim: JoinedTopic[bytes]
+    at_honest: JoinedTopic[bytes]
     exchanged: int = 0
 
     async def honest_exchange(self, count: int = 1) -> None:
@@ -190,16 +190,16 @@ async def hostile_peer(
 
 def kept(node: Node, peer: PeerId | None = None) -> dict[str, int]:
     """Return the sizes of all the router keeps by what peers say, of one peer or of all."""
-    core = node.pubsub._core
+    core = node.pubsub._router
     state = core._state
     peers = [found for found in state.peers.values() if peer is None or found.id == peer]
     return {
-        "links": len(node.pubsub._switchboard.links),
+        "links": len(node.pubsub._peers.streams),
         "peers": len(state.peers),
         "topics": len(state.topics),
         "topics of peers": sum(len(found.topics) for found in peers),
         "unwanted ids": sum(len(found.dontwant) for found in peers),
         "promises": len(core._gossip.promises),
-        "validating": len(core._validating),
+        "validating": len(core._pending),
         "pending": len(state.pending),
     }

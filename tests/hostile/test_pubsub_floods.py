@@ -80,14 +80,14 @@ async def test_messages_of_topics_nobody_joined_are_not_even_verified(
 
     async with field_of_battle() as place, hostile_peer(place) as peer:
         before = kept(place.victim)
-        seen = len(place.victim.pubsub._core._seen)
+        seen = len(place.victim.pubsub._router._seen)
         monkeypatch.setattr("peerstack.protocols.pubsub.validation.signing.verify_batch", count)
         for number in range(10):
             await peer.publish(*[peer.message(topic=f"unknown {number}") for _ in range(100)])
         assert verified == 0
         monkeypatch.undo()
         assert place.victim.pubsub.statistics().ignored == {"not subscribed": 1000}
-        assert len(place.victim.pubsub._core._seen) == seen
+        assert len(place.victim.pubsub._router._seen) == seen
         assert kept(place.victim) == before
 
 
@@ -113,7 +113,7 @@ async def test_grafts_in_one_rpc_count_once_each_topic(autojump_clock: Clock) ->
     async with field_of_battle() as place, hostile_peer(place) as peer:
         await peer.graft(*[f"t{number}" for number in range(1024)], *[TOPIC] * 1000)
         assert peer.heard.prune == []  # no answers about topics that are none of ours: they would tell what we joined
-        assert len([name for name in place.victim.pubsub._core._state.topics if name != TOPIC]) == 0
+        assert len([name for name in place.victim.pubsub._router._state.topics if name != TOPIC]) == 0
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**63, 2**64 - 1])
@@ -124,7 +124,7 @@ async def test_a_backoff_of_any_size_is_an_hour_at_most(autojump_clock: Clock, s
         assert peer.peer_id in place.at_victim.mesh
         began = trio.current_time()
         await peer.say(*encode_control(prune=[Prune(TOPIC, [], seconds)]))
-        until = place.victim.pubsub._core._mesh.backoffs.until(TOPIC, peer.peer_id)
+        until = place.victim.pubsub._router._mesh.backoffs.until(TOPIC, peer.peer_id)
         assert until is not None
         asked = min(seconds, 3600) if seconds else 60  # 0 is what a peer of version 1.0 would say: the default
         assert until - began == pytest.approx(asked, abs=0.1)
@@ -146,7 +146,7 @@ async def test_a_prune_of_a_stranger_to_the_mesh_changes_nothing_but_its_own_bac
     async with field_of_battle() as place, hostile_peer(place) as peer:
         prunes = [Prune(f"t{number}", [], 2**64 - 1) for number in range(1024)]
         await peer.say(*encode_control(prune=prunes))
-        backoffs = place.victim.pubsub._core._mesh.backoffs
+        backoffs = place.victim.pubsub._router._mesh.backoffs
         assert len(backoffs) == 0
         assert place.victim.events.of(Pruned) == []
 
@@ -160,7 +160,7 @@ async def test_peers_suggested_by_whoever_has_earned_nothing_are_not_dialed(auto
     async with field_of_battle() as place, hostile_peer(place, TOPIC) as peer:
         await peer.say(*encode_control(prune=[Prune(TOPIC, introduced(16), 60)]))
         assert place.victim.events.of(PeersSuggested) == []
-        assert place.victim.pubsub._introductions.refused == 0
+        assert place.victim.pubsub._dialer.refused == 0
 
 
 async def test_bad_records_of_suggested_peers_are_refused_one_by_one(autojump_clock: Clock) -> None:
@@ -172,7 +172,7 @@ async def test_bad_records_of_suggested_peers_are_refused_one_by_one(autojump_cl
         for _ in range(10):
             await peer.say(*encode_control(prune=[Prune(TOPIC, [*garbage, *introduced(200)], 60)]))
         # 64 of each RPC are decoded, 16 of these looked at.
-        assert 100 <= place.victim.pubsub._introductions.refused <= 10 * 16
+        assert 100 <= place.victim.pubsub._dialer.refused <= 10 * 16
         assert len(place.victim.host.peerstore.peers()) == known
         assert len(place.victim.host.peers) == 2
 
@@ -184,7 +184,7 @@ async def test_a_record_of_another_peer_introduces_nobody(autojump_clock: Clock)
         assert record is not None
         stranger = Identity.generate().peer_id
         await peer.say(*encode_control(prune=[Prune(TOPIC, [PeerInfo(stranger.to_bytes(), record)], 60)]))
-        assert place.victim.pubsub._introductions.refused == 1
+        assert place.victim.pubsub._dialer.refused == 1
         assert place.victim.host.peerstore.addresses(stranger) == ()
 
 
@@ -258,7 +258,7 @@ async def test_ids_that_do_not_exist_cost_nothing(autojump_clock: Clock) -> None
             await peer.say(*encode_control(iwant=ids(5000, f"batch {batch}")))
         assert peer.heard.messages == []
         assert kept(place.victim) == before
-        assert len(place.victim.pubsub._core._cache._served) == 0
+        assert len(place.victim.pubsub._router._cache._served) == 0
 
 
 async def test_unwanted_ids_are_bounded_and_forgotten(autojump_clock: Clock) -> None:

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from peerstack.protocols.pubsub import PubsubConfig, PubsubMessage, SignaturePolicy, Verdict, sha256_of_data
+from peerstack.protocols.pubsub import PubsubConfig, PubsubMessage, SignaturePolicy, ValidationResult, sha256_of_data
 from peerstack.protocols.pubsub.api.events import MalformedRpc, MessageRejected
 from peerstack.protocols.pubsub.validation.signing import PREFIX, sign
 from peerstack.protocols.pubsub.wire import Message, make_message
@@ -40,7 +40,7 @@ def forged(written_by: Identity, in_the_name_of: Identity, data: bytes = b"forge
 
 
 def seen(place: Field) -> int:
-    return len(place.victim.pubsub._core._seen)
+    return len(place.victim.pubsub._router._seen)
 
 
 def reasons(place: Field) -> dict[str, int]:
@@ -196,9 +196,9 @@ async def test_a_forged_copy_in_the_same_rpc_does_not_hide_the_true_message(auto
 
 
 async def test_a_true_message_is_delivered_once_while_copies_come_during_its_validation(autojump_clock: Clock) -> None:
-    async def slowly(message: PubsubMessage[bytes]) -> Verdict:
+    async def slowly(message: PubsubMessage[bytes]) -> ValidationResult:
         await trio.sleep(1)
-        return Verdict.ACCEPT
+        return ValidationResult.ACCEPT
 
     async with field_of_battle() as place, hostile_peer(place, TOPIC) as peer, hostile_peer(place, TOPIC) as carrier:
         async with place.victim.pubsub.join(TOPIC, validators=[slowly]) as room:

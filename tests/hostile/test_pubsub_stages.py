@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from peerstack.protocols.pubsub import PubsubConfig, PubsubMessage, SignaturePolicy, Verdict
+from peerstack.protocols.pubsub import PubsubConfig, PubsubMessage, SignaturePolicy, ValidationResult
 from peerstack.protocols.pubsub.api.events import MalformedRpc, MessageRejected, PeerDropped, PubsubPeerRemoved
 from peerstack.protocols.pubsub.router.events import Graylisted, Misbehaved, Pruned, PruneReason
 from peerstack.protocols.pubsub.wire import IHave, Prune, encode_control, encode_varint, frame, make_message
@@ -138,8 +138,8 @@ def garbage(peer: Hostile, number: int) -> bytes:
             return frame([peer.message(b"reject me " + one).entry for one in ids[:5]])
 
 
-def strict(message: PubsubMessage[bytes]) -> Verdict:
-    return Verdict.REJECT if message.data.startswith(b"reject me") else Verdict.ACCEPT
+def strict(message: PubsubMessage[bytes]) -> ValidationResult:
+    return ValidationResult.REJECT if message.data.startswith(b"reject me") else ValidationResult.ACCEPT
 
 
 @pytest.mark.slow

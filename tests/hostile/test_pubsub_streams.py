@@ -11,9 +11,9 @@ import trio.testing
 
 from peerstack.protocols.pubsub import DeliveryState, PubsubConfig, QueueConfig, Receipt
 from peerstack.protocols.pubsub.api.events import ForwardDropped, MalformedRpc, PubsubPeerRemoved
-from peerstack.protocols.pubsub.router.router import GossipCore
+from peerstack.protocols.pubsub.router.router import GossipsubRouter
 from peerstack.protocols.pubsub.router.state import PeerState
-from peerstack.protocols.pubsub.streams.peer_streams import Link
+from peerstack.protocols.pubsub.streams.peer_streams import PeerStreams
 from peerstack.protocols.pubsub.streams.send_queue import SendQueue
 from peerstack.protocols.pubsub.wire import encode_varint, frame
 
@@ -121,7 +121,7 @@ def living(*kinds: type) -> dict[str, int]:
 
 async def test_peers_that_come_and_go_leave_nothing(autojump_clock: Clock) -> None:
     async with field_of_battle() as place:
-        before, objects = kept(place.victim), living(Link, SendQueue, PeerState, GossipCore)
+        before, objects = kept(place.victim), living(PeerStreams, SendQueue, PeerState, GossipsubRouter)
         for _ in range(20):
             async with AsyncExitStack() as stack:
                 for _ in range(10):
@@ -129,7 +129,7 @@ async def test_peers_that_come_and_go_leave_nothing(autojump_clock: Clock) -> No
                     await peer.graft(TOPIC, "other")
         await trio.testing.wait_all_tasks_blocked()
         assert kept(place.victim) == before
-        assert living(Link, SendQueue, PeerState, GossipCore) == objects
+        assert living(PeerStreams, SendQueue, PeerState, GossipsubRouter) == objects
         assert len(place.victim.events.of(PubsubPeerRemoved)) == 200
 
 
@@ -200,10 +200,10 @@ async def test_publishing_reaches_the_others_before_it_waits_for_one_that_does_n
 async def test_control_for_a_peer_that_never_reads_is_bounded(autojump_clock: Clock) -> None:
     config = PubsubConfig(queues=QueueConfig(max_control=10_000, stall_timeout=20))
     async with field_of_battle(config) as place, hostile_peer(place, TOPIC, reads=Hostile.never_read) as peer:
-        queue = place.victim.pubsub._switchboard.links[peer.peer_id].queue
+        queue = place.victim.pubsub._peers.streams[peer.peer_id].queue
         with trio.move_on_after(30):
             for number in range(100_000):
-                place.victim.pubsub._switchboard.tell_all([b"\x0a\x05\x08\x01\x12\x01" + b"%d" % (number % 10)] * 100)
+                place.victim.pubsub._peers.announce([b"\x0a\x05\x08\x01\x12\x01" + b"%d" % (number % 10)] * 100)
                 assert queue._control_bytes <= 10_000 + 800
                 if queue.reason:
                     break
@@ -220,7 +220,7 @@ async def test_a_peer_that_reads_one_byte_at_a_time_holds_up_nobody_for_long(aut
             await place.at_honest.publish(b"%d" % number + bytes(9990))
             assert (await place.at_victim.receive()).data.rstrip(b"\0") == b"%d" % number
         assert trio.current_time() - began < 10
-        link = place.victim.pubsub._switchboard.links[peer.peer_id]
+        link = place.victim.pubsub._peers.streams[peer.peer_id]
         assert link.queue.size <= 2.2 * 2**20
         await trio.sleep(25)
         (removed,) = place.victim.events.of(PubsubPeerRemoved)

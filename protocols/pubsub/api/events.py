@@ -1,4 +1,4 @@
-"""What pubsub tells the observers of the host, besides what its core decides (`core_events`)."""
+"""What pubsub tells the observers of the host, besides what its core decides (`router_events`)."""
 
 from __future__ import annotations
 

@@ -13,13 +13,13 @@ from peerstack.stack.identity import PeerId
 from .codec import ValueT
 from .receipt import Receipt
 from .subscription import PubsubMessage, Subscription
-from .topics import Change, Changes, Topic
+from .topics import LocalTopic, PeerEvent, PeerEvents
 
 Publish = Callable[[str, bytes], Awaitable[Receipt]]
 
 
 @dataclass(frozen=True, slots=True)
-class RoomStatistics:
+class TopicStatistics:
     """A snapshot of a room."""
 
     topic: str
@@ -33,7 +33,7 @@ class RoomStatistics:
     """Messages dropped here since the reader was slow."""
 
 
-class Room(Generic[ValueT]):
+class JoinedTopic(Generic[ValueT]):
     """A topic that was joined: `publish` to it, and iterate over it. Get one from `Pubsub.join`.
 
     One task at a time may read; join once more for another reader.
@@ -41,7 +41,7 @@ class Room(Generic[ValueT]):
 
     def __init__(
         self,
-        topic: Topic,
+        topic: LocalTopic,
         subscription: Subscription[ValueT],
         *,
         publish: Publish,
@@ -95,20 +95,20 @@ class Room(Generic[ValueT]):
             await self._topic.peers_changed.wait()
         return self._peers()
 
-    def changes(self) -> AsyncIterator[Change]:
+    def peer_events(self) -> AsyncIterator[PeerEvent]:
         """Return an endless iterator of the peers that join the topic, those already there first, and leave it.
 
         One that nobody reads keeps the last 1024.
         """
-        changes = Changes(self._peers())
-        self._topic.changes.add(changes)
-        return changes
+        events = PeerEvents(self._peers())
+        self._topic.peer_events.add(events)
+        return events
 
-    def statistics(self) -> RoomStatistics:
+    def statistics(self) -> TopicStatistics:
         """Return a snapshot."""
-        return RoomStatistics(
+        return TopicStatistics(
             self.topic, len(self.peers), len(self.mesh), len(self._subscription), self._subscription.missed
         )
 
     def __repr__(self) -> str:
-        return f"<Room {self.topic!r} with {len(self.peers)} peers>"
+        return f"<JoinedTopic {self.topic!r} with {len(self.peers)} peers>"

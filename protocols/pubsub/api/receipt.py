@@ -122,7 +122,7 @@ class Receipt:
         return self._in(DeliveryState.DROPPED)
 
     @property
-    def reached_nobody(self) -> bool:
+    def reached_no_peer(self) -> bool:
         """Whether the message went nowhere and waits for no peer: none subscribes, or it was dropped for all."""
         return not any(delivery.state is not DeliveryState.DROPPED for delivery in self._deliveries.values())
 
@@ -176,7 +176,7 @@ class Receipt:
         if self._settled is not None:
             self._settled.set()
             self._settled = None
-        if self._on_lost is not None and self.reached_nobody:
+        if self._on_lost is not None and self.reached_no_peer:
             self._on_lost(self.id)
 
     def _in(self, *states: DeliveryState) -> tuple[PeerId, ...]:

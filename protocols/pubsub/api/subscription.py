@@ -79,7 +79,7 @@ class Subscription(Generic[ValueT]):
         self._buffer = buffer
         self._messages: deque[PubsubMessage[ValueT]] = deque()
         self._readable = Waiter()
-        self._room = trio.lowlevel.ParkingLot()
+        self._space = trio.lowlevel.ParkingLot()
         self._turns = Turns()
         self._guard = Guard(f"another task is already reading the room of {topic!r}")
         self._attended = False
@@ -99,12 +99,12 @@ class Subscription(Generic[ValueT]):
         """Take a message; afterwards look at `full`. What a wake-up brought still fits in."""
         if self._closed or self._overflowed:
             return
-        if len(self._messages) >= self._buffer and not self._make_room():
+        if len(self._messages) >= self._buffer and not self._make_space():
             return
         self._messages.append(message)
         self._readable.wake()
 
-    def _make_room(self) -> bool:
+    def _make_space(self) -> bool:
         match self.when_full:
             case WhenFull.RAISE:
                 self._overflowed = True
@@ -117,10 +117,10 @@ class Subscription(Generic[ValueT]):
                 self.missed += 1
                 return True
 
-    async def wait_room(self) -> None:
+    async def wait_space(self) -> None:
         """Wait until `full` ends."""
         while self.full and not self._closed:
-            await self._room.park()
+            await self._space.park()
 
     async def get(self) -> PubsubMessage[ValueT]:
         """Return the next message. Raises SubscriptionOverflow, and trio.EndOfChannel once it is closed."""
@@ -138,8 +138,8 @@ class Subscription(Generic[ValueT]):
                 await self._readable.wait()
             message = self._messages.popleft()
             message = self._tell_missed(message)
-            if self._room and not self.full:
-                self._room.unpark_all()
+            if self._space and not self.full:
+                self._space.unpark_all()
             await self._turns.take(len(message.data))
             return message
 
@@ -152,4 +152,4 @@ class Subscription(Generic[ValueT]):
         """Take nothing more; the reader gets what is buffered and then the end."""
         self._closed = True
         self._readable.wake()
-        self._room.unpark_all()
+        self._space.unpark_all()

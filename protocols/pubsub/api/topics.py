@@ -21,7 +21,7 @@ from ..validation.validators import Validator
 from .codec import Codec
 from .subscription import PubsubMessage, Subscription
 
-MAX_CHANGES: Final = 1024
+MAX_PEER_EVENTS: Final = 1024
 """Comings and goings kept for one reader of them; the oldest are dropped."""
 MAX_BEHIND_BYTES: Final = 16 << 20
 """Bytes of messages that may wait for their turn behind one that is being validated."""
@@ -41,34 +41,34 @@ class PeerLeft:
     peer: PeerId
 
 
-Change = PeerJoined | PeerLeft
+PeerEvent = PeerJoined | PeerLeft
 
 
-class Changes:
+class PeerEvents:
     """Comings and goings, for one reader: an endless iterator."""
 
     def __init__(self, present: Iterable[PeerId] = ()) -> None:
-        self._changes: deque[Change] = deque(map(PeerJoined, present), maxlen=MAX_CHANGES)
+        self._events: deque[PeerEvent] = deque(map(PeerJoined, present), maxlen=MAX_PEER_EVENTS)
         self._more = Waiter()
 
-    def put(self, change: Change) -> None:
+    def put(self, event: PeerEvent) -> None:
         """Take note of one."""
-        self._changes.append(change)
+        self._events.append(event)
         self._more.wake()
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Change:
+    async def __anext__(self) -> PeerEvent:
         """Wait for the next one."""
         await trio.lowlevel.checkpoint()
-        while not self._changes:
+        while not self._events:
             await self._more.wait()
-        return self._changes.popleft()
+        return self._events.popleft()
 
 
 @dataclass(slots=True)
-class Slot:
+class DeliverySlot:
     """A message's place in the order of delivery, while its validation goes on."""
 
     size: int
@@ -77,7 +77,7 @@ class Slot:
 
 
 @dataclass(slots=True, eq=False)
-class Topic:
+class LocalTopic:
     """A topic with at least one reader here."""
 
     name: str
@@ -85,11 +85,11 @@ class Topic:
     message_id: MessageIdFunction
     author: Identity
     """Who signs what we publish."""
-    slots: trio.Semaphore
+    validation_slots: trio.Semaphore
     """One for each message in asynchronous validation."""
     subscriptions: list[Subscription[Any]] = field(default_factory=list)
     validators: list[Validator] = field(default_factory=list)
-    changes: WeakSet[Changes] = field(default_factory=WeakSet)
+    peer_events: WeakSet[PeerEvents] = field(default_factory=WeakSet)
     """Who wants to hear of comings and goings, as long as somebody holds on to it."""
     delivered: int = 0
     """Messages given to the readers."""
@@ -100,7 +100,7 @@ class Topic:
     """Messages that may wait for their turn behind one that is being validated."""
     failures: Failures = field(init=False)
     """What validators, codec and id function raise."""
-    _order: deque[Slot] = field(default_factory=deque)
+    _order: deque[DeliverySlot] = field(default_factory=deque)
     _bytes: int = 0
     _settled: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
 
@@ -121,20 +121,20 @@ class Topic:
     def deliver(self, message: PubsubMessage[Any]) -> None:
         """Give a message to the readers, behind those that are still being validated."""
         if self._order:
-            self._append(Slot(len(message.data), message, done=True))
+            self._append(DeliverySlot(len(message.data), message, done=True))
         else:
             self._give(message)
 
-    def reserve(self, message: PubsubMessage[Any]) -> Slot:
+    def reserve(self, message: PubsubMessage[Any]) -> DeliverySlot:
         """Keep the place in the order of a message whose validation takes a while."""
-        return self._append(Slot(len(message.data)))
+        return self._append(DeliverySlot(len(message.data)))
 
-    def _append(self, slot: Slot) -> Slot:
+    def _append(self, slot: DeliverySlot) -> DeliverySlot:
         self._order.append(slot)
         self._bytes += slot.size
         return slot
 
-    def settle(self, slot: Slot, message: PubsubMessage[Any] | None) -> None:
+    def settle(self, slot: DeliverySlot, message: PubsubMessage[Any] | None) -> None:
         """Fill a place, with None for a message that is not delivered."""
         slot.message, slot.done = message, True
         while self._order and self._order[0].done:
@@ -142,7 +142,7 @@ class Topic:
             self._bytes -= first.size
             if first.message is not None:
                 self._give(first.message)
-        if not self._crowded:
+        if not self._full:
             self._settled.unpark_all()
 
     def _give(self, message: PubsubMessage[Any]) -> None:
@@ -152,24 +152,24 @@ class Topic:
             subscription.put(copy.copy(message) if index else message)
 
     @property
-    def _crowded(self) -> bool:
+    def _full(self) -> bool:
         return len(self._order) >= self.max_behind or self._bytes >= MAX_BEHIND_BYTES
 
     @property
     def full(self) -> bool:
         """Whether a reader wants the network to wait, or too much waits for a validator."""
-        return self._crowded or any(subscription.full for subscription in self.subscriptions)
+        return self._full or any(subscription.full for subscription in self.subscriptions)
 
-    async def wait_room(self) -> None:
+    async def wait_space(self) -> None:
         """Wait until nobody wants the network to wait."""
-        while self._crowded:
+        while self._full:
             await self._settled.park()
         for subscription in tuple(self.subscriptions):
-            await subscription.wait_room()
+            await subscription.wait_space()
 
-    def changed(self, change: Change) -> None:
+    def notify(self, event: PeerEvent) -> None:
         """Tell who wants to know that a peer came or went."""
         self.peers_changed.set()
         self.peers_changed = trio.Event()
-        for changes in self.changes:
-            changes.put(change)
+        for events in self.peer_events:
+            events.put(event)

@@ -29,13 +29,13 @@ class Version(IntEnum):
     """Extensions."""
 
 
-class Allow(Enum):
+class AcceptStatus(Enum):
     """How much of an RPC is read."""
 
     ALL = "all"
-    CONTROL_ONLY = "control only"
+    CONTROL = "control only"
     """The gater sheds load: no messages."""
-    NOTHING = "nothing"
+    NONE = "none"
     """The peer is graylisted: only its subscriptions count."""
 
 
@@ -177,7 +177,7 @@ class PeersSuggested(ProtocolEvent):
     """Peer ids, with the signed peer record of each, unverified; b"" where there was none."""
 
 
-CoreEvent: TypeAlias = (
+RouterEvent: TypeAlias = (
     Grafted
     | Pruned
     | PeerSubscribed

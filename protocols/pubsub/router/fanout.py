@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..scoring.thresholds import Standing
+    from ..scoring.thresholds import ScoreThresholds
     from .state import Peers, RouterState, TopicState
 
 
 class Fanout:
     """Chooses peers for such topics, and forgets them when nothing was published for a while."""
 
-    def __init__(self, state: RouterState, standing: Standing) -> None:
+    def __init__(self, state: RouterState, thresholds: ScoreThresholds) -> None:
         self._state = state
-        self._standing = standing
+        self._thresholds = thresholds
 
     def peers(self, topic: TopicState, now: float) -> Peers:
         """Return the peers to publish to now."""
@@ -39,7 +39,7 @@ class Fanout:
                 self.end(topic)
                 self._state.forget_if_empty(topic)
                 continue
-            for peer in [peer for peer in fanout if peer.score < self._standing.publish_threshold]:
+            for peer in [peer for peer in fanout if peer.score < self._thresholds.publish_threshold]:
                 del fanout[peer]
             self._fill(topic, fanout)
 
@@ -47,7 +47,7 @@ class Fanout:
         count = self._state.config.degree - len(fanout)
         if count <= 0:
             return
-        threshold = self._standing.publish_threshold
+        threshold = self._thresholds.publish_threshold
         found = [
             peer for peer in topic.subscribers if peer.mesh_capable and peer.score >= threshold and peer not in fanout
         ]

@@ -8,8 +8,8 @@ from ..wire import IHave
 from .promises import Promises
 
 if TYPE_CHECKING:
-    from ..scoring.thresholds import Standing
-    from ..validation.pending import Validating
+    from ..scoring.thresholds import ScoreThresholds
+    from ..validation.pending import PendingValidations
     from ..wire import Message
     from .message_cache import MessageCache, SeenCache
     from .state import Peers, PeerState, RouterState, TopicState
@@ -21,14 +21,19 @@ class Gossip:
     """What is said about messages, instead of the messages."""
 
     def __init__(
-        self, state: RouterState, standing: Standing, cache: MessageCache, seen: SeenCache, validating: Validating
+        self,
+        state: RouterState,
+        thresholds: ScoreThresholds,
+        cache: MessageCache,
+        seen: SeenCache,
+        validating: PendingValidations,
     ) -> None:
         self._state = state
         self._config = state.config
-        self._standing = standing
+        self._thresholds = thresholds
         self._cache = cache
         self._seen = seen
-        self._validating = validating
+        self._pending = validating
         self.promises = Promises(state.config.iwant_followup, state.random)
         self._asked: dict[bytes, None] = {}
         """Ids that were asked for lately, in order."""
@@ -65,7 +70,7 @@ class Gossip:
         return True
 
     def _collect(self, ids: list[bytes], wanted: dict[bytes, None]) -> None:
-        seen, validating, limit = self._seen.ids, self._validating, self._config.max_ihave_ids
+        seen, validating, limit = self._seen.ids, self._pending, self._config.max_ihave_ids
         if len(ids) > limit:
             self._state.counts.ihave_ignored += len(ids) - limit
             ids = ids[:limit]
@@ -117,7 +122,7 @@ class Gossip:
         ids = self._cache.gossip_ids(topic.name)
         if not ids:
             return
-        threshold, config, random = self._standing.gossip_threshold, self._config, self._state.random
+        threshold, config, random = self._thresholds.gossip_threshold, self._config, self._state.random
         peers = [
             peer for peer in topic.subscribers if peer not in exclude and peer.mesh_capable and peer.score >= threshold
         ]
@@ -159,4 +164,4 @@ class Gossip:
             return
         for peer, count in self.promises.broken(now).items():
             self._state.counts.broken_promises += count
-            self._standing.penalise(peer, count, f"{count} advertised messages were not sent")
+            self._thresholds.penalise(peer, count, f"{count} advertised messages were not sent")

@@ -12,7 +12,7 @@ from .peer_exchange import read_suggestions, suggest_peers
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..scoring.thresholds import Standing
+    from ..scoring.thresholds import ScoreThresholds
     from .message_cache import MessageCache
     from .state import Peers, PeerState, RouterState, TopicState
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 class Mesh:
     """Grafts and prunes, by our wish and by that of peers."""
 
-    def __init__(self, state: RouterState, standing: Standing, cache: MessageCache) -> None:
+    def __init__(self, state: RouterState, thresholds: ScoreThresholds, cache: MessageCache) -> None:
         self._state = state
         self._config = state.config
-        self._standing = standing
+        self._thresholds = thresholds
         self._cache = cache
         self.backoffs = Backoffs(state.config.backoff_slack, state.config.max_backoffs)
 
@@ -73,7 +73,7 @@ class Mesh:
                 self.backoffs.add(name, peer.id, self._config.prune_backoff, now)
             self._send_prune(topic, peer, self._config.prune_backoff, exchange=exchange)
         if penalty:
-            self._standing.penalise(peer, penalty, "GRAFT before its backoff was over")
+            self._thresholds.penalise(peer, penalty, "GRAFT before its backoff was over")
 
     def handle_prune(self, peer: PeerState, prunes: list[Prune], now: float) -> None:
         """Drop a peer that dropped us, and hear whom it suggests instead."""
@@ -85,7 +85,7 @@ class Mesh:
                 self._drop(topic, peer, PruneReason.ASKED)
             seconds = float(prune.backoff) if prune.backoff else self._config.prune_backoff
             self.backoffs.add(prune.topic, peer.id, seconds, now)
-            if prune.peers and peer.score >= self._standing.accept_px_threshold:
+            if prune.peers and peer.score >= self._thresholds.accept_px_threshold:
                 read_suggestions(self._state, peer, prune)
 
     def forget(self, topic: TopicState, peer: PeerState, reason: PruneReason) -> None:
@@ -115,7 +115,7 @@ class Mesh:
         if mesh is None:
             return
         config = self._config
-        if self._standing.scores is not None:
+        if self._thresholds.scores is not None:
             for peer in [peer for peer in mesh if peer.score < 0]:
                 self._prune(topic, peer, PruneReason.SCORE, now)
         if len(mesh) < config.degree_low:
@@ -152,7 +152,7 @@ class Mesh:
 
     def _graft_better(self, topic: TopicState, mesh: Peers, now: float) -> None:
         median = sorted(peer.score for peer in mesh)[len(mesh) // 2]
-        if median < self._standing.opportunistic_graft_threshold:
+        if median < self._thresholds.opportunistic_graft_threshold:
             self._fill(topic, self._config.opportunistic_graft_peers, now, lambda peer: peer.score > median)
 
     # ---- one peer
@@ -186,8 +186,8 @@ class Mesh:
         assert topic.mesh is not None
         topic.mesh[peer] = None
         self._state.events.append(Grafted(peer.id, topic.name))
-        if self._standing.scores is not None:
-            self._standing.scores.graft(peer.id, topic.name, now)
+        if self._thresholds.scores is not None:
+            self._thresholds.scores.graft(peer.id, topic.name, now)
         self._offer_recent(topic, peer)
 
     def _offer_recent(self, topic: TopicState, peer: PeerState) -> None:
@@ -207,8 +207,8 @@ class Mesh:
         assert topic.mesh is not None
         del topic.mesh[peer]
         self._state.events.append(Pruned(peer.id, topic.name, reason))
-        if self._standing.scores is not None and reason is not PruneReason.DISCONNECTED:
-            self._standing.scores.prune(peer.id, topic.name)
+        if self._thresholds.scores is not None and reason is not PruneReason.DISCONNECTED:
+            self._thresholds.scores.prune(peer.id, topic.name)
 
     def _send_prune(self, topic: TopicState, peer: PeerState, backoff: float, *, exchange: bool) -> None:
         prune = Prune(topic.name, [], None)

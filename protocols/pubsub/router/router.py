@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..scoring.gater import PeerGater
-from ..scoring.thresholds import Standing
-from ..validation.outcomes import Verdicts
-from ..validation.pending import Validating
-from .events import Allow, CoreEvent, Outgoing, RouterStatistics, Version
+from ..scoring.thresholds import ScoreThresholds
+from ..validation.outcomes import ValidationOutcomes
+from ..validation.pending import PendingValidations
+from .events import AcceptStatus, Outgoing, RouterEvent, RouterStatistics, Version
 from .fanout import Fanout
 from .gossip import Gossip
 from .membership import Membership
@@ -37,7 +37,7 @@ BACKOFF_TICKS = 15
 """Heartbeats from one clean-up of backoffs to the next (go): they are many, and nothing hangs on it."""
 
 
-class GossipCore:
+class GossipsubRouter:
     """One node's router."""
 
     def __init__(
@@ -55,17 +55,19 @@ class GossipCore:
         self._state = state = RouterState(peer_id, config, random)
         self._direct = dict.fromkeys(direct)
         self._seen = SeenCache(config.seen_ttl, config.seen_limit, now)
-        self._validating = Validating(config.max_validating)
+        self._pending = PendingValidations(config.max_validating)
         self._cache = MessageCache(
             config.history_length, config.history_gossip, config.cache_messages, config.cache_bytes
         )
-        self._standing = Standing(state, score, now)
+        self._thresholds = ScoreThresholds(state, score, now)
         self._gater = PeerGater(gater, random, now) if gater is not None else None
-        self._mesh = Mesh(state, self._standing, self._cache)
-        self._fanout = Fanout(state, self._standing)
+        self._mesh = Mesh(state, self._thresholds, self._cache)
+        self._fanout = Fanout(state, self._thresholds)
         self._membership = Membership(state, self._mesh)
-        self._gossip = Gossip(state, self._standing, self._cache, self._seen, self._validating)
-        self._verdicts = Verdicts(state, self._standing, self._gater, self._seen, self._validating, self._gossip)
+        self._gossip = Gossip(state, self._thresholds, self._cache, self._seen, self._pending)
+        self._outcomes = ValidationOutcomes(
+            state, self._thresholds, self._gater, self._seen, self._pending, self._gossip
+        )
         self._next_heartbeat = now + config.heartbeat_initial_delay
 
     # ---- peers
@@ -78,16 +80,16 @@ class GossipCore:
         state = self._state.peers.get(peer)
         if state is None:
             state = self._state.peers[peer] = PeerState(peer, direct=peer in self._direct)
-            if self._standing.scores is not None:
-                self._standing.scores.add_peer(peer, ips, now)
+            if self._thresholds.scores is not None:
+                self._thresholds.scores.add_peer(peer, ips, now)
             if self._gater is not None:
                 self._gater.add_peer(peer, ips, now)
-        elif self._standing.scores is not None:
-            self._standing.scores.set_ips(peer, ips)
+        elif self._thresholds.scores is not None:
+            self._thresholds.scores.set_ips(peer, ips)
         state.outbound = outbound
         state.version = Version.FLOODSUB if self._config.floodsub_only else version
         self._classify(state)
-        self._standing.refresh(state)
+        self._thresholds.refresh(state)
 
     def remove_peer(self, peer: PeerId, now: float) -> None:
         """End with a peer. Its backoffs and, if it is bad, its score are remembered for a while."""
@@ -95,8 +97,8 @@ class GossipCore:
             return
         self._membership.leave_all(state)
         self._state.cancel_outgoing(state)
-        if self._standing.scores is not None:
-            self._standing.scores.remove_peer(peer, now)
+        if self._thresholds.scores is not None:
+            self._thresholds.scores.remove_peer(peer, now)
         if self._gater is not None:
             self._gater.remove_peer(peer, now)
 
@@ -126,7 +128,7 @@ class GossipCore:
             state.direct = direct
             state.graylisted = False
             self._classify(state)
-            self._standing.refresh(state)
+            self._thresholds.refresh(state)
 
     def _classify(self, peer: PeerState) -> None:
         peer.supports_idontwant = peer.version >= Version.V12
@@ -152,24 +154,24 @@ class GossipCore:
 
     # ---- what peers say
 
-    def allows(self, peer: PeerId, now: float) -> Allow:
+    def accept_from(self, peer: PeerId, now: float) -> AcceptStatus:
         """Return how much of an RPC of `peer` will count, so that the driver need not look at the rest.
 
         The driver drops the messages itself unless it is ALL; ask once for each RPC, since the gater decides by lot.
         """
         state = self._state.peers.get(peer)
         if state is None or state.graylisted:
-            return Allow.NOTHING
+            return AcceptStatus.NONE
         if self._gater is not None and not state.direct and not self._gater.accepts(peer, now):
             self._state.counts.throttled += 1
-            return Allow.CONTROL_ONLY
-        return Allow.ALL
+            return AcceptStatus.CONTROL
+        return AcceptStatus.ALL
 
     def receive(self, peer: PeerId, rpc: Rpc, now: float) -> list[Message]:
         """Take an RPC whose messages have their ids; return the messages that must be validated."""
         state = self._state.peers.get(peer)
         if state is None:
-            self._state.counts.strangers += 1
+            self._state.counts.unknown_peers += 1
             return []
         if rpc.subscriptions:
             self._membership.update(state, rpc.subscriptions)
@@ -183,19 +185,19 @@ class GossipCore:
             self._control(state, rpc, now)
         if not rpc.messages:
             return []
-        is_new = self._verdicts.is_new
+        is_new = self._outcomes.is_new
         return [message for message in rpc.messages if is_new(state, message, now)]
 
     def _greet(self, peer: PeerState, extensions: Extensions | None) -> None:
         if extensions is not None and peer.version >= Version.V13:
             if peer.greeted:
-                self._standing.penalise(peer, 1, "extensions outside the first RPC")
+                self._thresholds.penalise(peer, 1, "extensions outside the first RPC")
             else:
                 peer.extensions = extensions
         peer.greeted = True
 
     def _control(self, peer: PeerState, rpc: Rpc, now: float) -> None:
-        fair = peer.score >= self._standing.gossip_threshold or peer.direct
+        fair = peer.score >= self._thresholds.gossip_threshold or peer.direct
         if rpc.idontwant:
             self._gossip.handle_idontwant(peer, rpc.idontwant)
         if rpc.ihave and fair:
@@ -212,7 +214,7 @@ class GossipCore:
 
     def accept(self, message: Message, now: float) -> list[PeerId]:
         """Take a valid message; return the peers to forward it to."""
-        sources = self._verdicts.accept(message, now)
+        sources = self._outcomes.accept(message, now)
         if sources is None:
             return []
         self._cache.put(message)
@@ -230,16 +232,16 @@ class GossipCore:
 
         A message that was never given to `receive`, since it is not even well formed, charges its `source`.
         """
-        self._verdicts.reject(message, reason, now)
+        self._outcomes.reject(message, reason, now)
 
     def misbehaved(self, peer: PeerId, reason: str) -> None:
         """Charge a peer with a breach of the protocol that the driver found (P7)."""
         if (state := self._state.peers.get(peer)) is not None:
-            self._standing.penalise(state, 1, reason)
+            self._thresholds.penalise(state, 1, reason)
 
     def ignore(self, message: Message, reason: RejectReason, now: float) -> None:
         """Drop a message without blame; it may come again unless a validator has decided on it."""
-        self._verdicts.ignore(message, reason, now)
+        self._outcomes.ignore(message, reason, now)
 
     # ---- ours
 
@@ -249,17 +251,17 @@ class GossipCore:
         While it goes to no peer its id is not seen: the same content may be published again. It can be fetched by
         gossip, and is seen as soon as a peer does.
         """
-        if not self._verdicts.is_unpublished(message.id):
+        if not self._outcomes.is_unpublished(message.id):
             return None
         self._cache.put(message)
         recipients = self._recipients(message, now)
-        self._verdicts.publish(message, now, reaches=bool(recipients))
+        self._outcomes.publish(message, now, reaches=bool(recipients))
         self._state.counts.forwarded += len(recipients)
         return recipients
 
     def unpublish(self, message_id: bytes) -> None:
         """Note that a message of ours was dropped for every peer after all: it may be published again."""
-        self._verdicts.unpublish(message_id)
+        self._outcomes.unpublish(message_id)
 
     def _recipients(self, message: Message, now: float) -> list[PeerId]:
         if (topic := self._state.topics.get(message.topic)) is None:
@@ -270,7 +272,7 @@ class GossipCore:
         return self._choose(message, peers, []) + self._choose(message, self._fair(topic.always), [])
 
     def _fair(self, peers: Iterable[PeerState]) -> list[PeerState]:
-        threshold = self._standing.publish_threshold
+        threshold = self._thresholds.publish_threshold
         return [peer for peer in peers if peer.score >= threshold or peer.direct]
 
     def _choose(self, message: Message, peers: Iterable[PeerState], sources: list[PeerState]) -> list[PeerId]:
@@ -329,7 +331,7 @@ class GossipCore:
         for peer in state.peers.values():
             self._gossip.next_tick(peer)
         self._gossip.punish_broken_promises(now)
-        self._standing.refresh_all()
+        self._thresholds.refresh_all()
         for topic in state.joined.values():
             if topic.mesh is not None:
                 self._mesh.maintain(topic, now)
@@ -340,8 +342,8 @@ class GossipCore:
                 self._gossip.emit(topic, topic.fanout)
         self._cache.shift()
         self._seen.expire(now)
-        if self._standing.scores is not None:
-            self._standing.scores.decay(now)
+        if self._thresholds.scores is not None:
+            self._thresholds.scores.decay(now)
         if self._gater is not None:
             self._gater.decay(now)
 
@@ -351,7 +353,7 @@ class GossipCore:
         """Return what is to be sent to each peer besides messages, once."""
         return self._state.take_outgoing()
 
-    def take_events(self) -> list[CoreEvent]:
+    def take_events(self) -> list[RouterEvent]:
         """Return what happened since the last call, once."""
         return self._state.take_events()
 
@@ -392,11 +394,11 @@ class GossipCore:
         state = self._state.peers.get(peer)
         if state is not None:
             return state.score
-        return self._standing.scores.score(peer) if self._standing.scores is not None else 0.0
+        return self._thresholds.scores.score(peer) if self._thresholds.scores is not None else 0.0
 
     def score_snapshot(self, peer: PeerId) -> ScoreSnapshot | None:
         """Return what the score of a peer is made of; None if it is not scored."""
-        return self._standing.scores.snapshot(peer) if self._standing.scores is not None else None
+        return self._thresholds.scores.snapshot(peer) if self._thresholds.scores is not None else None
 
     def counts(self) -> dict[str, int]:
         """Return how often things happened since the core began, by name."""
@@ -410,7 +412,7 @@ class GossipCore:
             meshes={name: len(topic.mesh or ()) for name, topic in self._state.joined.items()},
             fanouts={name: len(topic.fanout or ()) for name, topic in self._state.fanouts.items()},
             seen=len(self._seen),
-            validating=len(self._validating),
+            validating=len(self._pending),
             cached=len(self._cache),
             cached_bytes=self._cache.size,
             promises=len(self._gossip.promises),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from .events import CoreEvent, Outgoing, Version
+from .events import Outgoing, RouterEvent, Version
 
 if TYPE_CHECKING:
     from random import Random
@@ -43,7 +43,7 @@ class Counts:
     """Messages that claim to be ours."""
     graylisted: int = 0
     """RPCs ignored because of the peer's score."""
-    strangers: int = 0
+    unknown_peers: int = 0
     """RPCs of peers that were never added, or are gone."""
     topics_refused: int = 0
     """Subscriptions beyond the limit for one peer."""
@@ -167,7 +167,7 @@ class RouterState:
         self.ticks = 0
         """Heartbeats so far."""
         self.counts = Counts()
-        self.events: list[CoreEvent] = []
+        self.events: list[RouterEvent] = []
         self.pending: list[PeerState] = []
         """Peers with something in `out`."""
 
@@ -196,7 +196,7 @@ class RouterState:
             peer.out = None
             self.pending.remove(peer)
 
-    def take_events(self) -> list[CoreEvent]:
+    def take_events(self) -> list[RouterEvent]:
         """Return what happened, and forget it."""
         if not self.events:
             return []

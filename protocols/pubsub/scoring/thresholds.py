@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .score import ScoreSnapshot
 
 
-class Standing:
+class ScoreThresholds:
     """Keeps `PeerState.score` current: at heartbeats, and at once when a peer does wrong.
 
     What a peer does well counts from the next heartbeat on, so that messages need no computation of scores.

@@ -7,7 +7,7 @@ out. The same scenario with the same seed gives the same run, in any process.
 from .results import Census, Lateness, Published, Results, Traffic
 from .scenario import Attack, Protocol, Scenario
 from .scores import score_config
-from .world import World
+from .simulation import Simulation
 
 __all__ = [
     "Attack",
@@ -18,6 +18,6 @@ __all__ = [
     "Results",
     "Scenario",
     "Traffic",
-    "World",
+    "Simulation",
     "score_config",
 ]

@@ -9,7 +9,7 @@ from typing import Final
 from peerstack.stack.host import Host
 from peerstack.stack.identity import PeerId
 
-from ..router.events import CoreEvent, Grafted, Pruned
+from ..router.events import Grafted, Pruned, RouterEvent
 
 MESH_VALUE: Final = 20
 """What a peer is worth for each mesh it is in: closing its connection would tear a hole into the topic.
@@ -21,7 +21,7 @@ able to make itself impossible to trim: here it goes after all that are in no me
 DIRECT: Final = "pubsub direct"
 
 
-def note_mesh(host: Host, event: CoreEvent) -> None:
+def tag_mesh_peer(host: Host, event: RouterEvent) -> None:
     """Tag a peer that entered a mesh, and take the tag back when it leaves."""
     match event:
         case Grafted(peer=peer, topic=topic):
@@ -31,7 +31,7 @@ def note_mesh(host: Host, event: CoreEvent) -> None:
 
 
 @contextmanager
-def protecting(host: Host, direct: Iterable[PeerId]) -> Iterator[None]:
+def protect_direct(host: Host, direct: Iterable[PeerId]) -> Iterator[None]:
     """Have the connections to direct peers never trimmed within the block."""
     peers = tuple(direct)
     for peer in peers:

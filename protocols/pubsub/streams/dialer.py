@@ -25,7 +25,7 @@ DIRECT_INTERVAL: Final = 300.0
 """Seconds between two looks at whether the direct peers are connected (go-libp2p: the same)."""
 
 
-class Introductions:
+class PeerDialer:
     """Dials in the background. What can not be reached costs nothing but the try."""
 
     def __init__(self, host: Host, direct: Iterable[PeerId]) -> None:

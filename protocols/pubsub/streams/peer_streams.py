@@ -18,11 +18,11 @@ from peerstack.stack.muxing.stream_registry import OrderlyClose
 
 from ..api.config import QueueConfig
 from .pacing import Pace
-from .rpc_counts import Entries
+from .rpc_counts import RpcCounts
 from .send_queue import MAX_TAKEN, Batch, SendQueue
 
 BROKEN = (StackError, trio.BrokenResourceError, trio.ClosedResourceError)
-PROOF: Final = 1 << 20
+RECOVERY_BYTES: Final = 1 << 20
 """Bytes that a peer which took nothing for too long must take before publishers wait for it again."""
 HALF_CLOSED: Final = 1.0
 """Seconds after the opening in which a peer that only reads may end the direction that it does not need."""
@@ -30,10 +30,10 @@ MAX_INBOUND: Final = 4
 """Streams of one peer that are read at the same time; of more the oldest is reset."""
 
 
-class Link:
+class PeerStreams:
     """What there is between us and one peer."""
 
-    def __init__(self, peer: PeerId, queue: SendQueue, config: QueueConfig, entries: Entries) -> None:
+    def __init__(self, peer: PeerId, queue: SendQueue, config: QueueConfig, rpc_counts: RpcCounts) -> None:
         self.peer = peer
         self.queue = queue
         self.stream: Stream | None = None
@@ -44,7 +44,7 @@ class Link:
         """The protocol id of our stream, once it is open."""
         self.opened = trio.Event()
         """Set while the router knows the peer, and when it never will again: look at `queue.closed`."""
-        self.hurry = trio.Event()
+        self.retry_now = trio.Event()
         """Set when a try to open our stream should not wait any longer."""
         self.stalled = False
         """Whether it once took nothing for too long, and has not taken much since: no publisher waits for it."""
@@ -62,15 +62,15 @@ class Link:
         """The peer's streams, the oldest first."""
         self.memory: MemoryAccount | None = None
         """What is held of the peer's messages, once there was one worth counting."""
-        self.judging: deque[trio.Event] = deque()
+        self.validating: deque[trio.Event] = deque()
         """Lots of messages from the peer that are being judged, each set when it has been; the oldest first."""
         self.published_at = -inf
         """When a message was last sent, on trio's clock."""
-        self.parted = trio.Event()
+        self.read_to_end = trio.Event()
         """Set when the peer has read our stream to its end, or never will."""
         self._released = trio.lowlevel.ParkingLot()
         self._config = config
-        self._entries = entries
+        self._rpc_counts = rpc_counts
 
     def adopt(self, stream: Stream) -> None:
         """Read this stream of the peer as well.
@@ -83,7 +83,7 @@ class Link:
         self.inbound.append(stream)
         if len(self.inbound) > MAX_INBOUND:
             self.inbound.pop(0).reset()
-        self.hurry.set()
+        self.retry_now.set()
 
     def release(self, stream: Stream) -> None:
         """Forget a stream of the peer that is read no more."""
@@ -91,7 +91,7 @@ class Link:
             self.inbound.remove(stream)
             self._released.unpark_all()
 
-    def hang_up(self) -> None:
+    def reset_inbound(self) -> None:
         """Read no stream of the peer any more: it will begin anew, and say again what it subscribes to."""
         waiting, self.opened = self.opened, trio.Event()
         for stream in self.inbound:
@@ -100,7 +100,7 @@ class Link:
         self._released.unpark_all()
         waiting.set()
 
-    async def wait_heard(self) -> None:
+    async def wait_inbound_read(self) -> None:
         """Wait until the streams that the peer has now have been read to their end."""
         streams = tuple(self.inbound)
         while any(stream in self.inbound for stream in streams):
@@ -110,14 +110,14 @@ class Link:
         """Send what is queued until the stream breaks or the queue takes nothing more; return why it is over."""
         reason = ""
         self.stream = stream
-        self.parted = parted = trio.Event()
+        self.read_to_end = read_to_end = trio.Event()
         try:
             with trio.CancelScope() as scope:
                 async with open_background() as nursery:
 
                     async def watch() -> None:
                         nonlocal reason
-                        reason = await self._watch(stream, parted)
+                        reason = await self._watch(stream, read_to_end)
                         scope.cancel()
 
                     nursery.start_soon(watch)
@@ -125,7 +125,7 @@ class Link:
             return reason
         finally:
             self.stream = None
-            parted.set()
+            read_to_end.set()
 
     async def acknowledged(self) -> bool:
         """Wait until the peer's host has received what was sent on our stream; False if that cannot be known."""
@@ -175,7 +175,7 @@ class Link:
             if failure:
                 return failure
             taken += len(batch.data)
-            if taken > PROOF:
+            if taken > RECOVERY_BYTES:
                 self.stalled = False
 
     async def _send(self, stream: Stream, batch: Batch) -> str:
@@ -191,7 +191,7 @@ class Link:
         finally:
             if sent:
                 self.queue.settle(batch)
-                self._entries.publish += len(batch.entries)
+                self._rpc_counts.publish += len(batch.entries)
                 if batch.entries:
                     self.published_at = trio.current_time()
             else:
@@ -204,7 +204,7 @@ class Link:
         stream.reset()
         return failure
 
-    async def _watch(self, stream: Stream, parted: trio.Event) -> str:
+    async def _watch(self, stream: Stream, read_to_end: trio.Event) -> str:
         """Wait until our own stream ends, and return why: nothing else notices while there is nothing to send.
 
         The peer ends its direction, in which nothing is sent, when it has read ours to the end. Before that it means
@@ -215,7 +215,7 @@ class Link:
             while await stream.receive_some(4096):
                 pass  # nothing belongs here; it is thrown away
             if self.queue.ending or trio.current_time() - opened_at < HALF_CLOSED:
-                parted.set()
+                read_to_end.set()
                 await trio.sleep_forever()
             return "the peer closed our stream"
         except BROKEN as error:

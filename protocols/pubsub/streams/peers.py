@@ -18,8 +18,8 @@ from peerstack.stack.identity import PeerId
 
 from ..api.config import PubsubConfig
 from ..api.events import ForwardDropped, PeerDropped, PubsubPeerAdded, PubsubPeerRemoved
-from ..router.events import CoreEvent, Misbehaved, Outgoing, PeersSuggested, ShouldDisconnect, Version
-from ..router.router import GossipCore
+from ..router.events import Misbehaved, Outgoing, PeersSuggested, RouterEvent, ShouldDisconnect, Version
+from ..router.router import GossipsubRouter
 from ..wire import (
     FLOODSUB,
     MESHSUB_10,
@@ -32,11 +32,11 @@ from ..wire import (
     Subscription,
     encode_control,
 )
-from .connection_tags import note_mesh
-from .dialer import Introductions
+from .connection_tags import tag_mesh_peer
+from .dialer import PeerDialer
 from .pacing import Pace
-from .peer_streams import BROKEN, Link
-from .rpc_counts import Entries
+from .peer_streams import BROKEN, PeerStreams
+from .rpc_counts import RpcCounts
 from .send_queue import SendQueue
 
 _log = logging.getLogger(__name__)
@@ -48,19 +48,19 @@ VERSIONS: Final = {
     MESHSUB_10: Version.V10,
     FLOODSUB: Version.FLOODSUB,
 }
-RETRIES: Final = (0.5, 2.0, 8.0, 30.0, 60.0)
+RETRY_PAUSES: Final = (0.5, 2.0, 8.0, 30.0, 60.0)
 """Seconds before each new try to open our stream, when it ended while the connection lasts; the last one recurs."""
-LEAST_PAUSE: Final = RETRIES[0]
+MIN_RETRY_PAUSE: Final = RETRY_PAUSES[0]
 """Seconds between two tries however much a peer hurries us: each costs a stream and what must be said again."""
 GRACE: Final = 2.0
 """Seconds without a stream for which a peer stays in the router, and what is meant for it waits."""
-UNHEARD_OF: Final = 3
+MAX_UNKNOWN_TRIES: Final = 3
 """Tries to open a stream to a peer of which nothing says that it speaks pubsub."""
-HEAR_OUT: Final = 0.5
+READ_LAST_TIMEOUT: Final = 0.5
 """Seconds in which a peer whose end of our stream broke may end its own, before it counts as gone."""
-PARTING: Final = 1.0
+READ_TIMEOUT: Final = 1.0
 """Seconds that a peer has to read the last message, before we go."""
-STEADY: Final = 60.0
+STABLE_AFTER: Final = 60.0
 """Seconds after which a stream that breaks, other than by taking nothing, breaks for the first time again."""
 
 MAX_DROPPED: Final = 100
@@ -69,43 +69,43 @@ MAX_DROPPED: Final = 100
 Hello = Callable[[], list[bytes]]
 
 
-class Switchboard:
-    """Keeps one link for each connected peer that speaks pubsub."""
+class PubsubPeers:
+    """Keeps one streams for each connected peer that speaks pubsub."""
 
     def __init__(
         self,
         host: Host,
-        core: GossipCore,
+        router: GossipsubRouter,
         config: PubsubConfig,
         nursery: trio.Nursery,
         *,
-        introductions: Introductions,
+        dialer: PeerDialer,
         hello: Hello,
-        on_event: Callable[[CoreEvent], None],
+        on_event: Callable[[RouterEvent], None],
     ) -> None:
         self._host = host
-        self._core = core
+        self._router = router
         self._config = config
         self._nursery = nursery
-        self._introductions = introductions
+        self._dialer = dialer
         self._hello = hello
         self._on_event = on_event
-        self._links: dict[PeerId, Link] = {}
+        self._streams: dict[PeerId, PeerStreams] = {}
         self.protocols = [FLOODSUB] if config.gossip.floodsub_only else list(VERSIONS)
         """What we offer, the newest first."""
         self.dropped: dict[str, str] = {}
         """The peers disconnected lately for what they did, and why."""
-        self.entries = Entries()
+        self.rpc_counts = RpcCounts()
         """What was queued for peers, and of messages what was sent."""
         self.counts: Counter[str] = Counter()
         """Our streams to peers: opened, not opened, ended, and of those that ended because the peer took nothing."""
-        self._crowded: dict[PeerId, None] = {}
+        self._full: dict[PeerId, None] = {}
         """Peers with a full queue that something was passed on to."""
 
     @property
-    def links(self) -> Mapping[PeerId, Link]:
+    def streams(self) -> Mapping[PeerId, PeerStreams]:
         """The links by peer."""
-        return MappingProxyType(self._links)
+        return MappingProxyType(self._streams)
 
     # ---- peers come and go
 
@@ -113,141 +113,141 @@ class Switchboard:
         """Hear of peers; this is an observer of the host."""
         match event:
             case PeerIdentified(peer=peer):
-                if peer in self._links:
-                    self._links[peer].hurry.set()
-                    self._set_pace(self._links[peer])
-                    self._core.set_record(peer, self._host.peerstore.record(peer))
+                if peer in self._streams:
+                    self._streams[peer].retry_now.set()
+                    self._set_pace(self._streams[peer])
+                    self._router.set_record(peer, self._host.peerstore.record(peer))
                 elif self._host.peerstore.supports(peer, *self.protocols):
-                    self.link(peer)
-            case ConnectionClosed(info=info, reason=reason) if info.remote_peer in self._links:
+                    self.streams_to(peer)
+            case ConnectionClosed(info=info, reason=reason) if info.remote_peer in self._streams:
                 if not self._host.connections(info.remote_peer):
-                    self._links[info.remote_peer].queue.close("the connection is gone", lost=reason is not None)
-                    self._links[info.remote_peer].hurry.set()
+                    self._streams[info.remote_peer].queue.close("the connection is gone", lost=reason is not None)
+                    self._streams[info.remote_peer].retry_now.set()
 
-    def link(self, peer: PeerId) -> Link:
-        """Return the link to a peer; it is made, and its stream opened, if there is none."""
-        link = self._links.get(peer)
-        if link is None:
+    def streams_to(self, peer: PeerId) -> PeerStreams:
+        """Return the streams to a peer; it is made, and its stream opened, if there is none."""
+        streams = self._streams.get(peer)
+        if streams is None:
             queue = SendQueue(
                 peer,
                 self._config.queues,
                 max_frame=self._config.max_frame,
                 max_rpc=self._config.largest_rpc,
-                wanted=lambda message: self._core.wants(peer, message.id),
+                wanted=lambda message: self._router.wants(peer, message.id),
             )
-            link = self._links[peer] = Link(peer, queue, self._config.queues, self.entries)
-            self._nursery.start_soon(self._run, link)
-        return link
+            streams = self._streams[peer] = PeerStreams(peer, queue, self._config.queues, self.rpc_counts)
+            self._nursery.start_soon(self._run, streams)
+        return streams
 
-    def _set_pace(self, link: Link) -> None:
+    def _set_pace(self, streams: PeerStreams) -> None:
         pacing = self._config.pacing
-        if pacing is None or not pacing.holds_for(self._host.peerstore.agent(link.peer)):
-            link.pace = None
-        elif link.pace is None:
-            link.pace = Pace(pacing, trio.current_time())
+        if pacing is None or not pacing.holds_for(self._host.peerstore.agent(streams.peer)):
+            streams.pace = None
+        elif streams.pace is None:
+            streams.pace = Pace(pacing, trio.current_time())
 
     async def acknowledged(self, peer: PeerId) -> bool:
         """Wait until a peer's host has received what was sent to it so far; False if that cannot be known."""
-        link = self._links.get(peer)
-        if link is None:
+        streams = self._streams.get(peer)
+        if streams is None:
             await trio.lowlevel.checkpoint()
             return False
-        return await link.acknowledged()
+        return await streams.acknowledged()
 
-    async def _run(self, link: Link) -> None:
+    async def _run(self, streams: PeerStreams) -> None:
         """Keep our stream to one peer open as long as there is a connection, with pauses that grow."""
         reason, lost = "", False
         try:
-            while not link.queue.closed:
+            while not streams.queue.closed:
                 began = trio.current_time()
-                reason = await self._talk(link)
-                lost = not self._host.connections(link.peer)
-                if lost or link.queue.closed or link.queue.ending:
+                reason = await self._run_stream(streams)
+                lost = not self._host.connections(streams.peer)
+                if lost or streams.queue.closed or streams.queue.ending:
                     break
-                if trio.current_time() - began > STEADY and not link.stalled:
-                    link.failures = 0
-                link.failures += 1
-                if self._hopeless(link):
+                if trio.current_time() - began > STABLE_AFTER and not streams.stalled:
+                    streams.failures = 0
+                streams.failures += 1
+                if self._speaks_no_pubsub(streams):
                     break
-                await self._pause(link, reason)
+                await self._pause(streams, reason)
         finally:
-            self._remove(link, reason, lost=lost)
-        if not link.queue.ending and self._reachable(link.peer):
-            self.link(link.peer)  # it came back while this link was wound up
+            self._remove(streams, reason, lost=lost)
+        if not streams.queue.ending and self._reachable(streams.peer):
+            self.streams_to(streams.peer)  # it came back while this streams was wound up
 
     def _reachable(self, peer: PeerId) -> bool:
         return bool(self._host.connections(peer) and self._host.peerstore.supports(peer, *self.protocols))
 
-    def _hopeless(self, link: Link) -> bool:
+    def _speaks_no_pubsub(self, streams: PeerStreams) -> bool:
         """Return whether a peer does not speak pubsub any more; if it does after all, it opens its stream."""
-        store, peer = self._host.peerstore, link.peer
-        if link.inbound or store.supports(peer, *self.protocols):
+        store, peer = self._host.peerstore, streams.peer
+        if streams.inbound or store.supports(peer, *self.protocols):
             return False
-        return bool(store.protocols(peer)) or link.failures > UNHEARD_OF
+        return bool(store.protocols(peer)) or streams.failures > MAX_UNKNOWN_TRIES
 
-    async def _pause(self, link: Link, reason: str) -> None:
+    async def _pause(self, streams: PeerStreams, reason: str) -> None:
         """Wait before the next stream to a peer; what the last one may have lost waits for it, if that is soon."""
-        pause = RETRIES[min(link.failures, len(RETRIES)) - 1]
-        _log.debug("pubsub stream to %s: %s; next try in %g s", link.peer, reason, pause)
-        if link.stalled or not link.opened.is_set() or pause > GRACE:
-            self._suspend(link, reason)
+        pause = RETRY_PAUSES[min(streams.failures, len(RETRY_PAUSES)) - 1]
+        _log.debug("pubsub stream to %s: %s; next try in %g s", streams.peer, reason, pause)
+        if streams.stalled or not streams.opened.is_set() or pause > GRACE:
+            self._suspend(streams, reason)
         else:
-            link.queue.restore()
-        link.hurry = trio.Event()
+            streams.queue.restore()
+        streams.retry_now = trio.Event()
         began = trio.current_time()
         with trio.move_on_after(pause):
-            await link.hurry.wait()
-        if not link.queue.closed:
-            await trio.sleep_until(began + LEAST_PAUSE)
+            await streams.retry_now.wait()
+        if not streams.queue.closed:
+            await trio.sleep_until(began + MIN_RETRY_PAUSE)
 
-    def _suspend(self, link: Link, reason: str) -> None:
+    def _suspend(self, streams: PeerStreams, reason: str) -> None:
         """Take a peer that cannot be sent anything out of the router."""
-        dropped = link.queue.shut(reason)
-        if link.opened.is_set():
-            self._forget(link)
-            self._host.events.notify(PubsubPeerRemoved(link.peer, reason, dropped))
+        dropped = streams.queue.shut(reason)
+        if streams.opened.is_set():
+            self._forget(streams)
+            self._host.events.notify(PubsubPeerRemoved(streams.peer, reason, dropped))
         else:
-            link.hang_up()
+            streams.reset_inbound()
 
-    def _forget(self, link: Link) -> None:
-        link.opened = trio.Event()
-        link.topics = self._core.topics_of(link.peer)
-        self._core.remove_peer(link.peer, trio.current_time())
+    def _forget(self, streams: PeerStreams) -> None:
+        streams.opened = trio.Event()
+        streams.topics = self._router.topics_of(streams.peer)
+        self._router.remove_peer(streams.peer, trio.current_time())
         self.flush()
 
-    def _remove(self, link: Link, reason: str, *, lost: bool) -> None:
-        known, dropped = link.opened.is_set(), len(link.queue)
-        link.queue.close(reason or "pubsub was closed", lost=lost and not link.orderly)
+    def _remove(self, streams: PeerStreams, reason: str, *, lost: bool) -> None:
+        known, dropped = streams.opened.is_set(), len(streams.queue)
+        streams.queue.close(reason or "pubsub was closed", lost=lost and not streams.orderly)
         if known:
-            self._forget(link)
-        link.hang_up()
-        link.opened.set()
-        del self._links[link.peer]
+            self._forget(streams)
+        streams.reset_inbound()
+        streams.opened.set()
+        del self._streams[streams.peer]
         if known:
-            self._host.events.notify(PubsubPeerRemoved(link.peer, link.queue.reason, dropped))
+            self._host.events.notify(PubsubPeerRemoved(streams.peer, streams.queue.reason, dropped))
 
-    def adopt(self, link: Link, stream: Stream) -> None:
+    def adopt(self, streams: PeerStreams, stream: Stream) -> None:
         """Read this stream of a peer as well."""
-        if link.opened.is_set() and link.queue.paused and not link.inbound:
+        if streams.opened.is_set() and streams.queue.paused and not streams.inbound:
             # Both directions begin anew, so its pubsub does: it has not said yet what it subscribes to.
-            self._forget(link)
-            link.queue.resend_nothing("the peer began anew")
-        link.adopt(stream)
+            self._forget(streams)
+            streams.queue.resend_nothing("the peer began anew")
+        streams.adopt(stream)
 
-    async def _talk(self, link: Link) -> str:
+    async def _run_stream(self, streams: PeerStreams) -> str:
         """Open our stream to a peer and send until it breaks; return why it is over."""
-        stream, reason = await self._open(link.peer)
+        stream, reason = await self._open(streams.peer)
         if stream is None:
             return reason
         try:
-            self._begin(link, stream)
-            reason = await link.send(stream)
-            link.queue.pause()
-            self.counts["stalled" if link.stalled else "ended"] += 1
-            if not link.queue.reason:
+            self._begin(streams, stream)
+            reason = await streams.send(stream)
+            streams.queue.pause()
+            self.counts["stalled" if streams.stalled else "ended"] += 1
+            if not streams.queue.reason:
                 # A peer that leaves breaks our stream, and what it said last may still be on its way to the core.
-                with trio.move_on_after(HEAR_OUT):
-                    await link.wait_heard()
+                with trio.move_on_after(READ_LAST_TIMEOUT):
+                    await streams.wait_inbound_read()
             return reason
         finally:
             # Not a reset, which would throw away what the connection has taken but not sent yet.
@@ -271,47 +271,47 @@ class Switchboard:
         self.counts["not opened"] += 1
         return None, reason
 
-    def _begin(self, link: Link, stream: Stream) -> None:
+    def _begin(self, streams: PeerStreams, stream: Stream) -> None:
         self.counts["opened"] += 1
-        if link.opened.is_set():
-            self._forget(link)
-        link.protocol = stream.protocol
-        self._set_pace(link)
+        if streams.opened.is_set():
+            self._forget(streams)
+        streams.protocol = stream.protocol
+        self._set_pace(streams)
         info = stream.connection.info
         version = VERSIONS[stream.protocol]
-        self._core.add_peer(
-            link.peer,
+        self._router.add_peer(
+            streams.peer,
             version,
             outbound=info.direction is Direction.OUTBOUND,
             ips=_ips(info),
             now=trio.current_time(),
         )
-        self._core.set_record(link.peer, self._host.peerstore.record(link.peer))
-        if link.topics:
-            known = [Subscription(True, topic) for topic in link.topics]
-            self._core.receive(link.peer, Rpc(subscriptions=known), trio.current_time())
+        self._router.set_record(streams.peer, self._host.peerstore.record(streams.peer))
+        if streams.topics:
+            known = [Subscription(True, topic) for topic in streams.topics]
+            self._router.receive(streams.peer, Rpc(subscriptions=known), trio.current_time())
         hello = self._hello()
-        self.entries.subscriptions += len(hello)
+        self.rpc_counts.subscriptions += len(hello)
         if version >= Version.V13:
             # In the first RPC or not at all.
             hello = encode_control(extensions=Extensions()) + hello
-        link.queue.begin(hello)
-        link.opened.set()
-        self._host.events.notify(PubsubPeerAdded(link.peer, stream.protocol))
+        streams.queue.begin(hello)
+        streams.opened.set()
+        self._host.events.notify(PubsubPeerAdded(streams.peer, stream.protocol))
         self.flush()
 
     # ---- sending
 
     def flush(self) -> None:
         """Queue what the core wants sent, and act on what it found."""
-        for peer, outgoing in self._core.take_outgoing().items():
-            link = self._links.get(peer)
-            if link is not None:
-                self._queue(link, outgoing)
-        for event in self._core.take_events():
+        for peer, outgoing in self._router.take_outgoing().items():
+            streams = self._streams.get(peer)
+            if streams is not None:
+                self._queue(streams, outgoing)
+        for event in self._router.take_events():
             self._act(event)
 
-    def _act(self, event: CoreEvent) -> None:
+    def _act(self, event: RouterEvent) -> None:
         match event:
             case ShouldDisconnect(peer=peer, reason=reason):
                 self.dropped.pop(str(peer), None)
@@ -321,25 +321,25 @@ class Switchboard:
                 self._host.events.notify(PeerDropped(peer, reason))
                 self._nursery.start_soon(self._host.disconnect, peer)
             case PeersSuggested(peers=peers):
-                self._introductions.suggest(peers)
+                self._dialer.suggest(peers)
                 self._host.events.notify(event)
             case Misbehaved(peer=peer, reason=reason):
-                self.blame(peer, reason)
+                self.note_offence(peer, reason)
                 self._host.events.notify(event)
             case _:
-                note_mesh(self._host, event)
+                tag_mesh_peer(self._host, event)
                 self._host.events.notify(event)
         self._on_event(event)
 
-    def blame(self, peer: PeerId, offence: str) -> None:
+    def note_offence(self, peer: PeerId, offence: str) -> None:
         """Note the last thing a peer did wrong."""
-        link = self._links.get(peer)
-        if link is not None:
-            link.offence = offence
+        streams = self._streams.get(peer)
+        if streams is not None:
+            streams.offence = offence
 
-    def _queue(self, link: Link, outgoing: Outgoing) -> None:
-        self.entries.count_control(outgoing)
-        link.queue.put_control(
+    def _queue(self, streams: PeerStreams, outgoing: Outgoing) -> None:
+        self.rpc_counts.count_control(outgoing)
+        streams.queue.put_control(
             encode_control(
                 ihave=outgoing.ihave,
                 iwant=outgoing.iwant,
@@ -349,59 +349,59 @@ class Switchboard:
             )
         )
         for message in outgoing.messages:
-            if not link.queue.overfull and not link.queue.reason:
-                link.queue.put(message)
+            if not streams.queue.overfull and not streams.queue.reason:
+                streams.queue.put(message)
 
-    def tell_all(self, subscriptions: Sequence[bytes]) -> None:
+    def announce(self, subscriptions: Sequence[bytes]) -> None:
         """Queue encoded subscriptions for every peer whose stream is open; the others hear of them in the hello."""
-        for link in self._links.values():
-            if link.opened.is_set():
-                link.queue.put_control(subscriptions)
-                self.entries.subscriptions += len(subscriptions)
+        for streams in self._streams.values():
+            if streams.opened.is_set():
+                streams.queue.put_control(subscriptions)
+                self.rpc_counts.subscriptions += len(subscriptions)
 
     def forward(self, message: Message, peers: Sequence[PeerId], now: float) -> None:
         """Queue a message of others for peers; where even the reserve is used up, gossip will tell of it."""
         for peer in peers:
-            link = self._links.get(peer)
-            if link is None or link.queue.reason:
+            streams = self._streams.get(peer)
+            if streams is None or streams.queue.reason:
                 continue
-            queue = link.queue
+            queue = streams.queue
             if queue.overfull or not queue.put(message):
-                link.forward_dropped += 1
+                streams.forward_dropped += 1
                 if queue.overfull:
-                    self._core.dropped(message.id, peer, now)
+                    self._router.dropped(message.id, peer, now)
                 self._host.events.notify(ForwardDropped(peer, 1))
             if queue.full:
-                self._crowded[peer] = None
+                self._full[peer] = None
 
-    async def wait_room(self) -> None:
+    async def wait_space(self) -> None:
         """Wait for peers that something was passed on to and whose queue is full, unless they take nothing."""
         patience = self._config.queues.forward_patience
-        for peer in tuple(self._crowded):
-            link = self._links.get(peer)
-            if link is None or not link.queue.full:
-                self._crowded.pop(peer, None)
-            elif link.queue.stuck_for(trio.current_time()) < patience:
+        for peer in tuple(self._full):
+            streams = self._streams.get(peer)
+            if streams is None or not streams.queue.full:
+                self._full.pop(peer, None)
+            elif streams.queue.stuck_for(trio.current_time()) < patience:
                 with trio.move_on_after(patience):
-                    await link.queue.wait_room()
+                    await streams.queue.wait_space()
 
     async def drain(self) -> None:
         """Wait until everything queued was taken by the connections."""
-        for link in tuple(self._links.values()):
-            await link.queue.wait_idle()
+        for streams in tuple(self._streams.values()):
+            await streams.queue.wait_idle()
 
-    async def part(self) -> None:
+    async def close_streams(self) -> None:
         """End our streams, and wait until the peers have read them: what is unread is lost with the connection.
 
         They tell by ending their direction, as go-libp2p, rust-libp2p and we do. js-libp2p and py-libp2p do not, and
         just get the time.
         """
-        links = tuple(self._links.values())
-        for link in links:
-            link.queue.end()
-        for link in links:
-            with trio.move_on_at(link.published_at + PARTING):
-                await link.parted.wait()
+        open_streams = tuple(self._streams.values())
+        for streams in open_streams:
+            streams.queue.end()
+        for streams in open_streams:
+            with trio.move_on_at(streams.published_at + READ_TIMEOUT):
+                await streams.read_to_end.wait()
 
 
 def _ips(info: ConnectionInfo) -> list[str]:

@@ -9,7 +9,7 @@ from ..wire import Rpc
 
 
 @dataclass(slots=True)
-class Entries:
+class RpcCounts:
     """Entries of RPCs, one way, since pubsub began; of IHAVE, IWANT and IDONTWANT the ids."""
 
     subscriptions: int = 0

@@ -85,7 +85,7 @@ class SendQueue:
         self._resent: dict[bytes, float] = {}
         """When those messages were first sent, by id, that are sent again."""
         self._work = Waiter()
-        self._room = trio.lowlevel.ParkingLot()
+        self._space = trio.lowlevel.ParkingLot()
         self._idle = trio.lowlevel.ParkingLot()
         self._sending = False
         self._ending = False
@@ -174,10 +174,10 @@ class SendQueue:
         self._ending = True
         self._work.wake()
 
-    async def wait_room(self) -> None:
+    async def wait_space(self) -> None:
         """Wait until the queue is not full, or takes nothing."""
         while self.full and not self.reason:
-            await self._room.park()
+            await self._space.park()
 
     async def wait_idle(self) -> None:
         """Wait until all that was put in was taken by the connection, or the queue takes nothing."""
@@ -226,8 +226,8 @@ class SendQueue:
             entries.append(item)
         if parts:
             frames.append(parts)
-        if self._room and not self.full:
-            self._room.unpark_all()
+        if self._space and not self.full:
+            self._space.unpark_all()
         return Batch(join_frames(frames), entries)
 
     def settle(self, batch: Batch) -> None:
@@ -351,7 +351,7 @@ class SendQueue:
             elif receipt is not None:
                 receipt.settle(self.peer, dropped)
         self._resent.clear()
-        self._room.unpark_all()
+        self._space.unpark_all()
         return len(waiting)
 
     def shut(self, reason: str) -> int:

@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..api.subscription import PubsubMessage
-from ..api.topics import Slot, Topic
-from ..streams.peer_streams import Link
+from ..api.topics import DeliverySlot, LocalTopic
+from ..streams.peer_streams import PeerStreams
 from ..wire import Message
 
 
 @dataclass(slots=True, eq=False)
-class Lot:
+class MessageBatch:
     """The messages that one read of a stream brought."""
 
-    link: Link
+    streams: PeerStreams
     messages: list[Message]
     held: int
     """Bytes held for those that nobody else holds."""
 
     def take(self, message: Message) -> int:
-        """Return how many bytes are held for a message that outlives the lot; its holder gives them back."""
+        """Return how many bytes are held for a message that outlives the batch; its holder gives them back."""
         size = min(self.held, len(message.encoded))
         self.held -= size
         return size
@@ -32,16 +32,16 @@ GRACE: Final = 1.0
 
 
 @dataclass(slots=True, eq=False)
-class Waiting:
+class AsyncValidation:
     """A message in an asynchronous validator."""
 
-    topic: Topic
-    slot: Slot
+    topic: LocalTopic
+    slot: DeliverySlot
     received: PubsubMessage[Any]
     message: Message
     ends: float
     """When the validator is cancelled, in seconds on trio's clock."""
-    link: Link
+    streams: PeerStreams
     held: int
     """Bytes held for the message."""
     overdue: bool = False

@@ -12,36 +12,36 @@ if TYPE_CHECKING:
     from ..router.message_cache import SeenCache
     from ..router.state import Peers, PeerState, RouterState
     from ..scoring.gater import PeerGater
-    from ..scoring.thresholds import Standing
+    from ..scoring.thresholds import ScoreThresholds
     from ..wire import Message
-    from .pending import Validating, Validation
+    from .pending import PendingValidation, PendingValidations
 
 DECIDED = frozenset({RejectReason.UNDECODABLE, RejectReason.VALIDATION_FAILED, RejectReason.VALIDATION_IGNORED})
-"""Verdicts on what the message says: its id is seen then. After all others the id may belong to another message."""
+"""Reasons that concern the content: the id is marked as seen. With others it may belong to another message."""
 MAX_UNPUBLISHED = 10_000
 """Ids of messages that were dropped for every peer, remembered so that they can be published again."""
 
 
-class Verdicts:
+class ValidationOutcomes:
     """Finds new messages, and credits or charges their senders."""
 
     def __init__(
         self,
         state: RouterState,
-        standing: Standing,
+        thresholds: ScoreThresholds,
         gater: PeerGater | None,
         seen: SeenCache,
-        validating: Validating,
+        validating: PendingValidations,
         gossip: Gossip,
     ) -> None:
         self._state = state
         self._counts = state.counts
-        self._standing = standing
-        self._scores = standing.scores
+        self._thresholds = thresholds
+        self._scores = thresholds.scores
         self._gater = gater
         self._seen = seen
         self._seen_ids = seen.ids
-        self._validating = validating
+        self._pending = validating
         self._gossip = gossip
         self._promises = gossip.promises
         self._unpublished: dict[bytes, None] = {}
@@ -68,10 +68,10 @@ class Verdicts:
         if message.author == self._state.own_key:
             self._self_origin(peer, message)
             return False
-        under_way = self._validating.get(message_id)
+        under_way = self._pending.get(message_id)
         if under_way is not None and not self._is_variant(under_way, peer, message, now):
             return False
-        if self._validating.full:
+        if self._pending.full:
             counts.throttled += 1
             if self._gater is not None:
                 self._gater.throttle(now)
@@ -81,8 +81,8 @@ class Verdicts:
 
     def _begin(self, peer: PeerState, message: Message, mesh: Peers, now: float) -> None:
         message.source = peer.id
-        first = self._validating.get(message.id) is None
-        self._validating.add(message, peer)
+        first = self._pending.get(message.id) is None
+        self._pending.add(message, peer)
         if self._scores is not None:
             self._scores.validate(message.id, message.topic, now)
         if self._gater is not None:
@@ -97,7 +97,7 @@ class Verdicts:
         if self._gater is not None:
             self._gater.duplicate(peer.id)
 
-    def _is_variant(self, under_way: Validation, peer: PeerState, message: Message, now: float) -> bool:
+    def _is_variant(self, under_way: PendingValidation, peer: PeerState, message: Message, now: float) -> bool:
         """Return whether a message with an id under validation is another one, which must be validated as well."""
         same = under_way.same(message)
         if same is None and under_way.variants() < MAX_VARIANTS:
@@ -133,7 +133,7 @@ class Verdicts:
 
     def accept(self, message: Message, now: float) -> list[PeerState] | None:
         """Credit a valid message; return all who sent it, or None if it was decided on before."""
-        validation = self._validating.pop(message)
+        validation = self._pending.pop(message)
         if validation is None or not self._seen.add(message.id, now):
             return None
         self._counts.accepted += 1
@@ -146,7 +146,7 @@ class Verdicts:
 
     def reject(self, message: Message, reason: RejectReason, now: float) -> None:
         """Charge an invalid message to all who sent it."""
-        validation = self._validating.pop(message)
+        validation = self._pending.pop(message)
         self._counts.rejected += 1
         if validation is None:
             peer = self._state.peers.get(message.source) if message.source is not None else None
@@ -161,13 +161,13 @@ class Verdicts:
         if self._scores is not None:
             self._scores.reject(message.id, message.topic, validation.sources[0].id, now)
         for peer in validation.sources:
-            self._standing.refresh(peer)
+            self._thresholds.refresh(peer)
             if self._gater is not None:
                 self._gater.reject(peer.id)
 
     def ignore(self, message: Message, reason: RejectReason, now: float) -> None:
         """Drop a message without blame."""
-        validation = self._validating.pop(message)
+        validation = self._pending.pop(message)
         self._counts.ignored += 1
         if validation is None:
             return
@@ -175,7 +175,7 @@ class Verdicts:
             self._scores.ignore(message.id)
         if reason is RejectReason.REPEATED:
             # Unless another message of this id waits for its verdict, which must not be hidden.
-            if self._validating.get(message.id) is None:
+            if self._pending.get(message.id) is None:
                 self._seen.add(message.id, now)
         elif reason in DECIDED:
             self._seen.add(message.id, now)
@@ -188,6 +188,6 @@ class Verdicts:
         """Charge one peer with a message whose id can not be trusted."""
         if self._scores is not None:
             self._scores.refuse(message.id, message.topic, peer.id)
-        self._standing.refresh(peer)
+        self._thresholds.refresh(peer)
         if self._gater is not None:
             self._gater.reject(peer.id)

@@ -14,20 +14,20 @@ MAX_VARIANTS = 4
 """Messages with one id and different bytes that are validated side by side."""
 
 
-class Validation:
+class PendingValidation:
     """One message under validation."""
 
     __slots__ = ("message", "other", "sources")
 
-    def __init__(self, message: Message, source: PeerState, other: Validation | None) -> None:
+    def __init__(self, message: Message, source: PeerState, other: PendingValidation | None) -> None:
         self.message = message
         self.sources = [source]
         self.other = other
         """A message with the same id and other bytes: one of them is forged, and must not hide the true one."""
 
-    def same(self, message: Message) -> Validation | None:
+    def same(self, message: Message) -> PendingValidation | None:
         """Return the validation of the very bytes of `message`."""
-        found: Validation | None = self
+        found: PendingValidation | None = self
         while found is not None and found.message.encoded != message.encoded:
             found = found.other
         return found
@@ -42,13 +42,13 @@ class Validation:
             self.sources.append(peer)
 
 
-class Validating:
+class PendingValidations:
     """All messages under validation; bounded."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._count = 0
-        self._by_id: dict[bytes, Validation] = {}
+        self._by_id: dict[bytes, PendingValidation] = {}
         self.get = self._by_id.get
 
     def __len__(self) -> int:
@@ -61,10 +61,10 @@ class Validating:
 
     def add(self, message: Message, source: PeerState) -> None:
         """Begin the validation of `message`."""
-        self._by_id[message.id] = Validation(message, source, self._by_id.get(message.id))
+        self._by_id[message.id] = PendingValidation(message, source, self._by_id.get(message.id))
         self._count += 1
 
-    def pop(self, message: Message) -> Validation | None:
+    def pop(self, message: Message) -> PendingValidation | None:
         """End the validation of this very message, and return it; None if there is none."""
         found = previous = self._by_id.get(message.id)
         while found is not None and found.message is not message:

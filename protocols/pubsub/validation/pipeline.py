@@ -18,43 +18,43 @@ from ..api.codec import RAW
 from ..api.config import PubsubConfig
 from ..api.events import MessageRejected
 from ..api.subscription import PubsubMessage
-from ..api.topics import Topic
-from ..router.events import Allow
-from ..router.router import GossipCore
-from ..streams.peer_streams import Link
-from ..streams.peers import Switchboard
-from ..streams.rpc_counts import Entries
+from ..api.topics import LocalTopic
+from ..router.events import AcceptStatus
+from ..router.router import GossipsubRouter
+from ..streams.peer_streams import PeerStreams
+from ..streams.peers import PubsubPeers
+from ..streams.rpc_counts import RpcCounts
 from ..wire import Message, Rpc, decode_rpc
 from . import signing
-from .batches import GRACE, Lot, Waiting
+from .batches import GRACE, AsyncValidation, MessageBatch
 from .failures import Failures
 from .message_id import NUMBERED, id_of
 from .sequence import IN_ORDER, SequenceTracker
 from .signing import InvalidMessage, RejectReason, SignaturePolicy
-from .validators import Question, Verdict, ask, decode
+from .validators import Question, ValidationResult, ask, decode
 
 
-class Intake:
+class ValidationPipeline:
     """Takes in what peers send."""
 
     def __init__(
         self,
         host: Host,
-        core: GossipCore,
+        router: GossipsubRouter,
         config: PubsubConfig,
         nursery: trio.Nursery,
-        switchboard: Switchboard,
-        topics: Mapping[str, Topic],
+        peers: PubsubPeers,
+        topics: Mapping[str, LocalTopic],
     ) -> None:
         self._host = host
-        self._core = core
+        self._router = router
         self._config = config
         self._nursery = nursery
-        self._switchboard = switchboard
+        self._peers = peers
         self._topics = topics
         self.sequences = SequenceTracker()
         """Which numbers of each author came."""
-        self._waiting: dict[Waiting, None] = {}
+        self._async_validations: dict[AsyncValidation, None] = {}
         """Messages in asynchronous validators, the oldest first."""
         self._bugs = Failures("pubsub", "what was being judged is ignored")
         self._freed = trio.lowlevel.ParkingLot()
@@ -62,75 +62,75 @@ class Intake:
         """Messages rejected, by reason."""
         self.ignored: Counter[str] = Counter()
         """Messages ignored, by reason."""
-        self.entries = Entries()
+        self.rpc_counts = RpcCounts()
         """What peers sent."""
 
-    async def take(self, link: Link, frames: Sequence[bytes]) -> None:
+    async def handle_frames(self, streams: PeerStreams, frames: Sequence[bytes]) -> None:
         """Process the RPCs that came together from one peer.
 
         Raises RemoteProtocolError for what is no RPC, and LimitExceeded if they may not be held in memory.
         """
         size = sum(map(len, frames))
-        lot = Lot(link, [], await self._hold(link, size) if size > SMALL else 0)
+        batch = MessageBatch(streams, [], await self._hold(streams, size) if size > SMALL else 0)
         now = trio.current_time()
         try:
             for data in frames:
-                lot.messages += self._look_at(link.peer, decode_rpc(data, self._config.limits), now)
+                batch.messages += self._handle_rpc(streams.peer, decode_rpc(data, self._config.limits), now)
         except RemoteProtocolError:
-            self._core.misbehaved(link.peer, "what it sent was no RPC")
+            self._router.misbehaved(streams.peer, "what it sent was no RPC")
             raise
         finally:
             # Whatever the last frame is, those before it count.
-            self._switchboard.flush()
-            if lot.messages:
-                await self._begin(lot)
+            self._peers.flush()
+            if batch.messages:
+                await self._start(batch)
             else:
-                self._free(link, lot.held)
+                self._free(streams, batch.held)
 
-    async def read(self, link: Link, reader: FrameReader) -> list[bytes]:
+    async def read_frames(self, streams: PeerStreams, reader: FrameReader) -> list[bytes]:
         """Return what comes next from one stream of a peer; raises as the reader does."""
         while True:
             try:
                 return await reader.receive()
             except LimitExceeded as error:
-                await self._wait_freed(link, error)
+                await self._wait_freed(streams, error)
 
-    async def _hold(self, link: Link, size: int) -> int:
+    async def _hold(self, streams: PeerStreams, size: int) -> int:
         """Count bytes that are held for a peer."""
-        if link.memory is None:
-            link.memory = self._host.memory_of(link.peer)
+        if streams.memory is None:
+            streams.memory = self._host.memory_of(streams.peer)
         while True:
             try:
-                link.memory.hold(size)
+                streams.memory.hold(size)
             except LimitExceeded as error:
-                await self._wait_freed(link, error)
+                await self._wait_freed(streams, error)
             else:
                 return size
 
-    async def _wait_freed(self, link: Link, error: LimitExceeded) -> None:
+    async def _wait_freed(self, streams: PeerStreams, error: LimitExceeded) -> None:
         """Wait until others of a peer's messages are judged; where there are none, raise the error."""
-        if link.memory is None or not link.memory.held:
+        if streams.memory is None or not streams.memory.held:
             raise error
         await self._freed.park()
 
-    def _free(self, link: Link, size: int) -> None:
-        if link.memory is not None and size:
-            link.memory.free(size)
+    def _free(self, streams: PeerStreams, size: int) -> None:
+        if streams.memory is not None and size:
+            streams.memory.free(size)
             self._freed.unpark_all()
 
-    async def finish(self, link: Link) -> None:
+    async def wait_validated(self, streams: PeerStreams) -> None:
         """Wait until what a peer sent so far has been judged."""
-        while link.judging:
-            await link.judging[-1].wait()
+        while streams.validating:
+            await streams.validating[-1].wait()
 
-    def _look_at(self, peer: PeerId, rpc: Rpc, now: float) -> list[Message]:
-        self.entries.count(rpc)
+    def _handle_rpc(self, peer: PeerId, rpc: Rpc, now: float) -> list[Message]:
+        self.rpc_counts.count(rpc)
         if rpc.messages:
-            allow = self._core.allows(peer, now)
-            rpc.messages = self._admissible(peer, rpc.messages, now) if allow is Allow.ALL else []
-        return self._core.receive(peer, rpc, now)
+            allow = self._router.accept_from(peer, now)
+            rpc.messages = self._filter(peer, rpc.messages, now) if allow is AcceptStatus.ALL else []
+        return self._router.receive(peer, rpc, now)
 
-    def _admissible(self, peer: PeerId, messages: list[Message], now: float) -> list[Message]:
+    def _filter(self, peer: PeerId, messages: list[Message], now: float) -> list[Message]:
         """Return the messages that are worth looking at, with their ids."""
         found: list[Message] = []
         pending = iter(messages)
@@ -162,45 +162,45 @@ class Intake:
         except InvalidMessage as error:
             message.id = b""
             # Our own messages come back from honest peers too, after we began anew with the same identity.
-            judge = self._ignore if error.reason is RejectReason.SELF_ORIGIN else self._reject
-            judge(message, error.reason, now)
+            settle = self._ignore if error.reason is RejectReason.SELF_ORIGIN else self._reject
+            settle(message, error.reason, now)
             return False
         return True
 
     # ---- judging
 
-    async def _begin(self, lot: Lot) -> None:
-        """Judge messages at once, or beside what comes next if a thread checks them; at most two lots are under way."""
-        link = lot.link
-        if not link.judging and not self._worth_a_thread(lot.messages):
+    async def _start(self, batch: MessageBatch) -> None:
+        """Validate messages now, or in the background if a thread verifies them; two batches of a peer at most."""
+        streams = batch.streams
+        if not streams.validating and not self._worth_a_thread(batch.messages):
             try:
-                await self._judge(lot)
-                await self._wait_for_the_slow(lot.messages)
+                await self._validate(batch)
+                await self._wait_for_slow(batch.messages)
             finally:
-                self._free(link, lot.held)
+                self._free(streams, batch.held)
             return
-        before, done = link.judging[-1] if link.judging else None, trio.Event()
-        link.judging.append(done)
-        self._nursery.start_soon(self._judge_aside, lot, before, done)
+        before, done = streams.validating[-1] if streams.validating else None, trio.Event()
+        streams.validating.append(done)
+        self._nursery.start_soon(self._validate_in_background, batch, before, done)
         if before is not None:
             await before.wait()
 
-    async def _judge_aside(self, lot: Lot, before: trio.Event | None, done: trio.Event) -> None:
+    async def _validate_in_background(self, batch: MessageBatch, before: trio.Event | None, done: trio.Event) -> None:
         try:
             with self._bugs.contained("the judging"):
-                await self._judge(lot, before)
-                await self._wait_for_the_slow(lot.messages)
+                await self._validate(batch, before)
+                await self._wait_for_slow(batch.messages)
         finally:
-            self._free(lot.link, lot.held)
-            lot.link.judging.remove(done)
+            self._free(batch.streams, batch.held)
+            batch.streams.validating.remove(done)
             done.set()
 
-    async def _judge(self, lot: Lot, before: trio.Event | None = None) -> None:
-        """Give every message its verdict, or start what will, once those before have theirs.
+    async def _validate(self, batch: MessageBatch, before: trio.Event | None = None) -> None:
+        """Give every message its result, or start what will, once those before have theirs.
 
         Nothing is left in the core when it is cancelled.
         """
-        messages = lot.messages
+        messages = batch.messages
         waiting = deque(messages)
         try:
             reasons = await self._verify(messages)
@@ -214,12 +214,12 @@ class Intake:
                 elif topic is None:
                     self._ignore(message, RejectReason.VALIDATION_THROTTLED, now)
                 else:
-                    await self._ask(topic, message, now, lot)
+                    await self._decode_and_validate(topic, message, now, batch)
                 waiting.popleft()
         finally:
             for message in waiting:
                 self._ignore(message, RejectReason.VALIDATION_THROTTLED, trio.current_time())
-            self._switchboard.flush()
+            self._peers.flush()
 
     def _worth_a_thread(self, messages: list[Message]) -> bool:
         least = self._config.thread_from
@@ -236,23 +236,23 @@ class Intake:
             return await trio.to_thread.run_sync(signing.verify_batch, messages)
         return signing.verify_batch(messages)
 
-    async def _ask(self, topic: Topic, message: Message, now: float, lot: Lot) -> None:
-        verdict, value = Verdict.ACCEPT, message.data
+    async def _decode_and_validate(self, topic: LocalTopic, message: Message, now: float, batch: MessageBatch) -> None:
+        result, value = ValidationResult.ACCEPT, message.data
         if topic.codec is not RAW:
-            verdict, value = decode(topic.codec, message.data, topic.failures)
-        if verdict is Verdict.REJECT:
+            result, value = decode(topic.codec, message.data, topic.failures)
+        if result is ValidationResult.REJECT:
             self._reject(message, RejectReason.UNDECODABLE, now)
-        elif verdict is Verdict.IGNORE:
+        elif result is ValidationResult.IGNORE:
             self._ignore(message, RejectReason.VALIDATION_IGNORED, now)
         elif (received := self._received(topic, message, value)) is None:
             self._ignore(message, RejectReason.REPEATED, now)
         else:
-            await self._ask_validators(topic, message, received, now, lot)
+            await self._run_validators(topic, message, received, now, batch)
 
-    async def _ask_validators(
-        self, topic: Topic, message: Message, received: PubsubMessage[Any], now: float, lot: Lot
+    async def _run_validators(
+        self, topic: LocalTopic, message: Message, received: PubsubMessage[Any], now: float, batch: MessageBatch
     ) -> None:
-        slots, held = topic.slots, False
+        slots, held = topic.validation_slots, False
         if topic.validators and not slots.value:
             # Before anybody is asked: an answer that nobody can wait for must not have begun.
             await slots.acquire()
@@ -263,62 +263,64 @@ class Intake:
                 slots.release()
             self._drop(message, RejectReason.VALIDATION_THROTTLED, now)
             return
-        answer = ask(topic.validators, received, topic.failures) if topic.validators else Verdict.ACCEPT
-        if isinstance(answer, Verdict):
+        answer = ask(topic.validators, received, topic.failures) if topic.validators else ValidationResult.ACCEPT
+        if isinstance(answer, ValidationResult):
             if held:
                 slots.release()
-            if self._settle(message, answer, now):
+            if self._apply(message, answer, now):
                 topic.deliver(received)
             return
         if not held:
             slots.acquire_nowait()
         ends = now + self._config.validation_timeout
-        waiting = Waiting(topic, topic.reserve(received), received, message, ends, lot.link, lot.take(message))
-        self._waiting[waiting] = None
-        self._nursery.start_soon(self._wait_for_verdict, waiting, answer)
+        waiting = AsyncValidation(
+            topic, topic.reserve(received), received, message, ends, batch.streams, batch.take(message)
+        )
+        self._async_validations[waiting] = None
+        self._nursery.start_soon(self._wait_for_result, waiting, answer)
 
-    async def _wait_for_verdict(self, waiting: Waiting, question: Question) -> None:
-        verdict: Verdict | None = None
+    async def _wait_for_result(self, waiting: AsyncValidation, question: Question) -> None:
+        result: ValidationResult | None = None
         try:
             with trio.move_on_at(waiting.ends) as scope, self._bugs.contained("the judging"):
-                verdict = await question()
+                result = await question()
             if scope.cancel_called:
-                verdict = None  # an answer that swallowed the cancellation comes too late
+                result = None  # an answer that swallowed the cancellation comes too late
             with self._bugs.contained("the judging"):
-                self._end(waiting, verdict, trio.current_time())
+                self._end(waiting, result, trio.current_time())
         finally:
             self._release(waiting)
 
-    def _end(self, waiting: Waiting, verdict: Verdict | None, now: float) -> None:
+    def _end(self, waiting: AsyncValidation, result: ValidationResult | None, now: float) -> None:
         """Do what the answer of an asynchronous validator demands, unless it was given up."""
-        if waiting not in self._waiting:
+        if waiting not in self._async_validations:
             return
         accepted = False
         try:
-            if verdict is None:
+            if result is None:
                 self._drop(waiting.message, RejectReason.VALIDATION_TIMED_OUT, now)
             else:
-                accepted = self._settle(waiting.message, verdict, now)
-            self._switchboard.flush()
+                accepted = self._apply(waiting.message, result, now)
+            self._peers.flush()
         finally:
             self._leave(waiting, accepted=accepted)
 
-    def _leave(self, waiting: Waiting, *, accepted: bool) -> None:
-        del self._waiting[waiting]
+    def _leave(self, waiting: AsyncValidation, *, accepted: bool) -> None:
+        del self._async_validations[waiting]
         waiting.topic.settle(waiting.slot, waiting.received if accepted else None)
-        waiting.topic.slots.release()
-        self._free(waiting.link, waiting.held)
+        waiting.topic.validation_slots.release()
+        self._free(waiting.streams, waiting.held)
 
-    def _release(self, waiting: Waiting) -> None:
+    def _release(self, waiting: AsyncValidation) -> None:
         """Note that a validator has ended."""
-        if waiting in self._waiting:
+        if waiting in self._async_validations:
             self._leave(waiting, accepted=False)  # it was cancelled with all of pubsub
         elif waiting.overdue:
             waiting.topic.overdue -= 1
 
-    def give_up(self, now: float) -> None:
+    def abandon_overdue(self, now: float) -> None:
         """Ignore the messages of validators that are still not done, though they were cancelled in time."""
-        for waiting in list(self._waiting):
+        for waiting in list(self._async_validations):
             if waiting.ends + GRACE > now:
                 break
             waiting.overdue = True
@@ -327,34 +329,34 @@ class Intake:
             with self._bugs.contained("the judging"):
                 self._end(waiting, None, now)
 
-    def _settle(self, message: Message, verdict: Verdict, now: float) -> bool:
-        """Do what a verdict demands; return whether the message is to be delivered."""
-        match verdict:
-            case Verdict.ACCEPT if self._core.knows(message.id):
+    def _apply(self, message: Message, result: ValidationResult, now: float) -> bool:
+        """Do what a result demands; return whether the message is to be delivered."""
+        match result:
+            case ValidationResult.ACCEPT if self._router.knows(message.id):
                 # Another message with the same id was faster.
                 self._ignore(message, RejectReason.VALIDATION_IGNORED, now)
-            case Verdict.ACCEPT:
-                peers = self._core.accept(message, now)
-                self._switchboard.forward(message, peers, now)
+            case ValidationResult.ACCEPT:
+                peers = self._router.accept(message, now)
+                self._peers.forward(message, peers, now)
                 return True
-            case Verdict.IGNORE:
+            case ValidationResult.IGNORE:
                 self._ignore(message, RejectReason.VALIDATION_IGNORED, now)
-            case Verdict.REJECT:
+            case ValidationResult.REJECT:
                 self._reject(message, RejectReason.VALIDATION_FAILED, now)
         return False
 
     def _reject(self, message: Message, reason: RejectReason, now: float) -> None:
         self.rejected[reason] += 1
-        self._core.reject(message, reason, now)
+        self._router.reject(message, reason, now)
         if message.source is not None:
-            self._switchboard.blame(message.source, reason)
+            self._peers.note_offence(message.source, reason)
             self._host.events.notify(MessageRejected(message.source, message.topic, reason))
 
     def _ignore(self, message: Message, reason: RejectReason, now: float) -> None:
         self.ignored[reason] += 1
-        self._core.ignore(message, reason, now)
+        self._router.ignore(message, reason, now)
 
-    def _received(self, topic: Topic, message: Message, value: object) -> PubsubMessage[Any] | None:
+    def _received(self, topic: LocalTopic, message: Message, value: object) -> PubsubMessage[Any] | None:
         """Return a message as readers get it, or None if its author's number says that it came before."""
         place, author, seqno = IN_ORDER, None, None
         if message.author is not None:
@@ -375,7 +377,7 @@ class Intake:
             place.gap,
             place.late,
             place.closes,
-            fetched=self._core.was_asked(message.id),
+            fetched=self._router.was_asked(message.id),
         )
 
     def _drop(self, message: Message, reason: RejectReason, now: float) -> None:
@@ -386,12 +388,12 @@ class Intake:
 
     # ---- slowness is passed on
 
-    async def _wait_for_the_slow(self, messages: Sequence[Message]) -> None:
+    async def _wait_for_slow(self, messages: Sequence[Message]) -> None:
         """Wait for readers that want to be waited for, and for peers that messages are passed on to."""
         if not messages:
             return
         for name in dict.fromkeys(message.topic for message in messages):
             topic = self._topics.get(name)
             if topic is not None and topic.full:
-                await topic.wait_room()
-        await self._switchboard.wait_room()
+                await topic.wait_space()
+        await self._peers.wait_space()

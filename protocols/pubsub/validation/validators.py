@@ -12,7 +12,7 @@ from ..api.subscription import PubsubMessage
 from .failures import Failures
 
 
-class Verdict(StrEnum):
+class ValidationResult(StrEnum):
     """What a validator thinks of a message."""
 
     ACCEPT = "accept"
@@ -23,63 +23,65 @@ class Verdict(StrEnum):
     """It is not valid, and whoever passes it on is scored down."""
 
 
-Validator: TypeAlias = Callable[[PubsubMessage[Any]], Verdict | Awaitable[Verdict]]
+Validator: TypeAlias = Callable[[PubsubMessage[Any]], ValidationResult | Awaitable[ValidationResult]]
 """Judges a message, at once or after a while. One that raises is logged, and the message ignored."""
 
-Question: TypeAlias = Callable[[], Awaitable[Verdict]]
+Question: TypeAlias = Callable[[], Awaitable[ValidationResult]]
 
 
-def decode(codec: Codec[Any], data: bytes, failures: Failures) -> tuple[Verdict, Any]:
+def decode(codec: Codec[Any], data: bytes, failures: Failures) -> tuple[ValidationResult, Any]:
     """Return ACCEPT and the value in a payload; REJECT if there is none, IGNORE if the codec fails in another way."""
     with failures.contained("the codec"):
         try:
-            return Verdict.ACCEPT, codec.decode(data)
+            return ValidationResult.ACCEPT, codec.decode(data)
         except ValueError:
-            return Verdict.REJECT, None
-    return Verdict.IGNORE, None
+            return ValidationResult.REJECT, None
+    return ValidationResult.IGNORE, None
 
 
-def ask(validators: Sequence[Validator], message: PubsubMessage[Any], failures: Failures) -> Verdict | Question:
+def ask(
+    validators: Sequence[Validator], message: PubsubMessage[Any], failures: Failures
+) -> ValidationResult | Question:
     """Ask validators in order until one does not accept; return the verdict, or how to get it by waiting."""
     for index, validator in enumerate(validators):
         answer = _call(validator, message, failures)
-        if isinstance(answer, Verdict):
-            if answer is not Verdict.ACCEPT:
+        if isinstance(answer, ValidationResult):
+            if answer is not ValidationResult.ACCEPT:
                 return answer
             continue
         rest = validators[index + 1 :]
         return lambda: _ask_on(answer, rest, message, failures)
-    return Verdict.ACCEPT
+    return ValidationResult.ACCEPT
 
 
-async def ask_all(validators: Sequence[Validator], message: PubsubMessage[Any], failures: Failures) -> Verdict:
+async def ask_all(validators: Sequence[Validator], message: PubsubMessage[Any], failures: Failures) -> ValidationResult:
     """Ask validators in order until one does not accept."""
     answer = ask(validators, message, failures)
-    return answer if isinstance(answer, Verdict) else await answer()
+    return answer if isinstance(answer, ValidationResult) else await answer()
 
 
 async def _ask_on(
     waiting: Awaitable[Any], rest: Sequence[Validator], message: PubsubMessage[Any], failures: Failures
-) -> Verdict:
+) -> ValidationResult:
     verdict = await _wait_for(waiting, failures)
-    return verdict if verdict is not Verdict.ACCEPT else await ask_all(rest, message, failures)
+    return verdict if verdict is not ValidationResult.ACCEPT else await ask_all(rest, message, failures)
 
 
-def _call(validator: Validator, message: PubsubMessage[Any], failures: Failures) -> Verdict | Awaitable[Any]:
+def _call(validator: Validator, message: PubsubMessage[Any], failures: Failures) -> ValidationResult | Awaitable[Any]:
     # The bugs of the application must not become the peer's fault, nor end the reading.
     with failures.contained("a validator"):
         answer = validator(message)
         return answer if inspect.isawaitable(answer) else _checked(answer)
-    return Verdict.IGNORE
+    return ValidationResult.IGNORE
 
 
-async def _wait_for(waiting: Awaitable[Any], failures: Failures) -> Verdict:
+async def _wait_for(waiting: Awaitable[Any], failures: Failures) -> ValidationResult:
     with failures.contained("a validator"):
         return _checked(await waiting)
-    return Verdict.IGNORE
+    return ValidationResult.IGNORE
 
 
-def _checked(answer: object) -> Verdict:
-    if isinstance(answer, Verdict):
+def _checked(answer: object) -> ValidationResult:
+    if isinstance(answer, ValidationResult):
         return answer
-    raise TypeError(f"a validator answers with a Verdict, not with {answer!r}")
+    raise TypeError(f"a validator answers with a ValidationResult, not with {answer!r}")

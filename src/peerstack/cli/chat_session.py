@@ -11,7 +11,7 @@ import trio
 from multiaddr import Multiaddr
 
 from peerstack.protocols.identify.learn import is_plausible
-from peerstack.protocols.pubsub import PeerJoined, Receipt, Room, WhenFull
+from peerstack.protocols.pubsub import JoinedTopic, PeerJoined, Receipt, WhenFull
 from peerstack.stack.addressing import is_loopback, is_public, is_unix
 from peerstack.stack.background import open_background
 from peerstack.stack.errors import InvalidInput
@@ -41,7 +41,9 @@ HELP = (
 class ChatSession:
     """A chat room that was entered. Get it from `open_session`, read `told`, and end it with `leave`."""
 
-    def __init__(self, node: OpenNode, model: ChatModel, room: Room[bytes], presence: Room[bytes]) -> None:
+    def __init__(
+        self, node: OpenNode, model: ChatModel, room: JoinedTopic[bytes], presence: JoinedTopic[bytes]
+    ) -> None:
         self.model = model
         self.unheard = 0
         """How many of our lines reached nobody."""
@@ -144,7 +146,7 @@ class ChatSession:
         return partial(is_plausible, seen_at=connections[0].info.remote_address)
 
     async def _watch_peers(self) -> None:
-        async for change in self._room.changes():
+        async for change in self._room.peer_events():
             happened = self.model.peer_joined if isinstance(change, PeerJoined) else self.model.peer_left
             await self._tell(happened(str(change.peer), trio.current_time()))
 
@@ -157,7 +159,7 @@ class ChatSession:
                 Noted("warning", f"not sent to {short(str(peer))}: {receipt.peers[peer].reason}")
                 for peer in receipt.dropped
             ]
-            if receipt.reached_nobody:
+            if receipt.reached_no_peer:
                 self.unheard += 1
                 warnings.append(Noted("warning", ALONE))
             await self._tell([receipt_told(receipt), *warnings])

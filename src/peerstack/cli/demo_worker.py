@@ -24,7 +24,7 @@ import trio
 from multiaddr import Multiaddr
 
 from peerstack import open_host
-from peerstack.protocols.pubsub import Pubsub, Room, open_pubsub
+from peerstack.protocols.pubsub import JoinedTopic, Pubsub, open_pubsub
 from peerstack.stack.background import open_background
 
 from .pubsub_node import Bell
@@ -72,7 +72,7 @@ class Counts:
 class Worker:
     """What one process does."""
 
-    def __init__(self, name: str, pubsub: Pubsub, room: Room[bytes]) -> None:
+    def __init__(self, name: str, pubsub: Pubsub, room: JoinedTopic[bytes]) -> None:
         self._name = name
         self._pubsub = pubsub
         self._room = room
@@ -115,7 +115,7 @@ class Worker:
         receipts = [await self._room.publish(f"{self._name} {number} {index}".encode()) for index in range(count)]
         for receipt in receipts:
             await receipt.wait_sent()
-        return sum(receipt.reached_nobody for receipt in receipts)
+        return sum(receipt.reached_no_peer for receipt in receipts)
 
 
 async def work(name: str) -> None:

@@ -262,7 +262,7 @@ class Ledger:
         self.sent += len(receipt.sent)
         self.uncertain += len(receipt.uncertain)
         self.dropped += len(receipt.dropped)
-        self.reached_nobody += receipt.reached_nobody
+        self.reached_nobody += receipt.reached_no_peer
         self.peers.update(dict.fromkeys((*receipt.sent, *receipt.uncertain)))
         if self.show is not None:
             self.show(self.bytes)
@@ -293,7 +293,7 @@ async def _publish_all(
                 raise receipt
             await receipt.wait_sent()
             ledger.add(receipt)
-            if not quiet or receipt.dropped or receipt.reached_nobody:
+            if not quiet or receipt.dropped or receipt.reached_no_peer:
                 await output.emit_when_ready(receipt_told(receipt))
 
 

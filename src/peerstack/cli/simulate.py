@@ -15,7 +15,7 @@ import trio
 from cyclopts import App, Group, Parameter, Token
 from cyclopts.validators import Number
 
-from peerstack.protocols.pubsub.simulation import Attack, Lateness, Protocol, Results, Scenario, World
+from peerstack.protocols.pubsub.simulation import Attack, Lateness, Protocol, Results, Scenario, Simulation
 
 from . import simulate_events as events
 from .failure import CommandError
@@ -162,7 +162,7 @@ async def _gossip(scenario: Scenario, plot: Path | None, output: Output) -> int:
 
 
 def _run_world(scenario: Scenario) -> Results:
-    world = World(scenario)
+    world = Simulation(scenario)
     for _ in world.run():
         pass
     return world.results()

@@ -13,7 +13,7 @@ import trio
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from peerstack.protocols.pubsub import PubsubMessage, Room, SubscriptionOverflow, WhenFull
+from peerstack.protocols.pubsub import JoinedTopic, PubsubMessage, SubscriptionOverflow, WhenFull
 from peerstack.stack.background import open_background
 
 from . import events
@@ -115,7 +115,7 @@ async def _subscribe(topics: Sequence[str], node: Node, reading: Reading, output
 
 @asynccontextmanager
 async def _merged(
-    rooms: Sequence[Room[bytes]], redialer: Redialer
+    rooms: Sequence[JoinedTopic[bytes]], redialer: Redialer
 ) -> AsyncIterator[trio.MemoryReceiveChannel[Arrival]]:
     """Yield a channel with what comes in all rooms, and what the redialer tells.
 
@@ -123,7 +123,7 @@ async def _merged(
     """
     send, receive = trio.open_memory_channel[Arrival](0)
 
-    async def pass_on(room: Room[bytes]) -> None:
+    async def pass_on(room: JoinedTopic[bytes]) -> None:
         try:
             async for message in room:
                 await send.send(message)

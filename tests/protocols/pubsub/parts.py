@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import trio
 
 from peerstack import open_host
-from peerstack.protocols.pubsub import Pubsub, PubsubConfig, Room, open_pubsub
+from peerstack.protocols.pubsub import JoinedTopic, Pubsub, PubsubConfig, open_pubsub
 from peerstack.stack.host import Host
 from peerstack.stack.identity import PeerId
 from peerstack.stack.testing import RecordingObserver
@@ -57,7 +57,7 @@ async def open_nodes(
 
 
 @asynccontextmanager
-async def open_rooms(nodes: list[Node], topic: str = "news") -> AsyncIterator[list[Room[bytes]]]:
+async def open_rooms(nodes: list[Node], topic: str = "news") -> AsyncIterator[list[JoinedTopic[bytes]]]:
     """Join a topic on all nodes, and wait until each knows of all others."""
     async with AsyncExitStack() as stack:
         rooms = [await stack.enter_async_context(node.pubsub.join(topic)) for node in nodes]

@@ -8,8 +8,8 @@ from dataclasses import replace
 from random import Random
 
 from peerstack.protocols.pubsub.router.config import GossipConfig
-from peerstack.protocols.pubsub.router.events import CoreEvent, Outgoing, Version
-from peerstack.protocols.pubsub.router.router import GossipCore
+from peerstack.protocols.pubsub.router.events import Outgoing, RouterEvent, Version
+from peerstack.protocols.pubsub.router.router import GossipsubRouter
 from peerstack.protocols.pubsub.scoring.config import ScoreConfig
 from peerstack.protocols.pubsub.scoring.gater import GaterConfig
 from peerstack.protocols.pubsub.wire import (
@@ -59,7 +59,7 @@ class Lone:
     ) -> None:
         self.now = BEGIN
         self.config = config or GossipConfig()
-        self.core = GossipCore(
+        self.core = GossipsubRouter(
             peer_id(0),
             self.config,
             random=Random(seed),
@@ -70,7 +70,7 @@ class Lone:
         )
         self.sent: dict[int, list[Outgoing]] = {}
         """What each peer was sent, all of it."""
-        self.log: list[CoreEvent] = []
+        self.log: list[RouterEvent] = []
         self._names: dict[PeerId, int] = {peer_id(0): 0}
         for index in range(1, peers + 1):
             self.add(index)
@@ -188,7 +188,7 @@ class Lone:
         self._drain()
         return {index: self.said_to(index) for index in sorted(self.sent)}
 
-    def events(self, *kinds: type) -> list[CoreEvent]:
+    def events(self, *kinds: type) -> list[RouterEvent]:
         """Return the events of these kinds so far."""
         self._drain()
         return [event for event in self.log if isinstance(event, kinds)]
@@ -214,7 +214,7 @@ class Group:
         self.now = BEGIN
         self.seed = seed
         self.cores = [
-            GossipCore(
+            GossipsubRouter(
                 peer_id(index), config or GossipConfig(), random=Random(f"{seed}/{index}"), now=self.now, score=score
             )
             for index in range(count)

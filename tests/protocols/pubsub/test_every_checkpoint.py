@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from peerstack import open_host
-from peerstack.protocols.pubsub import PubsubMessage, Verdict, open_pubsub
+from peerstack.protocols.pubsub import PubsubMessage, ValidationResult, open_pubsub
 from peerstack.stack.testing import run_deterministic
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 
@@ -28,12 +28,12 @@ async def _scenario(strike: Strike) -> None:
     before = trio.lowlevel.current_statistics().tasks_living
     network = MemoryNetwork()
 
-    async def think() -> Verdict:
+    async def think() -> ValidationResult:
         for _ in range(3):
             await trio.sleep(0.01)
-        return Verdict.ACCEPT
+        return ValidationResult.ACCEPT
 
-    async def validator(message: PubsubMessage[Any]) -> Verdict:
+    async def validator(message: PubsubMessage[Any]) -> ValidationResult:
         return await strike(think())
 
     listening = open_host(listen=["/memory/7"], transports=[MemoryTransport(network)])

@@ -11,7 +11,14 @@ import pytest
 import trio
 import trio.testing
 
-from peerstack.protocols.pubsub import PubsubConfig, PubsubMessage, Room, ScoreConfig, Validator, Verdict
+from peerstack.protocols.pubsub import (
+    JoinedTopic,
+    PubsubConfig,
+    PubsubMessage,
+    ScoreConfig,
+    ValidationResult,
+    Validator,
+)
 from peerstack.protocols.pubsub.validation.failures import Failures
 from peerstack.protocols.pubsub.wire import Message
 from peerstack.stack.errors import ConnectionLost
@@ -22,20 +29,20 @@ from .parts import Node, open_nodes
 Clock = trio.testing.MockClock
 
 
-async def receive(room: Room[bytes]) -> bytes:
+async def receive(room: JoinedTopic[bytes]) -> bytes:
     with trio.fail_after(30):
         return (await room.receive()).data
 
 
 def for_bad(bug: Validator) -> Validator:
     """Ask `bug` about messages that begin with `bad` only."""
-    return lambda message: bug(message) if message.data.startswith(b"bad") else Verdict.ACCEPT
+    return lambda message: bug(message) if message.data.startswith(b"bad") else ValidationResult.ACCEPT
 
 
 # ---- clean-up that fails
 
 
-async def cleans_up_badly(message: PubsubMessage[bytes]) -> Verdict:
+async def cleans_up_badly(message: PubsubMessage[bytes]) -> ValidationResult:
     """Raises a group of its own and the cancellation, as a nursery does whose task says the end to a peer."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.sleep_forever)
@@ -45,7 +52,7 @@ async def cleans_up_badly(message: PubsubMessage[bytes]) -> Verdict:
             raise ConnectionLost("there is nobody to say so to")
 
 
-async def nested(message: PubsubMessage[bytes]) -> Verdict:
+async def nested(message: PubsubMessage[bytes]) -> ValidationResult:
     async def one() -> None:
         await cleans_up_badly(message)
 
@@ -55,14 +62,14 @@ async def nested(message: PubsubMessage[bytes]) -> Verdict:
     raise AssertionError
 
 
-async def swallows(message: PubsubMessage[bytes]) -> Verdict:
+async def swallows(message: PubsubMessage[bytes]) -> ValidationResult:
     """Answers although it was cancelled."""
     with suppress(trio.Cancelled):
         await trio.sleep_forever()
-    return Verdict.ACCEPT
+    return ValidationResult.ACCEPT
 
 
-async def raises_instead(message: PubsubMessage[bytes]) -> Verdict:
+async def raises_instead(message: PubsubMessage[bytes]) -> ValidationResult:
     try:
         await trio.sleep_forever()
     finally:
@@ -85,7 +92,7 @@ async def test_a_validator_that_fails_when_its_time_is_over_costs_its_message(
             await at_alice.publish(b"later")
             assert await receive(at_bob) == b"later"
             assert bob.pubsub.statistics().ignored == {"validation_timed_out": 1}
-            assert bob.pubsub._topics["news"].slots.value == PubsubConfig().validation_concurrency
+            assert bob.pubsub._topics["news"].validation_slots.value == PubsubConfig().validation_concurrency
             assert bob.events.of(HandlerFailed) == []
             assert bob.pubsub.score(alice.peer_id) >= 0
 
@@ -100,7 +107,7 @@ async def test_a_validator_that_fails_when_all_is_closed_lets_it_end_in_order(
             await at_alice.wait_peers()
             await at_alice.publish(b"bad")
             await trio.sleep(1)
-            assert len(bob.pubsub._core._validating) == 1
+            assert len(bob.pubsub._router._pending) == 1
             if not leave_first:
                 return
         await trio.sleep(0.5)
@@ -112,10 +119,10 @@ async def test_a_validator_that_shields_itself_holds_up_nothing(
     config = PubsubConfig(validation_concurrency=3)
     release = trio.Event()
 
-    async def shielded(message: PubsubMessage[bytes]) -> Verdict:
+    async def shielded(message: PubsubMessage[bytes]) -> ValidationResult:
         with trio.CancelScope(shield=True), trio.move_on_after(1000):
             await release.wait()
-        return Verdict.ACCEPT
+        return ValidationResult.ACCEPT
 
     async with open_nodes(2, config) as (alice, bob), alice.pubsub.join("news") as at_alice:
         async with alice.pubsub.join("other") as other, bob.pubsub.join("other") as other_at_bob:
@@ -130,7 +137,7 @@ async def test_a_validator_that_shields_itself_holds_up_nothing(
                 await trio.sleep(60)
                 overdue = bob.pubsub._topics["news"].overdue
                 assert 3 <= overdue < 6
-                assert len(bob.pubsub._core._validating) == 0
+                assert len(bob.pubsub._router._pending) == 0
                 assert bob.pubsub.statistics().ignored == {
                     "validation_timed_out": overdue,
                     "validation_throttled": 21 - overdue,
@@ -151,17 +158,17 @@ async def test_a_validator_that_shields_itself_holds_up_nothing(
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("when", ["at once", "later", "in a nursery"])
 def test_an_interrupt_inside_a_validator_leaves_trio_run_as_itself(kind: type[BaseException], when: str) -> None:
-    async def later(message: PubsubMessage[bytes]) -> Verdict:
+    async def later(message: PubsubMessage[bytes]) -> ValidationResult:
         await trio.lowlevel.checkpoint()
         raise kind
 
-    async def in_a_nursery(message: PubsubMessage[bytes]) -> Verdict:
+    async def in_a_nursery(message: PubsubMessage[bytes]) -> ValidationResult:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.sleep_forever)
             await later(message)
         raise AssertionError
 
-    def validator(message: PubsubMessage[bytes]) -> Verdict | Awaitable[Verdict]:
+    def validator(message: PubsubMessage[bytes]) -> ValidationResult | Awaitable[ValidationResult]:
         if when == "at once":
             raise kind
         return in_a_nursery(message) if when == "in a nursery" else later(message)
@@ -183,7 +190,7 @@ def test_an_interrupt_inside_a_validator_leaves_trio_run_as_itself(kind: type[Ba
 async def test_a_validator_that_always_fails_is_logged_once_and_then_counted(
     autojump_clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(message: PubsubMessage[bytes]) -> Verdict:
+    def broken(message: PubsubMessage[bytes]) -> ValidationResult:
         raise ZeroDivisionError("a bug of the application")
 
     async with open_nodes(2) as (alice, bob), alice.pubsub.join("news") as at_alice:
@@ -277,7 +284,7 @@ async def test_an_application_score_that_fails_counts_as_nothing(autojump_clock:
         await hears(nodes, room)
 
 
-async def hears(nodes: list[Node], room: Room[bytes]) -> None:
+async def hears(nodes: list[Node], room: JoinedTopic[bytes]) -> None:
     async with nodes[1].pubsub.join("news") as other:
         await other.wait_peers()
         await trio.sleep(5)
@@ -289,15 +296,15 @@ async def hears(nodes: list[Node], room: Room[bytes]) -> None:
 async def test_a_bug_of_our_own_in_judging_costs_those_messages_only(
     autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def later(message: PubsubMessage[bytes]) -> Verdict:
+    async def later(message: PubsubMessage[bytes]) -> ValidationResult:
         await trio.sleep(0.1)
-        return Verdict.ACCEPT
+        return ValidationResult.ACCEPT
 
     async with open_nodes(2) as (alice, bob), alice.pubsub.join("news") as at_alice:
         async with bob.pubsub.join("news", validators=[later]) as at_bob:
             await at_alice.wait_peers()
             with monkeypatch.context() as patched:
-                patched.setattr(bob.pubsub._intake, "_settle", lambda *_: 1 // 0)
+                patched.setattr(bob.pubsub._pipeline, "_settle", lambda *_: 1 // 0)
                 await at_alice.publish(b"lost")
                 await trio.sleep(1)
             await at_alice.publish(b"after all")

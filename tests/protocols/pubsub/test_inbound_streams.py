@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from peerstack.protocols.pubsub import Room
+from peerstack.protocols.pubsub import JoinedTopic
 from peerstack.protocols.pubsub.streams.peer_streams import MAX_INBOUND
 from peerstack.protocols.pubsub.validation.signing import sign
 from peerstack.protocols.pubsub.wire import MESHSUB_12, frame
@@ -24,7 +24,7 @@ async def send(author: Node, stream: Stream, number: int) -> None:
     await stream.send_all(frame([message.entry]))
 
 
-async def numbers(room: Room[bytes], count: int) -> list[bytes]:
+async def numbers(room: JoinedTopic[bytes], count: int) -> list[bytes]:
     with trio.fail_after(5):
         return sorted([(await room.receive()).data for _ in range(count)])
 

@@ -11,11 +11,11 @@ import trio.testing
 
 from peerstack.protocols.pubsub import (
     GossipConfig,
+    JoinedTopic,
     PubsubConfig,
     PubsubMessage,
     QueueConfig,
-    Room,
-    Verdict,
+    ValidationResult,
     sha256_of_data,
 )
 
@@ -25,7 +25,7 @@ Clock = trio.testing.MockClock
 
 
 @asynccontextmanager
-async def open_diamond(config: PubsubConfig) -> AsyncIterator[tuple[list[Node], list[Room[bytes]]]]:
+async def open_diamond(config: PubsubConfig) -> AsyncIterator[tuple[list[Node], list[JoinedTopic[bytes]]]]:
     """Open alice, who publishes, bob and carol beside her, and dave behind both."""
     async with open_nodes(4, config, connect=False) as nodes, AsyncExitStack() as stack:
         alice, bob, carol, dave = nodes
@@ -41,7 +41,7 @@ async def open_diamond(config: PubsubConfig) -> AsyncIterator[tuple[list[Node], 
         yield nodes, rooms
 
 
-async def read_all(room: Room[bytes], seconds: float = 30) -> list[PubsubMessage[bytes]]:
+async def read_all(room: JoinedTopic[bytes], seconds: float = 30) -> list[PubsubMessage[bytes]]:
     got = []
     with trio.move_on_after(seconds):
         while True:
@@ -80,17 +80,17 @@ async def test_a_copy_whose_number_is_known_is_not_delivered_however_late(autoju
         async with alice.pubsub.join("news") as at_alice, bob.pubsub.join("news") as at_bob:
             await at_alice.wait_peers()
             receipts = [await at_alice.publish(b"%d" % number) for number in range(3)]
-            messages = [alice.pubsub._core._cache.get(receipt.id) for receipt in receipts]
+            messages = [alice.pubsub._router._cache.get(receipt.id) for receipt in receipts]
             assert len(await read_all(at_bob, 1)) == 3
             await trio.sleep(60)
-            link = bob.pubsub._switchboard.links[alice.peer_id]
+            link = bob.pubsub._peers.streams[alice.peer_id]
             for message in messages:
                 assert message is not None
-                await bob.pubsub._intake.take(link, [message.entry])
+                await bob.pubsub._pipeline.handle_frames(link, [message.entry])
             assert await read_all(at_bob, 1) == []
             assert bob.pubsub.statistics().ignored == {"repeated": 3}
-            assert len(bob.pubsub._core._validating) == 0
-            await bob.pubsub._intake.take(link, [messages[0].entry])  # type: ignore[union-attr]  # checked above
+            assert len(bob.pubsub._router._pending) == 0
+            await bob.pubsub._pipeline.handle_frames(link, [messages[0].entry])  # type: ignore[union-attr]  # checked above
             assert bob.pubsub.statistics().ignored == {"repeated": 3}  # its id is remembered again
             assert bob.pubsub.score(alice.peer_id) >= 0
 
@@ -109,17 +109,17 @@ async def test_ids_of_the_content_may_be_said_again_after_their_time(autojump_cl
 async def test_a_message_whose_validator_timed_out_is_not_repeated_when_it_comes_again(autojump_clock: Clock) -> None:
     slow = True
 
-    async def moody(message: PubsubMessage[bytes]) -> Verdict:
+    async def moody(message: PubsubMessage[bytes]) -> ValidationResult:
         await trio.sleep(100 if slow else 0)
-        return Verdict.ACCEPT
+        return ValidationResult.ACCEPT
 
     async with open_nodes(2) as (alice, bob), alice.pubsub.join("news") as at_alice:
         async with bob.pubsub.join("news", validators=[moody]) as at_bob:
             await at_alice.wait_peers()
             receipt = await at_alice.publish(b"twice")
-            message = alice.pubsub._core._cache.get(receipt.id)
+            message = alice.pubsub._router._cache.get(receipt.id)
             assert message is not None
             await trio.sleep(10)
             slow = False
-            await bob.pubsub._intake.take(bob.pubsub._switchboard.links[alice.peer_id], [message.entry])
+            await bob.pubsub._pipeline.handle_frames(bob.pubsub._peers.streams[alice.peer_id], [message.entry])
             assert [message.data for message in await read_all(at_bob, 1)] == [b"twice"]

@@ -10,9 +10,9 @@ import trio
 import trio.testing
 
 from peerstack import open_host
-from peerstack.protocols.pubsub import Pubsub, PubsubConfig, PubsubMessage, Verdict, open_pubsub
+from peerstack.protocols.pubsub import Pubsub, PubsubConfig, PubsubMessage, ValidationResult, open_pubsub
 from peerstack.protocols.pubsub.router.events import PeerSubscribed
-from peerstack.protocols.pubsub.streams.peers import PARTING
+from peerstack.protocols.pubsub.streams.peers import READ_TIMEOUT
 from peerstack.protocols.pubsub.wire import MESHSUB_12, Subscription, encode_subscriptions, frame
 from peerstack.stack.abc import Stream
 from peerstack.stack.host import Host
@@ -39,20 +39,20 @@ async def open_leaver(network: MemoryNetwork, other: Host) -> AsyncIterator[Pubs
 async def test_who_publishes_and_is_gone_at_once_is_heard_to_the_end(autojump_clock: Clock) -> None:
     network, busy = MemoryNetwork(), PubsubConfig(validation_concurrency=1)
 
-    async def take_time(_: PubsubMessage[bytes]) -> Verdict:
-        await trio.sleep(PARTING / 2 / MESSAGES)
-        return Verdict.ACCEPT
+    async def take_time(_: PubsubMessage[bytes]) -> ValidationResult:
+        await trio.sleep(READ_TIMEOUT / 2 / MESSAGES)
+        return ValidationResult.ACCEPT
 
     async with open_nodes(1, busy, network=network) as (bob,):
         async with bob.pubsub.join("news", validators=[take_time]) as room:
             async with open_leaver(network, bob.host) as pubsub:
                 for number in range(MESSAGES):
                     await pubsub.publish("news", b"%d" % number)
-            await trio.sleep(PARTING)
+            await trio.sleep(READ_TIMEOUT)
             assert room.statistics().waiting == MESSAGES
 
 
-@pytest.mark.parametrize(("published", "seconds"), [(0, 0.0), (1, PARTING)])
+@pytest.mark.parametrize(("published", "seconds"), [(0, 0.0), (1, READ_TIMEOUT)])
 async def test_who_never_tells_that_it_has_read_is_given_some_time(
     autojump_clock: Clock, published: int, seconds: float
 ) -> None:

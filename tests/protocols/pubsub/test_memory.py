@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from peerstack import Limits, open_host
-from peerstack.protocols.pubsub import Pubsub, PubsubConfig, PubsubMessage, Room, Verdict, open_pubsub
+from peerstack.protocols.pubsub import JoinedTopic, Pubsub, PubsubConfig, PubsubMessage, ValidationResult, open_pubsub
 from peerstack.protocols.pubsub.wire import FLOODSUB
 from peerstack.stack.abc import Stream
 from peerstack.stack.errors import StreamReset
@@ -77,7 +77,9 @@ async def test_over_the_share_of_a_peer_the_stream_is_reset(autojump_clock: Cloc
 
 
 @asynccontextmanager
-async def open_talk(limits: Limits, **join: object) -> AsyncIterator[tuple[Room[bytes], Room[bytes], Host, Pubsub]]:
+async def open_talk(
+    limits: Limits, **join: object
+) -> AsyncIterator[tuple[JoinedTopic[bytes], JoinedTopic[bytes], Host, Pubsub]]:
     """Open two that speak pubsub, the second within limits, and a room of each."""
     network = MemoryNetwork()
     config = PubsubConfig(thread_from=None)
@@ -97,9 +99,9 @@ async def open_talk(limits: Limits, **join: object) -> AsyncIterator[tuple[Room[
 async def test_messages_in_validators_count_until_their_verdict(autojump_clock: Clock) -> None:
     verdict = trio.Event()
 
-    async def wait(message: PubsubMessage[bytes]) -> Verdict:
+    async def wait(message: PubsubMessage[bytes]) -> ValidationResult:
         await verdict.wait()
-        return Verdict.ACCEPT
+        return ValidationResult.ACCEPT
 
     async with open_talk(Limits(), validators=[wait]) as (room, lobby, bob, _):
         for number in range(10):
@@ -114,7 +116,7 @@ async def test_messages_in_validators_count_until_their_verdict(autojump_clock: 
 
 @pytest.mark.parametrize("how", ["times out", "raises", "leaves"])
 async def test_messages_whose_verdict_never_comes_are_given_back(autojump_clock: Clock, how: str) -> None:
-    async def never(message: PubsubMessage[bytes]) -> Verdict:
+    async def never(message: PubsubMessage[bytes]) -> ValidationResult:
         await trio.sleep(2 if how == "raises" else 10**6)
         raise ZeroDivisionError
 
@@ -127,7 +129,7 @@ async def test_messages_whose_verdict_never_comes_are_given_back(autojump_clock:
             await bob.disconnect(next(iter(bob.peers)))
         await trio.sleep(10)
         assert used(bob) == 0
-        assert len(pubsub._core._validating) == 0
+        assert len(pubsub._router._pending) == 0
 
 
 async def test_where_validators_are_slow_the_reading_waits_for_memory_and_nothing_is_lost(
@@ -135,11 +137,11 @@ async def test_where_validators_are_slow_the_reading_waits_for_memory_and_nothin
 ) -> None:
     most = 0
 
-    async def slow(message: PubsubMessage[bytes]) -> Verdict:
+    async def slow(message: PubsubMessage[bytes]) -> ValidationResult:
         nonlocal most
         most = max(most, used(lobby_host))
         await trio.sleep(0.1)
-        return Verdict.ACCEPT
+        return ValidationResult.ACCEPT
 
     limits = Limits(memory_per_peer=500_000)
     async with open_talk(limits, validators=[slow]) as (room, lobby, lobby_host, _):

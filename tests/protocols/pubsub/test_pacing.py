@@ -55,7 +55,7 @@ def test_a_pace_that_is_none_is_refused(options: dict[str, float]) -> None:
 async def test_a_burst_of_a_thousand(autojump_clock: Clock, agent: str, least: float, most: float) -> None:
     async with open_nodes(2) as (alice, bob):
         alice.host.peerstore.set_agent(bob.peer_id, agent)
-        alice.pubsub._switchboard._set_pace(alice.pubsub._switchboard.links[bob.peer_id])
+        alice.pubsub._peers._set_pace(alice.pubsub._peers.streams[bob.peer_id])
         async with open_rooms([alice, bob]) as (at_alice, at_bob):
             began = trio.current_time()
             arrived: list[float] = []

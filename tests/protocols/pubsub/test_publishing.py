@@ -17,7 +17,7 @@ from peerstack.protocols.pubsub import (
     QueueConfig,
     SignaturePolicy,
     SubscriptionRefused,
-    Verdict,
+    ValidationResult,
     WhenFull,
     open_pubsub,
     sha256_of_data,
@@ -63,7 +63,7 @@ async def test_text_is_published_where_the_codec_says_so(autojump_clock: Clock) 
         ({"buffer": True}, TypeError, "buffer is a number of messages, not bool"),
         ({"codec": JsonCodec}, TypeError, "JsonCodec is a class"),
         ({"codec": "json"}, TypeError, "a codec: str has no method"),
-        ({"validators": lambda message: Verdict.ACCEPT}, TypeError, "validators is a list, even of one"),
+        ({"validators": lambda message: ValidationResult.ACCEPT}, TypeError, "validators is a list, even of one"),
         ({"validators": ["strict"]}, TypeError, "a validator must be a function that takes a message, not str"),
         ({"message_id": b"id"}, TypeError, "message_id must be a function"),
         ({"author": "me"}, TypeError, "author must be of type Identity"),
@@ -106,7 +106,7 @@ async def test_direct_peers_are_peer_ids(autojump_clock: Clock) -> None:
 
 
 async def test_publishing_waits_no_longer_than_validation_may_take(autojump_clock: Clock) -> None:
-    async def never(message: PubsubMessage[bytes]) -> Verdict:
+    async def never(message: PubsubMessage[bytes]) -> ValidationResult:
         await trio.sleep_forever()
         raise AssertionError
 
@@ -130,7 +130,7 @@ async def test_what_went_to_no_peer_may_be_published_again(autojump_clock: Clock
     async with open_nodes(2, config, connect=False) as (alice, bob), alice.pubsub.join("news") as at_alice:
         for _ in range(2):
             receipt = await at_alice.publish(b"hello")
-            assert receipt.reached_nobody
+            assert receipt.reached_no_peer
             assert not receipt.repeated
         async with bob.pubsub.join("news") as at_bob:
             await trio.sleep(30)  # longer than gossip offers it
@@ -164,7 +164,7 @@ async def test_what_was_dropped_for_every_peer_may_be_published_again(autojump_c
             receipts = [await at_alice.publish(b"%d" % number + bytes(60_000)) for number in range(50)]
             last = b"49" + bytes(60_000)
             await trio.sleep(6)
-            assert receipts[-1].reached_nobody
+            assert receipts[-1].reached_no_peer
             assert receipts[-1].dropped == (bob.peer_id,)
             assert not (await at_alice.publish(last)).repeated
 

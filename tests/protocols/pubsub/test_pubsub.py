@@ -17,7 +17,7 @@ from peerstack.protocols.pubsub import (
     QueueConfig,
     Receipt,
     SignaturePolicy,
-    Verdict,
+    ValidationResult,
     WhenFull,
     open_pubsub,
 )
@@ -98,7 +98,7 @@ async def test_what_comes_before_the_first_heartbeat_reaches_whoever_is_behind_o
 async def test_without_peers_a_receipt_says_that_nobody_was_reached(autojump_clock: Clock) -> None:
     async with open_nodes(1) as (alice,), open_rooms([alice]) as (room,):
         receipt = await room.publish(b"hello?")
-        assert receipt.reached_nobody
+        assert receipt.reached_no_peer
         assert receipt.peers == {}
         await receipt.wait_sent()
 
@@ -116,16 +116,16 @@ async def test_a_topic_left_is_a_topic_not_heard(autojump_clock: Clock) -> None:
         async with bob.pubsub.join("news"):
             await at_alice.wait_peers()
         with trio.fail_after(5):
-            async for change in at_alice.changes():
+            async for change in at_alice.peer_events():
                 if isinstance(change, PeerLeft):
                     break
         assert at_alice.peers == []
-        assert (await at_alice.publish(b"hello?")).reached_nobody
+        assert (await at_alice.publish(b"hello?")).reached_no_peer
 
 
 async def test_who_comes_and_goes_is_told(autojump_clock: Clock) -> None:
     async with open_nodes(2) as (alice, bob), alice.pubsub.join("news") as room:
-        changes = room.changes()
+        changes = room.peer_events()
         async with bob.pubsub.join("news"):
             assert await anext(changes) == PeerJoined(bob.peer_id)
             await bob.host.disconnect(alice.peer_id)
@@ -273,15 +273,15 @@ async def test_the_same_message_again_goes_to_nobody_and_the_receipt_says_so(aut
         assert not (await at_alice.publish(b"hello")).repeated
         again = await at_alice.publish(b"hello")
         assert again.repeated
-        assert again.reached_nobody
+        assert again.reached_no_peer
         assert (await at_bob.receive()).data == b"hello"
         await trio.testing.wait_all_tasks_blocked()
         assert at_bob.statistics().waiting == 0
 
 
 async def test_what_our_own_validators_refuse_leaves_no_gap(autojump_clock: Clock) -> None:
-    def no_secrets(message: PubsubMessage[bytes]) -> Verdict:
-        return Verdict.REJECT if b"secret" in message.data else Verdict.ACCEPT
+    def no_secrets(message: PubsubMessage[bytes]) -> ValidationResult:
+        return ValidationResult.REJECT if b"secret" in message.data else ValidationResult.ACCEPT
 
     async with open_nodes(2) as (alice, bob), bob.pubsub.join("news") as at_bob:
         async with alice.pubsub.join("news", validators=[no_secrets]) as at_alice:

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from peerstack.protocols.pubsub import PubsubConfig, Room, SignaturePolicy, open_pubsub
+from peerstack.protocols.pubsub import JoinedTopic, PubsubConfig, SignaturePolicy, open_pubsub
 from peerstack.stack.abc import Muxer
 from peerstack.stack.muxing.mplex import Mplex
 from peerstack.stack.muxing.yamux import Yamux
@@ -29,9 +29,9 @@ each_combination = pytest.mark.parametrize(
 
 
 @asynccontextmanager
-async def rooms(meet: Meeting) -> AsyncIterator[tuple[Room[bytes], Room[bytes]]]:
+async def rooms(meet: Meeting) -> AsyncIterator[tuple[JoinedTopic[bytes], JoinedTopic[bytes]]]:
     async with AsyncExitStack() as stack:
-        joined: list[Room[bytes]] = []
+        joined: list[JoinedTopic[bytes]] = []
         for host in (meet.settled, meet.mover):
             pubsub = await stack.enter_async_context(open_pubsub(host, UNSIGNED, seed=len(joined)))
             joined.append(await stack.enter_async_context(pubsub.join("news")))
@@ -39,13 +39,13 @@ async def rooms(meet: Meeting) -> AsyncIterator[tuple[Room[bytes], Room[bytes]]]
         yield joined[0], joined[1]
 
 
-async def publish(room: Room[bytes], author: bytes) -> None:
+async def publish(room: JoinedTopic[bytes], author: bytes) -> None:
     for number in range(MESSAGES):
         await room.publish(b"%s %d" % (author, number))
         await trio.sleep(0.05)
 
 
-async def hear(room: Room[bytes], heard: list[int]) -> None:
+async def hear(room: JoinedTopic[bytes], heard: list[int]) -> None:
     while len(heard) < MESSAGES:
         heard.append(int((await room.receive()).data.split()[1]))
 

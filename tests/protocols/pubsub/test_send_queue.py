@@ -88,7 +88,7 @@ async def test_a_receipt_is_queued_then_sent() -> None:
     waiting, slip = queue(), receipt()
     waiting.put(message(), slip)
     assert slip.queued == (PEER,)
-    assert not slip.reached_nobody
+    assert not slip.reached_no_peer
     batch = waiting.take()
     assert slip.queued == (PEER,)
     waiting.settle(batch)
@@ -104,7 +104,7 @@ async def test_whoever_waits_for_a_receipt_hears_of_the_drop() -> None:
         await trio.testing.wait_all_tasks_blocked()
         assert waiting.close("the peer is gone") == 1
     assert slip.peers == {PEER: Delivery(DeliveryState.DROPPED, "the peer is gone")}
-    assert slip.reached_nobody
+    assert slip.reached_no_peer
 
 
 async def test_what_broke_while_it_was_sent_is_called_neither_sent_nor_dropped() -> None:
@@ -157,7 +157,7 @@ async def test_a_full_queue_makes_publishers_wait_until_some_went_out(waiting: S
         waiting.put(message())
     assert waiting.full
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(waiting.wait_room)
+        nursery.start_soon(waiting.wait_space)
         await trio.testing.wait_all_tasks_blocked()
         waiting.settle(waiting.take())
     assert not waiting.full
@@ -167,7 +167,7 @@ async def test_a_closed_queue_frees_who_waits() -> None:
     waiting = queue(messages=1)
     waiting.put(message())
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(waiting.wait_room)
+        nursery.start_soon(waiting.wait_space)
         nursery.start_soon(waiting.wait_idle)
         await trio.testing.wait_all_tasks_blocked()
         waiting.close("the peer is gone")

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from peerstack.protocols.pubsub.scoring.score import PeerScore
-from peerstack.protocols.pubsub.simulation import Lateness, Protocol, Results, Scenario, World, score_config
+from peerstack.protocols.pubsub.simulation import Lateness, Protocol, Results, Scenario, Simulation, score_config
 from peerstack.protocols.pubsub.simulation.frames import content_of
 from peerstack.protocols.pubsub.simulation.network import Edge, Network
 from peerstack.protocols.pubsub.simulation.scenario import TOPIC
@@ -23,7 +23,7 @@ SMALL = Scenario(nodes=40, messages=12, interval=0.5, connections=8, warm_up=5.0
 
 
 def simulate(scenario: Scenario) -> Results:
-    world = World(scenario)
+    world = Simulation(scenario)
     assert list(world.run())[-1] == 1.0
     return world.results()
 

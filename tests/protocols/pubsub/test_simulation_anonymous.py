@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import pytest
 
 from peerstack.protocols.pubsub import GossipConfig, sha256_of_data
-from peerstack.protocols.pubsub.router.events import Allow
+from peerstack.protocols.pubsub.router.events import AcceptStatus
 from peerstack.protocols.pubsub.scoring.config import ScoreConfig
-from peerstack.protocols.pubsub.simulation import Protocol, Scenario, World, world
+from peerstack.protocols.pubsub.simulation import Protocol, Scenario, Simulation, simulation
 from peerstack.protocols.pubsub.simulation.frames import content_of
+from peerstack.protocols.pubsub.simulation.honest_node import HonestNode
 from peerstack.protocols.pubsub.simulation.network import Edge, Network
 from peerstack.protocols.pubsub.simulation.results import Record
-from peerstack.protocols.pubsub.simulation.router import Router
 from peerstack.protocols.pubsub.simulation.scenario import TOPIC
 from peerstack.protocols.pubsub.wire import decode_rpc, make_message
 from peerstack.stack.identity import PeerId
@@ -35,7 +35,7 @@ class Anonymous(Scenario):
         return ScoreConfig.recommended()
 
 
-class AnonymousRouter(Router):
+class AnonymousRouter(HonestNode):
     """Signs nothing, and makes ids of the content."""
 
     def __init__(self, index: int, peer_id: PeerId, scenario: Scenario, network: Network, record: Record) -> None:
@@ -45,14 +45,14 @@ class AnonymousRouter(Router):
         self._frozen = (scenario.warm_up + 1, thaws) if scenario.frozen and not index else (0.0, 0.0)
 
     def take(self, edge: Edge, frame: bytes) -> None:
-        core, sender, now = self.core, edge.source.peer_id, self._schedule.now
+        core, sender, now = self.router, edge.source.peer_id, self._schedule.now
         if self._frozen[0] <= now < self._frozen[1]:
             self._schedule.at(self._frozen[1], self.take, edge, frame)
             return
         if sender not in self._edges:
             self._begin(edge.back, outbound=False)
         rpc = decode_rpc(content_of(frame))
-        if rpc.messages and core.allows(sender, now) is not Allow.ALL:
+        if rpc.messages and core.accept_from(sender, now) is not AcceptStatus.ALL:
             rpc.messages = []
         for message in rpc.messages:
             message.id = sha256_of_data(message)
@@ -71,7 +71,7 @@ class AnonymousRouter(Router):
         message = make_message(TOPIC, payload)
         message.id = sha256_of_data(message)
         self._record.publish(message.id, self.index, now)
-        self._forward(message, self.core.publish(message, now) or [])
+        self._forward(message, self.router.publish(message, now) or [])
         self._flush()
 
     def _on_deadline(self) -> None:
@@ -96,7 +96,7 @@ SCENARIOS = {
 @pytest.mark.parametrize("size", [200, 2000])  # with and without IDONTWANT
 def test_everybody_gets_everything(name: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = SCENARIOS[name]
-    monkeypatch.setattr(world, "Router", AnonymousRouter)
+    monkeypatch.setattr(simulation, "HonestNode", AnonymousRouter)
     scenario = Anonymous(
         nodes=14,
         sources=14,
@@ -114,7 +114,7 @@ def test_everybody_gets_everything(name: str, size: int, monkeypatch: pytest.Mon
         frozen=chosen.frozen,
         flood_publish=chosen.flood_publish,
     )
-    simulated = World(scenario)
+    simulated = Simulation(scenario)
     list(simulated.run())
     results = simulated.results()
     assert results.deliveries == 14 * 56

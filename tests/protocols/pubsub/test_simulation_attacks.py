@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from peerstack.protocols.pubsub.simulation import Attack, Protocol, Results, Scenario, World
+from peerstack.protocols.pubsub.simulation import Attack, Protocol, Results, Scenario, Simulation
 from peerstack.protocols.pubsub.simulation.frames import content_of
+from peerstack.protocols.pubsub.simulation.honest_node import HELLO
 from peerstack.protocols.pubsub.simulation.network import Edge, Network
-from peerstack.protocols.pubsub.simulation.router import HELLO
 from peerstack.protocols.pubsub.simulation.scenario import TOPIC
 from peerstack.protocols.pubsub.simulation.schedule import Schedule
 from peerstack.protocols.pubsub.simulation.sybil import Sybil
@@ -37,7 +37,7 @@ def peer(number: int) -> PeerId:
 
 
 def simulate(scenario: Scenario) -> Results:
-    world = World(scenario)
+    world = Simulation(scenario)
     for _ in world.run():
         pass
     return world.results()

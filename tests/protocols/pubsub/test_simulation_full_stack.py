@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from peerstack import Host, open_host
-from peerstack.protocols.pubsub import Pubsub, Room, open_pubsub
+from peerstack.protocols.pubsub import JoinedTopic, Pubsub, open_pubsub
 from peerstack.stack.testing import LinkConditions, SimulatedNetwork, run_deterministic, seeded_identity
 
 NODES, DIALS, MESSAGES = 12, 3, 10
@@ -24,7 +24,7 @@ class Node:
 
     host: Host
     pubsub: Pubsub
-    room: Room[bytes]
+    room: JoinedTopic[bytes]
 
 
 @asynccontextmanager

@@ -83,7 +83,7 @@ async def test_whoever_brings_messages_goes_on_when_they_are_read() -> None:
     went_on = []
 
     async def bring() -> None:
-        await reading.wait_room()
+        await reading.wait_space()
         went_on.append(len(reading))
 
     async with trio.open_nursery() as nursery:
@@ -139,7 +139,7 @@ async def test_closing_frees_who_waits_for_room() -> None:
     await attend(reading)
     reading.put(message(1))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(reading.wait_room)
+        nursery.start_soon(reading.wait_space)
         await trio.testing.wait_all_tasks_blocked()
         reading.close()
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from peerstack.protocols.pubsub import PubsubConfig, Room
+from peerstack.protocols.pubsub import JoinedTopic, PubsubConfig
 from peerstack.protocols.pubsub.validation import signing
 from peerstack.protocols.pubsub.validation.signing import RejectReason
 from peerstack.protocols.pubsub.wire import Message
@@ -74,7 +74,7 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Checks]:
 
 
 @asynccontextmanager
-async def opened(checks: Checks) -> AsyncIterator[tuple[list[Node], Room[bytes], Room[bytes]]]:
+async def opened(checks: Checks) -> AsyncIterator[tuple[list[Node], JoinedTopic[bytes], JoinedTopic[bytes]]]:
     async with open_nodes(2, PubsubConfig(thread_from=1), threads=True) as nodes:
         async with open_rooms(nodes) as (sender, receiver):
             try:
@@ -83,7 +83,7 @@ async def opened(checks: Checks) -> AsyncIterator[tuple[list[Node], Room[bytes],
                 checks.let_all_go()  # leaving waits for threads
 
 
-async def read(room: Room[bytes], count: int) -> list[bytes]:
+async def read(room: JoinedTopic[bytes], count: int) -> list[bytes]:
     messages: list[bytes] = []
     with trio.fail_after(30):
         async for message in room:
@@ -112,7 +112,7 @@ async def test_two_lots_of_a_peer_are_checked_at_once_and_no_more(checks: Checks
             await checks.wait_begun(number)
         await sender.publish(b"three")
         await trio.testing.wait_all_tasks_blocked()
-        assert len(nodes[1].pubsub._switchboard.links[nodes[0].peer_id].judging) == 2
+        assert len(nodes[1].pubsub._peers.streams[nodes[0].peer_id].validating) == 2
         assert checks.begun == [b"one", b"two"]
         checks.let_go(b"one")
         await checks.wait_begun(3)
@@ -124,13 +124,13 @@ async def test_who_leaves_waits_until_its_messages_were_judged(checks: Checks) -
         checks.hold(b"last")
         await sender.publish(b"last")
         await checks.wait_begun(1)
-        link = nodes[0].pubsub._switchboard.links[nodes[1].peer_id]
+        link = nodes[0].pubsub._peers.streams[nodes[1].peer_id]
         link.queue.end()
         await trio.testing.wait_all_tasks_blocked()
-        assert not link.parted.is_set()
+        assert not link.read_to_end.is_set()
         checks.let_go(b"last")
         with trio.fail_after(30):
-            await link.parted.wait()
+            await link.read_to_end.wait()
         assert await read(receiver, 1) == [b"last"]
 
 

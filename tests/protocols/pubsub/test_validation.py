@@ -10,7 +10,14 @@ import pytest
 import trio
 import trio.testing
 
-from peerstack.protocols.pubsub import PubsubConfig, PubsubMessage, Room, Validator, Verdict, sha256_of_data
+from peerstack.protocols.pubsub import (
+    JoinedTopic,
+    PubsubConfig,
+    PubsubMessage,
+    ValidationResult,
+    Validator,
+    sha256_of_data,
+)
 from peerstack.protocols.pubsub.api.events import MessageRejected
 from peerstack.protocols.pubsub.validation.failures import Failures
 from peerstack.protocols.pubsub.validation.signing import sign
@@ -25,23 +32,23 @@ Clock = trio.testing.MockClock
 MESSAGE = PubsubMessage("news", b"x", b"x", None, None, None, b"id")
 
 
-async def receive(room: Room[bytes]) -> bytes:
+async def receive(room: JoinedTopic[bytes]) -> bytes:
     with trio.fail_after(30):
         return (await room.receive()).data
 
 
-async def slowly(message: PubsubMessage[bytes]) -> Verdict:
+async def slowly(message: PubsubMessage[bytes]) -> ValidationResult:
     await trio.sleep(1)
-    return Verdict.ACCEPT
+    return ValidationResult.ACCEPT
 
 
-async def never(message: PubsubMessage[bytes]) -> Verdict:
+async def never(message: PubsubMessage[bytes]) -> ValidationResult:
     await trio.sleep_forever()
     raise AssertionError
 
 
-def only(prefix: bytes, otherwise: Verdict) -> Validator:
-    return lambda message: Verdict.ACCEPT if message.data.startswith(prefix) else otherwise
+def only(prefix: bytes, otherwise: ValidationResult) -> Validator:
+    return lambda message: ValidationResult.ACCEPT if message.data.startswith(prefix) else otherwise
 
 
 # ---- asking
@@ -50,48 +57,57 @@ def only(prefix: bytes, otherwise: Verdict) -> Validator:
 async def test_the_first_that_does_not_accept_decides() -> None:
     asked = []
 
-    def say(verdict: Verdict) -> Validator:
-        def validator(message: PubsubMessage[bytes]) -> Verdict:
+    def say(verdict: ValidationResult) -> Validator:
+        def validator(message: PubsubMessage[bytes]) -> ValidationResult:
             asked.append(verdict)
             return verdict
 
         return validator
 
-    async def later(message: PubsubMessage[bytes]) -> Verdict:
-        asked.append(Verdict.ACCEPT)
-        return Verdict.ACCEPT
+    async def later(message: PubsubMessage[bytes]) -> ValidationResult:
+        asked.append(ValidationResult.ACCEPT)
+        return ValidationResult.ACCEPT
 
     failures = Failures("'news'")
-    assert ask([], MESSAGE, failures) is Verdict.ACCEPT
-    assert ask([say(Verdict.ACCEPT), say(Verdict.REJECT), say(Verdict.IGNORE)], MESSAGE, failures) is Verdict.REJECT
-    assert asked == [Verdict.ACCEPT, Verdict.REJECT]
+    assert ask([], MESSAGE, failures) is ValidationResult.ACCEPT
+    assert (
+        ask(
+            [say(ValidationResult.ACCEPT), say(ValidationResult.REJECT), say(ValidationResult.IGNORE)],
+            MESSAGE,
+            failures,
+        )
+        is ValidationResult.REJECT
+    )
+    assert asked == [ValidationResult.ACCEPT, ValidationResult.REJECT]
     asked.clear()
     assert (
-        await ask_all([later, say(Verdict.ACCEPT), later, say(Verdict.IGNORE), later], MESSAGE, failures)
-        is Verdict.IGNORE
+        await ask_all(
+            [later, say(ValidationResult.ACCEPT), later, say(ValidationResult.IGNORE), later], MESSAGE, failures
+        )
+        is ValidationResult.IGNORE
     )
-    assert asked == [Verdict.ACCEPT] * 3 + [Verdict.IGNORE]
+    assert asked == [ValidationResult.ACCEPT] * 3 + [ValidationResult.IGNORE]
 
 
-def raises(message: PubsubMessage[bytes]) -> Verdict:
+def raises(message: PubsubMessage[bytes]) -> ValidationResult:
     raise ZeroDivisionError("a bug of the application")
 
 
-async def raises_later(message: PubsubMessage[bytes]) -> Verdict:
+async def raises_later(message: PubsubMessage[bytes]) -> ValidationResult:
     await trio.lowlevel.checkpoint()
     raise ExceptionGroup("bugs", [ZeroDivisionError("a bug of the application")])
 
 
-def nonsense(message: PubsubMessage[bytes]) -> Verdict:
-    return cast("Verdict", True)
+def nonsense(message: PubsubMessage[bytes]) -> ValidationResult:
+    return cast("ValidationResult", True)
 
 
-async def nonsense_later(message: PubsubMessage[bytes]) -> Verdict:
-    return cast("Verdict", "accept")
+async def nonsense_later(message: PubsubMessage[bytes]) -> ValidationResult:
+    return cast("ValidationResult", "accept")
 
 
-def nothing(message: PubsubMessage[bytes]) -> Verdict:
-    return cast("Verdict", None)
+def nothing(message: PubsubMessage[bytes]) -> ValidationResult:
+    return cast("ValidationResult", None)
 
 
 class Foreign:
@@ -101,8 +117,8 @@ class Foreign:
         yield self
 
 
-def of_another_loop(message: PubsubMessage[bytes]) -> Awaitable[Verdict]:
-    return cast("Awaitable[Verdict]", Foreign())
+def of_another_loop(message: PubsubMessage[bytes]) -> Awaitable[ValidationResult]:
+    return cast("Awaitable[ValidationResult]", Foreign())
 
 
 BUGS: list[Validator] = [raises, raises_later, nonsense, nonsense_later, nothing, of_another_loop]
@@ -135,7 +151,7 @@ async def test_what_is_rejected_is_neither_delivered_nor_passed_on_and_charged(a
         await alice.host.connect(*bob.host.addresses)
         await carol.host.connect(*bob.host.addresses)
         async with alice.pubsub.join("news") as at_alice, carol.pubsub.join("news") as at_carol:
-            async with bob.pubsub.join("news", validators=[only(b"good", Verdict.REJECT)]) as at_bob:
+            async with bob.pubsub.join("news", validators=[only(b"good", ValidationResult.REJECT)]) as at_bob:
                 await at_bob.wait_peers(2)
                 await trio.sleep(2)
                 await at_alice.publish(b"bad")
@@ -150,7 +166,7 @@ async def test_what_is_rejected_is_neither_delivered_nor_passed_on_and_charged(a
 
 async def test_what_is_ignored_blames_nobody(autojump_clock: Clock) -> None:
     async with open_nodes(2) as (alice, bob), alice.pubsub.join("news") as at_alice:
-        async with bob.pubsub.join("news", validators=[only(b"good", Verdict.IGNORE)]) as at_bob:
+        async with bob.pubsub.join("news", validators=[only(b"good", ValidationResult.IGNORE)]) as at_bob:
             await at_alice.wait_peers()
             await at_alice.publish(b"bad")
             await at_alice.publish(b"good")
@@ -161,16 +177,16 @@ async def test_what_is_ignored_blames_nobody(autojump_clock: Clock) -> None:
 
 async def test_our_own_messages_are_asked_about_too(autojump_clock: Clock) -> None:
     async with open_nodes(1) as (alice,):
-        async with alice.pubsub.join("news", validators=[only(b"good", Verdict.REJECT)]) as room:
+        async with alice.pubsub.join("news", validators=[only(b"good", ValidationResult.REJECT)]) as room:
             await room.publish(b"good")
             with pytest.raises(InvalidInput, match="a validator of 'news' says reject to this message"):
                 await room.publish(b"bad")
 
 
 async def test_order_is_kept_while_some_take_longer(autojump_clock: Clock) -> None:
-    async def moody(message: PubsubMessage[bytes]) -> Verdict:
+    async def moody(message: PubsubMessage[bytes]) -> ValidationResult:
         await trio.sleep((100 - int(message.data)) / 100)
-        return Verdict.REJECT if int(message.data) % 7 == 0 else Verdict.ACCEPT
+        return ValidationResult.REJECT if int(message.data) % 7 == 0 else ValidationResult.ACCEPT
 
     async with open_nodes(2) as (alice, bob), alice.pubsub.join("news") as at_alice:
         async with bob.pubsub.join("news", validators=[moody]) as at_bob:
@@ -196,7 +212,7 @@ async def test_two_messages_with_one_id_are_one(autojump_clock: Clock) -> None:
 
 async def take(node: Node, source: Node, *rpcs: bytes) -> None:
     """Let a node process RPCs as if they came from another."""
-    await node.pubsub._intake.take(node.pubsub._switchboard.links[source.peer_id], rpcs)
+    await node.pubsub._pipeline.handle_frames(node.pubsub._peers.streams[source.peer_id], rpcs)
 
 
 # ---- validators that take long
@@ -212,23 +228,23 @@ async def test_a_validator_that_never_returns_holds_up_no_other_topic(autojump_c
             await alice.pubsub.publish("other", b"on time")
             assert await receive(at_bob) == b"on time"
             assert trio.current_time() - began < 0.1
-            assert len(bob.pubsub._core._validating) == 100
+            assert len(bob.pubsub._router._pending) == 100
             await trio.sleep(6)
             assert bob.pubsub.statistics().ignored == {"validation_timed_out": 100}
-            assert len(bob.pubsub._core._validating) == 0
+            assert len(bob.pubsub._router._pending) == 0
             assert bob.pubsub.score(alice.peer_id) >= 0
 
 
 async def test_at_most_so_many_are_validated_at_once_and_none_is_lost(autojump_clock: Clock) -> None:
     at_once = most = 0
 
-    async def count(message: PubsubMessage[bytes]) -> Verdict:
+    async def count(message: PubsubMessage[bytes]) -> ValidationResult:
         nonlocal at_once, most
         at_once += 1
         most = max(most, at_once)
         await trio.sleep(0.1)
         at_once -= 1
-        return Verdict.ACCEPT
+        return ValidationResult.ACCEPT
 
     config = PubsubConfig(validation_concurrency=8)
     async with open_nodes(2, config) as (alice, bob), alice.pubsub.join("news") as at_alice:
@@ -243,8 +259,8 @@ async def test_at_most_so_many_are_validated_at_once_and_none_is_lost(autojump_c
 async def test_what_waits_behind_one_long_validation_is_bounded(autojump_clock: Clock) -> None:
     """All others are decided at once, but are to be delivered in order."""
 
-    def choose(message: PubsubMessage[bytes]) -> Verdict | Awaitable[Verdict]:
-        return never(message) if message.data == b"long" else Verdict.ACCEPT
+    def choose(message: PubsubMessage[bytes]) -> ValidationResult | Awaitable[ValidationResult]:
+        return never(message) if message.data == b"long" else ValidationResult.ACCEPT
 
     config = PubsubConfig(validation_concurrency=50, validation_timeout=5)
     async with open_nodes(2, config) as (alice, bob), alice.pubsub.join("news") as at_alice:
@@ -270,9 +286,9 @@ async def test_leaving_a_room_while_its_messages_are_validated(autojump_clock: C
             for number in range(30):
                 await at_alice.publish(b"%d" % number)
             await trio.sleep(0.5)
-            assert len(bob.pubsub._core._validating) > 0
+            assert len(bob.pubsub._router._pending) > 0
         await trio.sleep(10)
-        assert len(bob.pubsub._core._validating) == 0
+        assert len(bob.pubsub._router._pending) == 0
         async with bob.pubsub.join("news") as again:
             await at_alice.wait_peers()
             await at_alice.publish(b"later")

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from peerstack.protocols.pubsub import PubsubConfig, PubsubMessage, Verdict
+from peerstack.protocols.pubsub import PubsubConfig, PubsubMessage, ValidationResult
 from peerstack.stack.errors import ConnectionLost
 from peerstack.stack.events import HandlerFailed
 
@@ -35,7 +35,7 @@ POINTS = 30
 """More checkpoints than the validator has."""
 
 
-async def thorough(message: PubsubMessage[bytes]) -> Verdict:
+async def thorough(message: PubsubMessage[bytes]) -> ValidationResult:
     """Has a nursery, waits of all kinds, and clean-up that waits and fails when it is cancelled."""
     await trio.lowlevel.checkpoint()
 
@@ -54,13 +54,13 @@ async def thorough(message: PubsubMessage[bytes]) -> Verdict:
             raise ZeroDivisionError("the clean-up failed") from None
     with trio.move_on_after(0.1):
         await trio.sleep_forever()
-    return Verdict.ACCEPT
+    return ValidationResult.ACCEPT
 
 
 def run(strike: Strike, *, close_early: bool = False) -> None:
     """Let a validator be struck, and look whether all goes on."""
 
-    async def validator(message: PubsubMessage[bytes]) -> Verdict:
+    async def validator(message: PubsubMessage[bytes]) -> ValidationResult:
         return await strike(thorough(message))
 
     async def main() -> None:
@@ -76,9 +76,9 @@ def run(strike: Strike, *, close_early: bool = False) -> None:
                     while (await at_bob.receive()).data != b"after all":
                         pass
                 await trio.sleep(1)
-                assert len(bob.pubsub._core._validating) == 0
-                assert bob.pubsub._topics["news"].slots.value == PubsubConfig().validation_concurrency
-                assert not bob.pubsub._intake._waiting
+                assert len(bob.pubsub._router._pending) == 0
+                assert bob.pubsub._topics["news"].validation_slots.value == PubsubConfig().validation_concurrency
+                assert not bob.pubsub._pipeline._async_validations
                 assert "bytes of memory" not in bob.host.statistics().swarm.limits["system"]
                 assert bob.events.of(HandlerFailed) == []
                 assert bob.pubsub.score(alice.peer_id) >= 0

@@ -12,13 +12,13 @@ import trio.testing
 from peerstack import open_host
 from peerstack.protocols.pubsub import (
     DeliveryState,
+    JoinedTopic,
     PubsubConfig,
     PubsubMessage,
     QueueConfig,
     Receipt,
-    Room,
     SubscriptionOverflow,
-    Verdict,
+    ValidationResult,
     WhenFull,
     open_pubsub,
 )
@@ -30,7 +30,7 @@ from .parts import open_nodes, open_rooms
 Clock = trio.testing.MockClock
 
 
-async def receive(room: Room[bytes]) -> PubsubMessage[bytes]:
+async def receive(room: JoinedTopic[bytes]) -> PubsubMessage[bytes]:
     with trio.fail_after(10):
         return await room.receive()
 
@@ -129,12 +129,12 @@ def no_task_is_left() -> Iterator[None]:
     assert living.tasks == 0
 
 
-async def never(message: PubsubMessage[bytes]) -> Verdict:
+async def never(message: PubsubMessage[bytes]) -> ValidationResult:
     await trio.sleep_forever()
     raise AssertionError
 
 
-async def flood(room: Room[bytes], receipts: list[Receipt]) -> None:
+async def flood(room: JoinedTopic[bytes], receipts: list[Receipt]) -> None:
     while True:
         receipts.append(await room.publish(bytes(10_000)))
         await trio.sleep(0.001)  # nothing waits for a peer that stalled before, and virtual time stands while all work
@@ -192,7 +192,7 @@ async def test_closing_while_a_message_waits_for_its_turn_to_be_validated(autoju
     config = PubsubConfig(validation_concurrency=1, validation_timeout=1000)
     asked = 0
 
-    def count(message: PubsubMessage[bytes]) -> Awaitable[Verdict]:
+    def count(message: PubsubMessage[bytes]) -> Awaitable[ValidationResult]:
         nonlocal asked
         asked += 1
         return never(message)
@@ -210,8 +210,8 @@ async def test_closing_while_a_message_waits_for_its_turn_to_be_validated(autoju
 async def test_validators_that_answer_at_once_are_asked_again_when_one_that_takes_long_is_done(
     autojump_clock: Clock,
 ) -> None:
-    def choose(message: PubsubMessage[bytes]) -> Verdict | Awaitable[Verdict]:
-        return never(message) if message.data.startswith(b"long") else Verdict.ACCEPT
+    def choose(message: PubsubMessage[bytes]) -> ValidationResult | Awaitable[ValidationResult]:
+        return never(message) if message.data.startswith(b"long") else ValidationResult.ACCEPT
 
     config = PubsubConfig(validation_concurrency=1, validation_timeout=2)
     async with open_nodes(2, config) as (alice, bob), alice.pubsub.join("news") as at_alice:
@@ -221,4 +221,4 @@ async def test_validators_that_answer_at_once_are_asked_again_when_one_that_take
                 await at_alice.publish(b"long %d" % number)
                 await at_alice.publish(b"%d" % number)
             assert [(await receive(at_bob)).data for _ in range(3)] == [b"0", b"1", b"2"]
-            assert bob.pubsub._topics["news"].slots.value == 1
+            assert bob.pubsub._topics["news"].validation_slots.value == 1

@@ -9,9 +9,9 @@ from random import Random
 from peerstack.stack.identity import PeerId
 from peerstack.stack.testing.identities import seeded_identity
 
+from .honest_node import HonestNode
 from .network import Network
 from .results import Census, Record, Results
-from .router import Router
 from .scenario import Attack, Scenario
 from .schedule import Schedule
 from .sybil import Sybil
@@ -20,7 +20,7 @@ STEP = 1.0
 """Simulated seconds from one pause of `run` to the next."""
 
 
-class World:
+class Simulation:
     """One simulation. Iterate over `run()` to its end, then ask for the `results()`."""
 
     def __init__(self, scenario: Scenario) -> None:
@@ -31,7 +31,7 @@ class World:
         self._random = Random(f"{scenario.seed}/script")
         ids = Random(f"{scenario.seed}/identities")
         self._routers = [
-            Router(index, seeded_identity(ids).peer_id, scenario, self._network, self._record)
+            HonestNode(index, seeded_identity(ids).peer_id, scenario, self._network, self._record)
             for index in range(scenario.nodes)
         ]
         chosen = self._random.sample(range(scenario.nodes), min(scenario.sources + 1, scenario.nodes))
@@ -79,7 +79,7 @@ class World:
         meshes = [router.mesh() for router in self._routers]
         self._census = Census(
             degrees=dict(sorted(Counter(map(len, meshes)).items())),
-            sybils=sum(not isinstance(node, Router) for mesh in meshes for node in mesh),
+            sybils=sum(not isinstance(node, HonestNode) for mesh in meshes for node in mesh),
             suspects=sum(len(router.suspects()) for router in self._routers),
         )
 

@@ -6,7 +6,7 @@ import trio
 import trio.testing
 
 from peerstack import open_host
-from peerstack.protocols.pubsub import PubsubMessage, Room, open_pubsub
+from peerstack.protocols.pubsub import JoinedTopic, PubsubMessage, open_pubsub
 from peerstack.protocols.pubsub.api.events import PubsubPeerAdded, PubsubPeerRemoved
 from peerstack.stack.abc import Stream
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
@@ -18,11 +18,11 @@ Clock = trio.testing.MockClock
 
 def break_stream(sender: Node, receiver: Node) -> None:
     """Let the receiver reset the stream on which the sender writes; the connection stays."""
-    (stream,) = receiver.pubsub._switchboard.links[sender.peer_id].inbound
+    (stream,) = receiver.pubsub._peers.streams[sender.peer_id].inbound
     stream.reset()
 
 
-async def soon(room: Room[bytes]) -> PubsubMessage[bytes]:
+async def soon(room: JoinedTopic[bytes]) -> PubsubMessage[bytes]:
     with trio.fail_after(10):
         return await room.receive()
 
@@ -87,10 +87,10 @@ async def test_a_peer_whose_stream_can_not_be_opened_is_given_up_but_may_come_ba
     async with open_nodes(1, network=network) as (alice,):
         async with open_host(transports=[MemoryTransport(network)]) as stranger:
 
-            async def hang_up(stream: Stream) -> None:
+            async def reset_inbound(stream: Stream) -> None:
                 stream.reset()
 
-            stranger.handle("/meshsub/1.1.0", hang_up)
+            stranger.handle("/meshsub/1.1.0", reset_inbound)
             await stranger.connect(*alice.host.addresses)
             with trio.fail_after(60):
                 removed = await alice.events.wait_for(PubsubPeerRemoved)

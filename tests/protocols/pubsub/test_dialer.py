@@ -11,7 +11,7 @@ import trio.testing
 from peerstack import open_host
 from peerstack.protocols.pubsub import GossipConfig, PubsubConfig, ScoreConfig, open_pubsub
 from peerstack.protocols.pubsub.router.events import PeersSuggested
-from peerstack.protocols.pubsub.streams.dialer import DIRECT_INTERVAL, MAX_WAITING, WORKERS, Introductions
+from peerstack.protocols.pubsub.streams.dialer import DIRECT_INTERVAL, MAX_WAITING, WORKERS, PeerDialer
 from peerstack.stack.host.peerstore import Ttl
 from peerstack.stack.identity import Identity, PeerId
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
@@ -30,11 +30,11 @@ def record_of(node: Node, known_to: Node) -> tuple[PeerId, bytes]:
 async def test_a_suggested_peer_with_its_record_is_dialed(autojump_clock: Clock) -> None:
     network = MemoryNetwork()
     async with open_nodes(2, network=network) as (alice, bob), open_nodes(1, network=network) as (carol,):
-        carol.pubsub._introductions.suggest([record_of(alice, bob)])
+        carol.pubsub._dialer.suggest([record_of(alice, bob)])
         with trio.fail_after(10):
             while alice.peer_id not in carol.host.peers:
                 await trio.testing.wait_all_tasks_blocked()
-        assert carol.pubsub._introductions.refused == 0
+        assert carol.pubsub._dialer.refused == 0
 
 
 async def test_records_of_others_and_garbage_are_refused(autojump_clock: Clock) -> None:
@@ -42,21 +42,21 @@ async def test_records_of_others_and_garbage_are_refused(autojump_clock: Clock) 
     async with open_nodes(2, network=network) as (alice, bob), open_nodes(1, network=network) as (carol,):
         _, record = record_of(alice, bob)
         stranger = Identity.generate().peer_id
-        introductions = carol.pubsub._introductions
-        introductions.suggest([(stranger, record), (bob.peer_id, b"garbage"), (bob.peer_id, record[:-1])])
+        dialer = carol.pubsub._dialer
+        dialer.suggest([(stranger, record), (bob.peer_id, b"garbage"), (bob.peer_id, record[:-1])])
         await trio.testing.wait_all_tasks_blocked()
-        assert introductions.refused == 3
+        assert dialer.refused == 3
         assert carol.host.peers == []
 
 
 async def test_without_a_record_only_known_addresses_help(autojump_clock: Clock) -> None:
     async with open_nodes(2, connect=False) as (alice, bob):
-        introductions = bob.pubsub._introductions
-        introductions.suggest([(alice.peer_id, b""), (Identity.generate().peer_id, b"")])
+        dialer = bob.pubsub._dialer
+        dialer.suggest([(alice.peer_id, b""), (Identity.generate().peer_id, b"")])
         await trio.testing.wait_all_tasks_blocked()
         assert bob.host.peers == []
         bob.host.peerstore.add_addresses(alice.peer_id, alice.host.swarm.listen_addresses, Ttl.DISCOVERED)
-        introductions.suggest([(alice.peer_id, b"")])
+        dialer.suggest([(alice.peer_id, b"")])
         await trio.testing.wait_all_tasks_blocked()
         assert bob.host.peers == [alice.peer_id]
 
@@ -69,7 +69,7 @@ async def test_we_and_our_peers_are_not_dialed(autojump_clock: Clock, monkeypatc
             dialed.extend(targets)
 
         monkeypatch.setattr(alice.host, "connect", connect)
-        alice.pubsub._introductions.suggest([(alice.peer_id, b""), (bob.peer_id, b"")])
+        alice.pubsub._dialer.suggest([(alice.peer_id, b""), (bob.peer_id, b"")])
         await trio.testing.wait_all_tasks_blocked()
         assert dialed == []
 
@@ -88,9 +88,9 @@ async def test_dials_are_few_at_once_and_the_queue_is_bounded(
         peers = [Identity.generate().peer_id for _ in range(300)]
         for peer in peers:
             alice.host.peerstore.add_addresses(peer, alice.host.swarm.listen_addresses, Ttl.DISCOVERED)
-        alice.pubsub._introductions.suggest([(peer, b"") for peer in peers[:WORKERS]])
+        alice.pubsub._dialer.suggest([(peer, b"") for peer in peers[:WORKERS]])
         await trio.testing.wait_all_tasks_blocked()
-        alice.pubsub._introductions.suggest([(peer, b"") for peer in peers[WORKERS:]])
+        alice.pubsub._dialer.suggest([(peer, b"") for peer in peers[WORKERS:]])
         await trio.testing.wait_all_tasks_blocked()
         assert len(at_once) == WORKERS
         await trio.sleep(31)  # each has half a minute
@@ -131,7 +131,7 @@ async def test_direct_peers_are_dialed_again_and_again(autojump_clock: Clock) ->
 
 async def test_a_direct_peer_that_can_not_be_reached_costs_nothing_but_the_try(autojump_clock: Clock) -> None:
     async with open_nodes(1) as (alice,):
-        introductions = Introductions(alice.host, [Identity.generate().peer_id])
+        dialer = PeerDialer(alice.host, [Identity.generate().peer_id])
         with trio.move_on_after(DIRECT_INTERVAL * 3) as scope:
-            await introductions.run()
+            await dialer.run()
         assert scope.cancelled_caught

@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from peerstack import open_host
-from peerstack.protocols.pubsub import DeliveryState, PubsubConfig, QueueConfig, Receipt, Room
+from peerstack.protocols.pubsub import DeliveryState, JoinedTopic, PubsubConfig, QueueConfig, Receipt
 from peerstack.protocols.pubsub.api.events import PubsubPeerAdded
 from peerstack.protocols.pubsub.wire import MESHSUB_12, Subscription, decode_rpc, encode_subscriptions, frame
 from peerstack.stack.abc import Stream
@@ -66,7 +66,7 @@ class Foreign:
 @asynccontextmanager
 async def foreign(
     serve: Callable[[Foreign, Stream], Awaitable[None]], config: PubsubConfig = QUICK, *, subscribes: bool = True
-) -> AsyncIterator[tuple[Node, Room[bytes], Foreign]]:
+) -> AsyncIterator[tuple[Node, JoinedTopic[bytes], Foreign]]:
     """Connect a peer that serves our streams by hand, and subscribes on one of its own."""
     network = MemoryNetwork()
     async with (
@@ -228,7 +228,7 @@ async def test_two_peers_that_publish_in_the_task_that_reads_stay_linked(autojum
             await at_alice.wait_peers()
             await at_bob.wait_peers()
 
-            async def talk(name: str, room: Room[bytes]) -> None:
+            async def talk(name: str, room: JoinedTopic[bytes]) -> None:
                 for _ in range(250):
                     receipts[name].append(await room.publish(bytes(64 * 1024)))
                     with trio.move_on_after(0):
@@ -291,7 +291,7 @@ async def test_a_message_that_the_peer_is_too_small_for_costs_the_others_nothing
         assert "its streams broke at that size" in delivery.reason
         streams = peer.streams
         again = await room.publish(bytes(1_000_000))
-        assert again.reached_nobody
+        assert again.reached_no_peer
         await room.publish(b"800")
         await trio.sleep(5)
         assert peer.got[-1] == b"800"

@@ -146,7 +146,7 @@ def check(chaos: Chaos) -> None:
         assert set(topic.always) == {peer for peer in topic.subscribers if not peer.mesh_capable}
         for chosen in (topic.mesh, topic.fanout):
             assert all(peer in topic.subscribers and peer.mesh_capable for peer in chosen or ())
-    assert len(core._validating) == len(chaos.unjudged) <= chaos.lone.config.max_validating
+    assert len(core._pending) == len(chaos.unjudged) <= chaos.lone.config.max_validating
     assert len(core._cache) <= chaos.lone.config.cache_messages
     assert len(core._seen) <= chaos.lone.config.seen_limit
     assert len(core._mesh.backoffs) <= len(TOPICS) * chaos.lone.config.max_backoffs

@@ -1,6 +1,6 @@
 """Peers with a very low score: what of them still counts, how they recover, and when they should go."""
 
-from peerstack.protocols.pubsub.router.events import Allow, Graylisted, ShouldDisconnect
+from peerstack.protocols.pubsub.router.events import AcceptStatus, Graylisted, ShouldDisconnect
 from peerstack.protocols.pubsub.scoring.config import ScoreConfig
 from peerstack.protocols.pubsub.scoring.gater import GaterConfig
 from peerstack.protocols.pubsub.validation.reject_reason import RejectReason
@@ -28,11 +28,11 @@ def test_only_subscriptions_of_a_graylisted_peer_count() -> None:
     judge.scores[1] = -81.0
     lone.beat()
     lone.told()
-    assert lone.core.allows(peer_id(1), lone.now) is Allow.NOTHING
+    assert lone.core.accept_from(peer_id(1), lone.now) is AcceptStatus.NONE
     assert lone.says(1, message(2), graft=["t"], ihave={"t": [b"new"]}, iwant=[message(1).id], subscribe=["x"]) == []
     assert lone.told() == {}
     assert lone.core.topic_peers("x") == [peer_id(1)]
-    assert lone.core.allows(peer_id(2), lone.now) is Allow.ALL
+    assert lone.core.accept_from(peer_id(2), lone.now) is AcceptStatus.ALL
 
 
 def test_the_threshold_itself_is_not_below_it() -> None:
@@ -40,7 +40,7 @@ def test_the_threshold_itself_is_not_below_it() -> None:
     lone = Lone(peers=1, score=judge.config)
     judge.scores[1] = -80.0
     lone.beat()
-    assert lone.core.allows(peer_id(1), lone.now) is Allow.ALL
+    assert lone.core.accept_from(peer_id(1), lone.now) is AcceptStatus.ALL
 
 
 def test_graylisting_is_told_each_time_it_begins_and_ends_with_the_score() -> None:
@@ -60,7 +60,7 @@ def test_an_offence_counts_at_once_and_not_only_at_the_heartbeat() -> None:
     for number in range(15):
         for fresh in lone.says(1, message(number)):
             lone.core.reject(fresh, RejectReason.VALIDATION_FAILED, lone.now)
-    assert lone.core.allows(peer_id(1), lone.now) is Allow.NOTHING
+    assert lone.core.accept_from(peer_id(1), lone.now) is AcceptStatus.NONE
     assert lone.core.counts()["graylisted"] == 15 - lone.core.counts()["rejected"]
 
 
@@ -69,7 +69,7 @@ def test_direct_peers_are_never_graylisted() -> None:
     lone = Lone(peers=1, score=judge.config, direct=[1])
     judge.scores[1] = -1000.0
     lone.beat(20)
-    assert lone.core.allows(peer_id(1), lone.now) is Allow.ALL
+    assert lone.core.accept_from(peer_id(1), lone.now) is AcceptStatus.ALL
     assert lone.events(Graylisted, ShouldDisconnect) == []
 
 
@@ -118,16 +118,16 @@ def test_a_bad_score_outlasts_the_connection() -> None:
     lone.remove(1)
     assert lone.score(1) < -80
     lone.add(1)
-    assert lone.core.allows(peer_id(1), lone.now) is Allow.NOTHING
+    assert lone.core.accept_from(peer_id(1), lone.now) is AcceptStatus.NONE
 
 
 def test_strangers_are_not_heard() -> None:
     lone = Lone(peers=1)
     lone.add(2)
     lone.remove(2)
-    assert lone.core.allows(peer_id(2), lone.now) is Allow.NOTHING
+    assert lone.core.accept_from(peer_id(2), lone.now) is AcceptStatus.NONE
     assert lone.says(2, message(1), subscribe=["t"]) == []
-    assert lone.core.counts()["strangers"] == 1
+    assert lone.core.counts()["unknown_peers"] == 1
 
 
 def test_the_gater_keeps_messages_out_but_not_control() -> None:
@@ -137,6 +137,6 @@ def test_the_gater_keeps_messages_out_but_not_control() -> None:
             lone.core.reject(fresh, RejectReason.INVALID_SIGNATURE, lone.now)
         for fresh in lone.says(2, message(number + 10_000)):
             lone.core.ignore(fresh, RejectReason.VALIDATION_THROTTLED, lone.now)
-    answers = [lone.core.allows(peer_id(1), lone.now) for _ in range(100)]
-    assert answers.count(Allow.CONTROL_ONLY) > 80
-    assert lone.core.counts()["throttled"] == answers.count(Allow.CONTROL_ONLY)
+    answers = [lone.core.accept_from(peer_id(1), lone.now) for _ in range(100)]
+    assert answers.count(AcceptStatus.CONTROL) > 80
+    assert lone.core.counts()["throttled"] == answers.count(AcceptStatus.CONTROL)

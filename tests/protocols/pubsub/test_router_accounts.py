@@ -126,6 +126,6 @@ def test_an_ignored_message_leaves_nothing_in_the_score() -> None:
     lone = Lone(peers=2, score=ScoreConfig())
     (fresh,) = lone.says(1, message(1))
     lone.core.ignore(fresh, RejectReason.VALIDATION_IGNORED, lone.now)
-    scores = lone.core._standing.scores
+    scores = lone.core._thresholds.scores
     assert scores is not None
     assert scores.deliveries == 0

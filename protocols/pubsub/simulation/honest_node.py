@@ -9,8 +9,8 @@ from random import Random
 from peerstack.stack.identity import PeerId
 from peerstack.stack.testing.trace import digest_of
 
-from ..router.events import Allow, Outgoing, ShouldDisconnect, Version
-from ..router.router import GossipCore
+from ..router.events import AcceptStatus, Outgoing, ShouldDisconnect, Version
+from ..router.router import GossipsubRouter
 from ..validation.message_id import default_id
 from ..wire import Message, Subscription, decode_rpc, encode_control, encode_subscriptions, frame, make_message
 from .frames import content_of
@@ -21,7 +21,7 @@ from .scenario import TOPIC, Scenario
 HELLO = frame(encode_subscriptions([Subscription(True, TOPIC)]))
 
 
-class Router:
+class HonestNode:
     """A node that does what it should."""
 
     def __init__(self, index: int, peer_id: PeerId, scenario: Scenario, network: Network, record: Record) -> None:
@@ -37,13 +37,13 @@ class Router:
         random = Random(f"{scenario.seed}/router {index}")
         # Nobody starts in the same moment: the first heartbeat is 1 to 2 s after the connections are made.
         config = replace(scenario.gossip, heartbeat_initial_delay=1.0 + random.random())
-        self.core = GossipCore(peer_id, config, random=random, now=0.0, score=scenario.score)
-        self.core.join(TOPIC, 0.0)
-        self._schedule.at(self.core.next_deadline(), self._on_deadline)
+        self.router = GossipsubRouter(peer_id, config, random=random, now=0.0, score=scenario.score)
+        self.router.join(TOPIC, 0.0)
+        self._schedule.at(self.router.next_deadline(), self._on_deadline)
 
     # ---- connections
 
-    def connect(self, other: Router) -> None:
+    def connect(self, other: HonestNode) -> None:
         """Dial another node."""
         edge = self._network.connect(self, other)
         if edge is not None:
@@ -51,9 +51,9 @@ class Router:
 
     def _begin(self, edge: Edge, *, outbound: bool) -> None:
         peer = edge.sink
-        version = self._version if isinstance(peer, Router) else Version.V10
+        version = self._version if isinstance(peer, HonestNode) else Version.V10
         self._edges[peer.peer_id] = edge
-        self.core.add_peer(
+        self.router.add_peer(
             peer.peer_id, version, outbound=outbound, ips=[address_of(peer.index)], now=self._schedule.now
         )
         self._network.send(edge, HELLO)
@@ -61,39 +61,39 @@ class Router:
     def lose(self, edge: Edge) -> None:
         """Hear that a peer hung up."""
         if self._edges.pop(edge.source.peer_id, None) is not None:
-            self.core.remove_peer(edge.source.peer_id, self._schedule.now)
+            self.router.remove_peer(edge.source.peer_id, self._schedule.now)
             self._flush()
 
     # ---- what there is
 
     def mesh(self) -> list[Node]:
         """Return the nodes in our mesh."""
-        return [self._edges[peer].sink for peer in self.core.mesh(TOPIC)]
+        return [self._edges[peer].sink for peer in self.router.mesh(TOPIC)]
 
-    def suspects(self) -> list[Router]:
+    def suspects(self) -> list[HonestNode]:
         """Return the honest peers whose score is below 0 here."""
-        low = [edge.sink for peer, edge in self._edges.items() if self.core.score(peer) < 0]
-        return [node for node in low if isinstance(node, Router)]
+        low = [edge.sink for peer, edge in self._edges.items() if self.router.score(peer) < 0]
+        return [node for node in low if isinstance(node, HonestNode)]
 
     # ---- what comes in
 
     def take(self, edge: Edge, frame: bytes) -> None:
         """Do what an RPC asks for, as a driver would whose validators accept everything at once."""
-        core, sender, now = self.core, edge.source.peer_id, self._schedule.now
+        router, sender, now = self.router, edge.source.peer_id, self._schedule.now
         if sender not in self._edges:
             self._begin(edge.back, outbound=False)
         rpc = decode_rpc(content_of(frame))
         if rpc.messages:
             self._record.copies_received += len(rpc.messages)
-            if core.allows(sender, now) is not Allow.ALL:
+            if router.accept_from(sender, now) is not AcceptStatus.ALL:
                 rpc.messages = []
             for message in rpc.messages:
                 message.id = default_id(message)
-        fresh = core.receive(sender, rpc, now)
+        fresh = router.receive(sender, rpc, now)
         self._flush()
         for message in fresh:
             self._record.deliver(message.id, self.index, now)
-            self._forward(message, core.accept(message, now))
+            self._forward(message, router.accept(message, now))
         if fresh:
             self._flush()
 
@@ -104,13 +104,13 @@ class Router:
         message = make_message(TOPIC, payload, author=self.peer_id.to_bytes(), seqno=self._seqno.to_bytes(8, "big"))
         message.id = default_id(message)
         self._record.publish(message.id, self.index, now)
-        self._forward(message, self.core.publish(message, now) or [])
+        self._forward(message, self.router.publish(message, now) or [])
         self._flush()
 
     def _on_deadline(self) -> None:
-        self.core.handle_deadline(self._schedule.now)
+        self.router.handle_deadline(self._schedule.now)
         self._flush()
-        self._schedule.at(self.core.next_deadline(), self._on_deadline)
+        self._schedule.at(self.router.next_deadline(), self._on_deadline)
 
     # ---- what goes out
 
@@ -124,13 +124,13 @@ class Router:
             self._network.send(self._edges[peer], data, digest)
 
     def _flush(self) -> None:
-        for peer, outgoing in self.core.take_outgoing().items():
+        for peer, outgoing in self.router.take_outgoing().items():
             if peer in self._edges:
                 self._send(self._edges[peer], outgoing)
-        for event in self.core.take_events():
+        for event in self.router.take_events():
             if isinstance(event, ShouldDisconnect):
                 edge = self._edges.pop(event.peer)
-                self.core.remove_peer(event.peer, self._schedule.now)
+                self.router.remove_peer(event.peer, self._schedule.now)
                 self._network.hang_up(edge)
 
     def _send(self, edge: Edge, outgoing: Outgoing) -> None:

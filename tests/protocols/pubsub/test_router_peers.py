@@ -132,12 +132,12 @@ def test_ten_thousand_peers_leave_nothing_behind() -> None:
             lone.beat()
             lone.told()
             lone.log.clear()
-            for each in list(lone.core._validating._by_id.values()):
+            for each in list(lone.core._pending._by_id.values()):
                 lone.core.ignore(each.message, RejectReason.VALIDATION_TIMED_OUT, lone.now)
             assert len(lone.core._mesh.backoffs) <= 2 * lone.config.max_backoffs
     for index in here:
         lone.remove(index)
-    for validation in list(lone.core._validating._by_id.values()):
+    for validation in list(lone.core._pending._by_id.values()):
         lone.core.ignore(validation.message, RejectReason.VALIDATION_TIMED_OUT, lone.now)
     lone.wait(3700)
     core = lone.core
@@ -148,9 +148,9 @@ def test_ten_thousand_peers_leave_nothing_behind() -> None:
     assert lone.mesh("t") == lone.mesh("u") == []
     assert len(core._mesh.backoffs) == 0
     assert core._mesh.backoffs._until == {}
-    assert len(core._seen) == len(core._cache) == len(core._validating) == 0
+    assert len(core._seen) == len(core._cache) == len(core._pending) == 0
     assert core._cache._served == {}
     assert len(core._gossip.promises) == 0
-    scores = core._standing.scores
+    scores = core._thresholds.scores
     assert scores is not None
     assert scores.retained == scores.deliveries == 0
