@@ -44,8 +44,7 @@ from peerstack.stack.swarm import (
     UpgradedTransport,
 )
 
-from ._on_demand import default_native_transports, default_security, default_transports
-from ._parts import (
+from ._arguments import (
     check_identity,
     check_plugins,
     check_settings,
@@ -55,6 +54,7 @@ from ._parts import (
     checked_security,
     checked_transports,
 )
+from ._defaults import default_native_transports, default_security, default_transports
 
 CLOSE_TIMEOUT = 2.0
 """Seconds for goodbyes when the block is left; a peer that stalls must not hold up the end of a program."""

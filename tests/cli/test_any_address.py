@@ -55,7 +55,7 @@ def test_the_stages_of_quic_are_explained(addresses: dict[str, str]) -> None:
 
 def test_tcp_loads_no_library_of_other_transports() -> None:
     program = (
-        "import sys; from peerstack.cli.host_factory import open_any_host; open_any_host();"
+        "import sys; from peerstack.cli.host_options import open_any_host; open_any_host();"
         "print(*{'aioquic', 'websockets', 'OpenSSL'} & set(sys.modules))"
     )
     ran = subprocess.run((sys.executable, "-c", program), capture_output=True, text=True, check=True)

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from peerstack.cli import events, plain
-from peerstack.cli import render as people
+from peerstack.cli import events
 from peerstack.cli.chat import MAX_LINE, UNHEARD, own_name
+from peerstack.cli.render import describe
+from peerstack.cli.shapes import plain_lines
 
 from .drive import COMMAND, Ran, cli, closed_port, next_event, started
 
@@ -156,7 +157,7 @@ def test_who_has_no_name_here_is_somebody(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_people_see_plain_lines_that_can_not_steer_their_terminal() -> None:
     def shown(event: events.Told) -> list[str]:
-        return [text for shape in people.describe(event) for text in plain.render(shape)]
+        return [text for shape in describe(event) for text in plain_lines(shape)]
 
     assert shown(events.Said("12D3KooWabcdefgh", "ben", "a\x1b[31m")) == ["ben: a\\x1b[31m"]
     assert shown(events.Joined("12D3KooWabcdefgh", None)) == ["* …abcdefgh is here"]

@@ -19,7 +19,7 @@ from peerstack.cli import events
 from peerstack.cli.chat_model import ChatModel
 from peerstack.cli.chat_presence import Presence, encode
 from peerstack.cli.chat_screen import MAX_LINES, ChatScreen
-from peerstack.cli.network_events import PeerBack, PeerLost
+from peerstack.cli.events import PeerBack, PeerLost
 from peerstack.protocols.pubsub import Receipt
 from peerstack.stack.identity import Identity
 

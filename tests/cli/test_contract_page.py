@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from peerstack.cli import events, network_events, simulate_events
+from peerstack.cli import events, simulate_events
 from peerstack.cli.app import _COMMANDS
 from peerstack.cli.events import Told
 
@@ -22,7 +22,7 @@ def shown() -> Iterator[dict[str, Any]]:
 
 
 def kinds() -> Iterator[type[Told]]:
-    for kind in (*vars(events).values(), *vars(network_events).values(), simulate_events.Simulated):
+    for kind in (*vars(events).values(), simulate_events.Simulated):
         if isinstance(kind, type) and issubclass(kind, Told) and kind is not Told:
             yield kind
 

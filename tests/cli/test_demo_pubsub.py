@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from peerstack.cli import demo_crew, events, plain
-from peerstack.cli import render as people
+from peerstack.cli import demo_processes, events
 from peerstack.cli.demo_pubsub import INCOMPLETE, KILLED, LINKS, NAMES, SUCCESSOR, Tally, verdict
 from peerstack.cli.demo_worker import Counts
+from peerstack.cli.render import describe
+from peerstack.cli.shapes import plain_lines
 
 from .drive import COMMAND, cli
 
@@ -77,7 +78,7 @@ def test_a_signal_leaves_no_process_behind(number: int) -> None:
 
 
 def test_a_process_that_can_not_work_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_crew, "_WORKER", (sys.executable, "-c", "pass"))
+    monkeypatch.setattr(demo_processes, "_WORKER", (sys.executable, "-c", "pass"))
     ran = cli(*DEMO)
     assert ran.code == 2
     assert ran.err.startswith(f"peerstack: the process of {NAMES[0]} ended by itself")
@@ -92,7 +93,7 @@ def test_the_exit_code_tells_of_what_is_missing(monkeypatch: pytest.MonkeyPatch)
             authors["delivered"]["1"] -= 1
         return answers
 
-    ask_all = demo_crew.ask_all
+    ask_all = demo_processes.ask_all
     monkeypatch.setattr("peerstack.cli.demo_pubsub.ask_all", forget_one)
     ran = cli(*DEMO)
     assert ran.code == INCOMPLETE
@@ -158,7 +159,7 @@ def test_people_see_a_row_for_each_publisher() -> None:
         events.Cell("b", "a", 0, 0, 0, alive=True),
         events.Cell("b", "c", 3, 10, 0, alive=False),
     )
-    shown = [text for shape in people.describe(events.Deliveries(cells)) for text in plain.render(shape)]
+    shown = [text for shape in describe(events.Deliveries(cells)) for text in plain_lines(shape)]
     assert [text.split() for text in shown] == [
         ["from", "/", "to", "a", "b", "c"],
         ["a", "-", "10/10", "7/10", "+1"],

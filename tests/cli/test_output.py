@@ -13,11 +13,11 @@ import sys
 import pytest
 import trio
 
-from peerstack.cli import entry, events, plain
-from peerstack.cli import render as people
+from peerstack.cli import entry, events
 from peerstack.cli.failure import Failure, failure_of
 from peerstack.cli.output import Output, OutputClosed, to_line
-from peerstack.cli.shapes import Span, Style, Table, Tree, line, printable
+from peerstack.cli.render import describe
+from peerstack.cli.shapes import Span, Style, Table, Tree, line, plain_lines, printable
 from peerstack.cli.terminal import Terminal
 from peerstack.stack.errors import DialError
 from peerstack.stack.report import DialReport, Outcome, StageName
@@ -201,7 +201,7 @@ def report() -> DialReport:
 
 async def test_a_report_is_a_tree_of_stages() -> None:
     told = events.Report(report(), None)
-    lines = [text for shape in people.describe(told) for text in plain.render(shape)]
+    lines = [text for shape in describe(told) for text in plain_lines(shape)]
     assert lines[0] == "could not reach 12D3"
     assert lines[1] == "resolving /dns4/x  ok"
     assert lines[2].split() == ["resolve", "0.0", "ms", "ok"]
@@ -216,7 +216,7 @@ async def test_a_stage_that_has_not_ended_has_no_time() -> None:
     attempt = found.attempt("/ip4/1.2.3.4/tcp/1")
     stage = attempt.stage(StageName.CONNECT)
     stage.__enter__()
-    lines = [text for shape in people.describe(events.Report(found, "12D3")) for text in plain.render(shape)]
+    lines = [text for shape in describe(events.Report(found, "12D3")) for text in plain_lines(shape)]
     assert lines[0] == "reached 12D3"
     assert lines[2].split() == ["transport", "connect", "running"]
 
@@ -237,26 +237,26 @@ async def test_a_stage_that_has_not_ended_has_no_time() -> None:
     ],
 )
 def test_an_event_reads_as_a_line(told: events.Told, first: str) -> None:
-    (shape,) = people.describe(told)
-    assert list(plain.render(shape)) == [first]
+    (shape,) = describe(told)
+    assert list(plain_lines(shape)) == [first]
 
 
 def test_a_ping_summary_without_answers_has_no_times() -> None:
     told = events.PingSummary(2, 0, events.RoundTrips(None, None, None))
-    (shape,) = people.describe(told)
-    assert list(plain.render(shape)) == ["answered  0 of 2  2 lost"]
+    (shape,) = describe(told)
+    assert list(plain_lines(shape)) == ["answered  0 of 2  2 lost"]
 
 
 def test_an_event_that_nobody_has_thought_of_is_a_bug() -> None:
     with pytest.raises(AssertionError, match="nobody has decided"):
-        people.describe(events.Failed("x", None))
+        describe(events.Failed("x", None))
 
 
 def test_shapes_are_drawn_plainly() -> None:
     table = Table((("a", line("1")), ("long", line(Span("2", Style.BAD), " 3 "))))
-    assert list(plain.render(table)) == ["a     1", "long  2 3"]
-    assert list(plain.render(Table(()))) == []
-    assert list(plain.render(Tree(line("a"), (Tree(line("b"), (Tree(line("c")),)),)))) == ["a", "  b", "    c"]
+    assert list(plain_lines(table)) == ["a     1", "long  2 3"]
+    assert list(plain_lines(Table(()))) == []
+    assert list(plain_lines(Tree(line("a"), (Tree(line("b"), (Tree(line("c")),)),)))) == ["a", "  b", "    c"]
 
 
 # ---- failures

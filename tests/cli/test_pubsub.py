@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from peerstack.cli import events, plain
-from peerstack.cli import render as people
+from peerstack.cli import events
 from peerstack.cli.output import Output
 from peerstack.cli.publish import MAX_MESSAGE
+from peerstack.cli.render import describe
+from peerstack.cli.shapes import plain_lines
 
 from .drive import COMMAND, Ran, Screen, cli, closed_port, next_event, serving, started
 
@@ -35,7 +36,7 @@ def payload(message: dict[str, Any]) -> bytes:
 
 
 def shown(event: events.Told) -> list[str]:
-    return [text for shape in people.describe(event) for text in plain.render(shape)]
+    return [text for shape in describe(event) for text in plain_lines(shape)]
 
 
 # ---- from one process to another

@@ -14,12 +14,11 @@ from multiaddr import Multiaddr
 from trio.testing import MockClock
 
 from peerstack import DialError, Host, Identity, open_host
-from peerstack.cli import plain
-from peerstack.cli import render as people
-from peerstack.cli.events import Told
-from peerstack.cli.network_events import PeerBack, PeerLost
+from peerstack.cli.events import PeerBack, PeerLost, Told
 from peerstack.cli.output import Output
 from peerstack.cli.redial import LONGEST_WAIT, STEADY, Redialer, waits
+from peerstack.cli.render import describe
+from peerstack.cli.shapes import plain_lines
 from peerstack.stack.events import DialFailed, Event
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 
@@ -233,7 +232,7 @@ async def test_a_peer_that_was_asked_for_is_not_trimmed(autojump_clock: MockCloc
 
 def test_people_see_a_line_each() -> None:
     def shown(event: Told) -> list[str]:
-        return [text for shape in people.describe(event) for text in plain.render(shape)]
+        return [text for shape in describe(event) for text in plain_lines(shape)]
 
     assert shown(PeerLost(PEER, "/memory/7", "it fell\x1b")) == [
         "! lost …abcdefgh at /memory/7: it fell\\x1b; it is dialed until it is back"

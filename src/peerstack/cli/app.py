@@ -17,6 +17,21 @@ _EPILOGUE = """First steps:
   peerstack listen --listen /ip4/127.0.0.1/tcp/4001
   peerstack ping /ip4/127.0.0.1/tcp/4001           in another terminal"""
 
+pubsub = App(
+    name="pubsub",
+    group_parameters=Group("Options"),
+    help_epilogue="""Examples:
+  peerstack pubsub subscribe news --listen /ip4/127.0.0.1/tcp/4001
+  peerstack pubsub publish news hello --peer /ip4/127.0.0.1/tcp/4001""",
+)
+pubsub.command("peerstack.cli.subscribe:app", name="subscribe", help="Print the messages of topics.", sort_key=0)
+pubsub.command(
+    "peerstack.cli.publish:app",
+    name="publish",
+    help="Publish messages, and tell for each who it was sent to.",
+    sort_key=1,
+)
+
 _COMMANDS = {
     "demo": ("peerstack.cli.demo:app", "Show the main job in miniature, over real TCP."),
     "listen": ("peerstack.cli.listen:app", "Wait for peers, and show who comes."),
@@ -24,7 +39,7 @@ _COMMANDS = {
     "perf": ("peerstack.cli.measure:perf_app", "Measure how fast bytes move to and from a peer."),
     "identify": ("peerstack.cli.ask:identify_app", "Ask a peer who it is and what it serves."),
     "explain": ("peerstack.cli.ask:explain_app", "Dial a peer and show every stage, and why it fails if it does."),
-    "pubsub": ("peerstack.cli.pubsub:app", "Publish messages to topics, and print those of others."),
+    "pubsub": ("peerstack.cli.app:pubsub", "Publish messages to topics, and print those of others."),
     "chat": ("peerstack.cli.chat:app", "Talk in a room that has no server."),
     "simulate": ("peerstack.cli.simulate:app", "Simulate whole networks in one process."),
     "swarm-key": ("peerstack.cli.swarm_key:app", "Make and show keys of private networks."),

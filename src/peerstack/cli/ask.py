@@ -10,8 +10,7 @@ from peerstack.stack.errors import DialError
 
 from . import events
 from .failure import CommandError, add_advice
-from .host_factory import open_any_host
-from .host_options import load_wiring
+from .host_options import load_host_config, open_any_host
 from .options import DIAL, Address, DialOptions, Json
 from .output import Output
 from .peers import IdentifiedPeers, identified, parse_dialable
@@ -51,7 +50,7 @@ def identify(address: Address, /, *, options: DialOptions = DIAL, json: Json = F
 async def _identify(text: str, options: DialOptions, output: Output) -> int:
     address = parse_dialable(text)
     peers = IdentifiedPeers()
-    async with open_any_host(wiring=load_wiring(options, dial=[address]), observers=[peers]) as host:
+    async with open_any_host(config=load_host_config(options, dial=[address]), observers=[peers]) as host:
         with output.working(f"asking {address}"):
             peer = await host.connect(address)
         if peer not in peers.last:
@@ -70,7 +69,7 @@ def explain(address: Address, /, *, options: DialOptions = DIAL, json: Json = Fa
 
 async def _explain(text: str, options: DialOptions, output: Output) -> int:
     address = parse_dialable(text)
-    async with open_any_host(wiring=load_wiring(options, dial=[address])) as host:
+    async with open_any_host(config=load_host_config(options, dial=[address])) as host:
         try:
             with output.working(f"dialing {address}"):
                 peer, report = await host.connect_with_report(address)

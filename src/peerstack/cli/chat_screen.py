@@ -15,8 +15,8 @@ from peerstack.stack.background import open_background
 from . import events as told
 from .chat_model import ChatModel
 from .chat_session import ChatSession
+from .events import PeerBack, PeerLost
 from .listen import EVERYWHERE
-from .network_events import PeerBack, PeerLost
 from .render_pubsub import short, who
 from .shapes import printable
 from .signals import undone

@@ -1,4 +1,4 @@
-"""`peerstack demo pubsub`: messages reach everybody, though a process is killed and another one takes its place."""
+"""`peerstack demo pubsub`: every process gets every message, although one is killed and replaced."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from . import events
-from .demo_crew import Crew, ask_all, open_crew
+from .demo_processes import WorkerPool, ask_all, open_worker_pool
 from .host_options import NO_PRIVATE_DEMO, refuse_if_forced
 from .options import Json
 from .output import Output
 from .runner import run
 
 INCOMPLETE = 1
-"""Exit code when a process that lives has missed a message, or got one twice."""
+"""Exit code when a surviving process missed a message or got one twice."""
 PATIENCE = 30.0
-"""Seconds after which messages that have not come are missing."""
+"""Seconds after which a message that has not arrived counts as missing."""
 NAMES = ("anna", "ben", "carl", "dora", "emil")
 KILLED, SUCCESSOR = "carl", "fritz"
 LINKS = (
@@ -35,8 +35,8 @@ app = App(
     name="pubsub",
     help_epilogue="""Five processes on this machine, each connected to two or three others over TCP,
 publish to one topic. One is killed, and the others go on at once; then a new
-one takes its place. The table counts what came to whom; the exit code is 1 if a
-process that lives has missed a message, or got one twice.
+one takes its place. The table counts the deliveries; the exit code is 1 if a
+surviving process missed a message or got one twice.
 
 Examples:
   peerstack demo pubsub
@@ -46,16 +46,16 @@ Examples:
 
 @dataclass(slots=True)
 class Tally:
-    """What was published and what has come, by name."""
+    """What was published and what arrived, by name."""
 
     count: int
     rounds: dict[int, tuple[str, ...]] = field(default_factory=dict)
-    """Who took part in each round: all of them publish, and shall get what the others do."""
+    """Who took part in each round: each of them publishes and expects the messages of the others."""
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
     alive: tuple[str, ...] = ()
 
     def delivered(self, number: int) -> int:
-        """Return how many messages of a round have come, to all together."""
+        """Return how many deliveries of a round were made."""
         return sum(
             by_author["delivered"].get(str(number), 0)
             for name in self.rounds[number]
@@ -63,12 +63,12 @@ class Tally:
         )
 
     def expected(self, number: int) -> int:
-        """Return how many messages of a round should have come, to all together."""
-        members = len(self.rounds[number])
-        return members * (members - 1) * self.count
+        """Return how many deliveries a round should have made."""
+        workers = len(self.rounds[number])
+        return workers * (workers - 1) * self.count
 
     def cells(self) -> tuple[events.Cell, ...]:
-        """Return what each got of each."""
+        """Return the deliveries of each publisher to each receiver."""
         names = list(self.reports)
         return tuple(self._cell(author, receiver) for author in names for receiver in names if author != receiver)
 
@@ -86,10 +86,10 @@ class Tally:
 
 
 def verdict(cells: Iterable[events.Cell]) -> events.Verdict:
-    """Return the judgement on what those that live have got."""
-    judged = [cell for cell in cells if cell.alive]
-    missing = sum(cell.expected - cell.delivered for cell in judged)
-    duplicates = sum(cell.duplicates for cell in judged)
+    """Return whether the surviving processes got everything once."""
+    alive = [cell for cell in cells if cell.alive]
+    missing = sum(cell.expected - cell.delivered for cell in alive)
+    duplicates = sum(cell.duplicates for cell in alive)
     return events.Verdict(not missing and not duplicates, missing, duplicates)
 
 
@@ -102,62 +102,62 @@ def demo(
     ] = 100,
     json: Json = False,
 ) -> int:
-    """Show that messages reach everybody, kill or no kill."""
+    """Show that messages reach every process, even when one is killed."""
     return run(partial(_demo, messages), json=json)
 
 
 async def _demo(count: int, output: Output) -> int:
     refuse_if_forced(NO_PRIVATE_DEMO)
     tally = Tally(count)
-    async with open_crew() as crew:
+    async with open_worker_pool() as pool:
         output.emit(events.Step(1, f"Start {len(NAMES)} processes, each connected to two or three others"))
         with output.working("starting"):
-            await crew.start(*NAMES)
-            await _connect(crew, LINKS)
+            await pool.start(*NAMES)
+            await _connect(pool, LINKS)
         output.emit(events.Step(2, f"Each publishes {count} messages"))
-        await _round(1, crew, tally, output)
+        await _round(1, pool, tally, output)
 
-        victim = next(member for member in crew.alive if member.name == KILLED)
+        victim = next(worker for worker in pool.alive if worker.name == KILLED)
         output.emit(events.Step(3, f"Kill {KILLED} (kill -9 {victim.pid}); the others publish at once"))
         await victim.kill()
-        await _round(2, crew, tally, output)
+        await _round(2, pool, tally, output)
 
-        output.emit(events.Step(4, f"Start {SUCCESSOR} in the place of {KILLED}; all publish again"))
+        output.emit(events.Step(4, f"Start {SUCCESSOR} in place of {KILLED}; all publish again"))
         with output.working("starting"):
-            await crew.start(SUCCESSOR)
-            await _connect(crew, [(_heir(dialer), _heir(listener)) for dialer, listener in LINKS])
-        await _round(3, crew, tally, output)
-    output.emit(events.Step(5, "Who got how much"))
+            await pool.start(SUCCESSOR)
+            await _connect(pool, [(_successor(dialer), _successor(listener)) for dialer, listener in LINKS])
+        await _round(3, pool, tally, output)
+    output.emit(events.Step(5, "Count the deliveries"))
     cells = tally.cells()
-    judgement = verdict(cells)
+    result = verdict(cells)
     output.emit(events.Deliveries(cells))
-    output.emit(judgement)
-    return 0 if judgement.complete else INCOMPLETE
+    output.emit(result)
+    return 0 if result.complete else INCOMPLETE
 
 
-def _heir(name: str) -> str:
+def _successor(name: str) -> str:
     return SUCCESSOR if name == KILLED else name
 
 
-async def _connect(crew: Crew, links: Sequence[tuple[str, str]]) -> None:
+async def _connect(pool: WorkerPool, links: Sequence[tuple[str, str]]) -> None:
     """Make the connections that are missing, and wait until each exchanges messages with all its neighbours."""
-    addresses = {member.name: member.address for member in crew.alive}
-    for member in crew.alive:
-        wanted = [addresses[listener] for dialer, listener in links if dialer == member.name]
-        await member.ask(do="connect", addresses=wanted)
+    addresses = {worker.name: worker.address for worker in pool.alive}
+    for worker in pool.alive:
+        wanted = [addresses[listener] for dialer, listener in links if dialer == worker.name]
+        await worker.ask(do="connect", addresses=wanted)
     sizes = Counter(name for link in links for name in link)
-    await ask_all(crew.alive, do="mesh", sizes=sizes, seconds=PATIENCE)
+    await ask_all(pool.alive, do="mesh", sizes=sizes, seconds=PATIENCE)
 
 
-async def _round(number: int, crew: Crew, tally: Tally, output: Output) -> None:
-    """Let everybody alive publish, wait until it has come everywhere, and count."""
-    members = crew.alive
-    names = tally.rounds[number] = tally.alive = tuple(member.name for member in members)
+async def _round(number: int, pool: WorkerPool, tally: Tally, output: Output) -> None:
+    """Let every living process publish, wait until all messages have arrived, and count."""
+    workers = pool.alive
+    names = tally.rounds[number] = tally.alive = tuple(worker.name for worker in workers)
     started = trio.current_time()
-    with output.working(f"{len(members)} processes publish {tally.count} messages each"):
-        await ask_all(members, do="publish", round=number, count=tally.count)
-        await ask_all(members, do="collect", round=number, authors=names, count=tally.count, seconds=PATIENCE)
+    with output.working(f"{len(workers)} processes publish {tally.count} messages each"):
+        await ask_all(workers, do="publish", round=number, count=tally.count)
+        await ask_all(workers, do="collect", round=number, authors=names, count=tally.count, seconds=PATIENCE)
     seconds = round(trio.current_time() - started, 3)
-    reports = await ask_all(members, do="report")
+    reports = await ask_all(workers, do="report")
     tally.reports.update((name, reports[name]["authors"]) for name in names)
-    output.emit(events.Round(number, len(members), tally.delivered(number), tally.expected(number), seconds))
+    output.emit(events.Round(number, len(workers), tally.delivered(number), tally.expected(number), seconds))

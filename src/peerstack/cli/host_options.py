@@ -1,25 +1,30 @@
-"""What the wires of a host are made of, as the options ask: certificates, authorities, the key of a private network."""
+"""Opens the host of a command as its options say: identity, certificates, authorities, private network."""
 
 from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multiaddr import Multiaddr
 
+from peerstack import open_host
+from peerstack._defaults import default_native_transports, default_transports
 from peerstack._open import FORCE_PRIVATE
 from peerstack.stack.addressing import components, is_unix, is_unspecified, parse_address, split_peer
 from peerstack.stack.addressing.usable import why_undialable
 from peerstack.stack.errors import KeyFileError
+from peerstack.stack.events import Observer
+from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity
 
 from .failure import CommandError
 from .identity import load_identity
+from .logs import EventLog
 from .options import DialOptions, HostOptions, ListenOptions
 
 if TYPE_CHECKING:
@@ -30,12 +35,12 @@ MAX_PEM = 4 * 1024 * 1024
 _CERTIFICATE = b"CERTIFICATE-----"
 _PRIVATE_KEY = b"PRIVATE KEY-----"
 _OWN_WIRE = {"quic", "quic-v1", "webtransport"}
-"""Parts of addresses whose transports bring their own wire, which the key of a private network can not protect."""
+"""Parts of addresses whose transports have their own encryption, which the key of a private network cannot protect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wiring:
-    """What was loaded and checked."""
+class HostConfig:
+    """What the options named, loaded and checked."""
 
     server_tls: ssl.SSLContext | None = None
     client_tls: ssl.SSLContext | None = None
@@ -47,11 +52,32 @@ class Wiring:
 
 
 NO_PRIVATE_DEMO = f"the demo has none and stays on this machine: run it with {FORCE_PRIVATE}=0"
-PLAIN = Wiring()
-"""Nothing was asked for."""
+DEFAULT = HostConfig()
 
 
-def load_wiring(options: HostOptions, *, listen: Sequence[Multiaddr] = (), dial: Sequence[Multiaddr] = ()) -> Wiring:
+def open_any_host(
+    *,
+    config: HostConfig = DEFAULT,
+    agent: str | None = None,
+    observers: Iterable[Observer] = (),
+) -> AbstractAsyncContextManager[Host]:
+    """Open a host with all that is installed, as `open_host` does, with the certificates and keys of `config`."""
+    identity = config.identity or Identity.generate()
+    if config.verbose:
+        observers = [*observers, EventLog()]
+    return open_host(
+        identity=identity,
+        transports=default_transports(server_tls=config.server_tls, client_tls=config.client_tls),
+        native_transports=default_native_transports(identity) if config.private_network is None else [],
+        private_network=config.private_network,
+        agent=agent,
+        observers=observers,
+    )
+
+
+def load_host_config(
+    options: HostOptions, *, listen: Sequence[Multiaddr] = (), dial: Sequence[Multiaddr] = ()
+) -> HostConfig:
     """Load what the options name, and check that it fits the addresses. Raises CommandError and KeyFileError."""
     server_tls = client_tls = None
     identity = None if options.identity is None else load_identity(options.identity)
@@ -67,7 +93,7 @@ def load_wiring(options: HostOptions, *, listen: Sequence[Multiaddr] = (), dial:
     else:
         _check_protectable([*listen, *dial, *announce])
         private_network = load_swarm_key(options.swarm_key)
-    return Wiring(
+    return HostConfig(
         server_tls=server_tls,
         client_tls=client_tls,
         private_network=private_network,

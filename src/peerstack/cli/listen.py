@@ -12,6 +12,7 @@ import trio
 from cyclopts import App, Parameter
 from multiaddr import Multiaddr
 
+from peerstack._defaults import MissingExtra
 from peerstack.protocols import perf as perf_protocol
 from peerstack.stack.addressing import parse_address, transport_name
 from peerstack.stack.errors import InvalidAddress
@@ -27,8 +28,7 @@ from peerstack.stack.host import Host
 
 from . import events
 from .failure import CommandError
-from .host_factory import MissingExtra, open_any_host
-from .host_options import load_wiring
+from .host_options import load_host_config, open_any_host
 from .options import LISTEN, Json, ListenOptions
 from .output import Output
 from .peers import connected, identified
@@ -85,14 +85,14 @@ def listen(
 async def _listen(addresses: tuple[str, ...], perf: bool, options: ListenOptions, output: Output) -> int:
     wanted = [parse_address(text) for text in addresses]
     feed = Feed()
-    wiring = load_wiring(options, listen=wanted)
-    async with open_any_host(wiring=wiring) as host:
+    config = load_host_config(options, listen=wanted)
+    async with open_any_host(config=config) as host:
         if perf:
             host.handle(perf_protocol.PROTOCOL, partial(perf_protocol.serve, config=perf_protocol.PerfConfig()))
         host.observe(feed)
         for address in wanted:
             await bind(host, address)
-        host.announce(wiring.announce)
+        host.announce(config.announce)
         output.emit(events.Listening(str(host.peer_id), tuple(str(address) for address in host.addresses)))
         output.hint("Try `peerstack ping` with one of these addresses; Ctrl-C ends it.")
         while True:

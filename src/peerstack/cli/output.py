@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, TextIO
 
 import trio
 
-from . import plain
-from . import render as people
 from .events import Failed, Progress, Told
 from .failure import Failure
-from .shapes import Shape, Span, Style, printable
+from .render import describe
+from .shapes import Shape, Span, Style, plain_lines, printable
 from .units import mib_s
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ class Output:
         if self._json:
             self._print(to_line(told))
             return
-        for shape in people.describe(told):
+        for shape in describe(told):
             self._show(shape)
 
     async def emit_when_ready(self, told: Told) -> None:
@@ -90,7 +89,7 @@ class Output:
             await self._wait_ready()
             self._emit(told)
             return
-        lines = [to_line(told)] if self._json else [text for s in people.describe(told) for text in plain.render(s)]
+        lines = [to_line(told)] if self._json else [text for s in describe(told) for text in plain_lines(s)]
         for text in lines:
             for start in range(0, len(text) + 1, PIECE):
                 await self._wait_ready()
@@ -150,7 +149,7 @@ class Output:
         if self._terminal:
             self._stdout_terminal.draw(shape)
         else:
-            for text in plain.render(shape):
+            for text in plain_lines(shape):
                 self._print(text)
 
     async def _wait_ready(self) -> None:

@@ -17,8 +17,7 @@ from peerstack.stack.identity import PeerId
 
 from . import events
 from .failure import CommandError
-from .host_factory import open_any_host
-from .host_options import load_wiring
+from .host_options import load_host_config, open_any_host
 from .options import DialOptions
 from .output import Output
 
@@ -65,7 +64,7 @@ def is_peer_id(text: str) -> bool:
 async def open_connection(text: str, options: DialOptions, output: Output) -> AsyncIterator[Reached]:
     """Open a host that is connected to the peer at an address. Raises CommandError, DialError."""
     address = parse_dialable(text)
-    async with open_any_host(wiring=load_wiring(options, dial=[address])) as host:
+    async with open_any_host(config=load_host_config(options, dial=[address])) as host:
         with output.working(f"dialing {address}"):
             peer = await host.connect(address)
         # For commands that must dial again when the connection is lost.

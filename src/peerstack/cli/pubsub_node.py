@@ -20,8 +20,7 @@ from peerstack.stack.identity import PeerId
 
 from . import events
 from .failure import CommandError
-from .host_factory import open_any_host
-from .host_options import load_wiring
+from .host_options import load_host_config, open_any_host
 from .listen import bind
 from .options import NODE, NodeOptions
 from .output import Output
@@ -82,15 +81,15 @@ async def open_node(node: Node, output: Output) -> AsyncIterator[OpenNode]:
     """Open a host that listens and is connected to its peers, with pubsub. Raises CommandError and StackError."""
     listen = [parse_address(text) for text in node.listen]
     peers = [parse_dialable(text) for text in node.peers]
-    wiring = load_wiring(node.options, listen=listen, dial=peers)
+    config = load_host_config(node.options, listen=listen, dial=peers)
     async with (
-        open_any_host(wiring=wiring) as host,
+        open_any_host(config=config) as host,
         open_pubsub(host, _config(node)) as pubsub,
     ):
         redialer = Redialer(host)
         for address in listen:
             await bind(host, address)
-        host.announce(wiring.announce)
+        host.announce(config.announce)
         for address in peers:
             with output.working(f"dialing {address}"):
                 await redialer.connect(address)

@@ -14,8 +14,7 @@ from peerstack.stack.events import ConnectionClosed, ConnectionOpened, Event
 from peerstack.stack.host import Host
 from peerstack.stack.identity import PeerId
 
-from .events import Told
-from .network_events import PeerBack, PeerLost
+from .events import PeerBack, PeerLost, Told
 
 FIRST_WAIT = 1.0
 """Seconds before the first dial: most connections are lost because the peer restarts."""

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from . import events as told
-from . import render_pubsub as people_pubsub
-from . import render_simulate as simulate_people
+from . import render_pubsub, render_simulate
+from .events import PeerBack, PeerLost, SwarmKeyShown
 from .failure import advice
-from .network_events import PeerBack, PeerLost, SwarmKeyShown
 from .render_pubsub import short
 from .shapes import Line, Shape, Span, Style, Table, Tree, line
 from .simulate_events import Simulated
@@ -39,7 +38,7 @@ def describe(event: told.Told) -> list[Shape]:
             commands = [line("   ", Span(command, Style.NAME)) for command in event.commands]
             return [line(""), line(Span("Try next:", Style.BOLD)), *commands]
         case Simulated():
-            return simulate_people.describe(event)
+            return render_simulate.describe(event)
         case told.Exchanged():
             return [line("   ", _name(event.protocol), f"  sent {event.sent!r}, received {event.received!r}")]
         case _:
@@ -95,7 +94,7 @@ def _of_measurements(event: told.Told) -> list[Shape]:
         case told.PerfSummary():
             return []  # told already, transfer by transfer
         case _:
-            return people_pubsub.describe(event)
+            return render_pubsub.describe(event)
 
 
 # ---- tables

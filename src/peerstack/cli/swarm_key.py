@@ -11,9 +11,9 @@ from cyclopts import App, Group, Parameter
 
 from peerstack.stack.errors import KeyFileError
 
+from .events import SwarmKeyShown
 from .failure import CommandError
 from .host_options import load_swarm_key, pre_shared_key
-from .network_events import SwarmKeyShown
 from .options import Json
 from .output import Output
 from .runner import run

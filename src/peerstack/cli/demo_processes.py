@@ -1,4 +1,4 @@
-"""The processes of `peerstack demo pubsub`, as the demo sees them: started, asked, killed, and never left behind."""
+"""The processes of `peerstack demo pubsub`, from its side: starts, commands and kills them, and leaves none behind."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import trio
 from .failure import CommandError
 
 _WORKER = (sys.executable, "-m", "peerstack.cli.demo_worker")
-_apart: dict[str, Any] = {}
-"""Ctrl-C reaches all of a terminal's group: these are out of it, and end with the demo, which closes their pipes."""
+_own_group: dict[str, Any] = {}
+"""Ctrl-C reaches the process group of the terminal. A worker has its own, and ends when the demo closes its pipes."""
 if sys.platform == "win32":
-    _apart["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP
+    _own_group["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP
 else:
-    _apart["process_group"] = 0
+    _own_group["process_group"] = 0
 
 
-class Member:
-    """A process that takes part."""
+class Worker:
+    """One process of the demo (demo_worker.py)."""
 
     def __init__(self, name: str, process: trio.Process) -> None:
         self.name = name
@@ -35,7 +35,7 @@ class Member:
 
     @property
     def pid(self) -> int:
-        """The number of the process."""
+        """The process id."""
         return self._process.pid
 
     async def ask(self, **command: Any) -> dict[str, Any]:
@@ -60,67 +60,65 @@ class Member:
         return found
 
     async def kill(self) -> None:
-        """End the process as `kill -9` does: it can say goodbye to nobody."""
+        """End the process as `kill -9` does: its connections are not closed."""
         self.alive = False
         self._process.kill()
         await self._process.wait()
 
     def _gone(self) -> CommandError:
-        return CommandError(
-            f"the process of {self.name} ended by itself (number {self.pid}); this is a bug of the demo"
-        )
+        return CommandError(f"the process of {self.name} ended by itself (pid {self.pid}); this is a bug of the demo")
 
 
-class Crew:
-    """All processes that were started, in order."""
+class WorkerPool:
+    """All workers, in the order they were started."""
 
     def __init__(self) -> None:
-        self.members: list[Member] = []
+        self.workers: list[Worker] = []
 
     @property
-    def alive(self) -> list[Member]:
-        """Those that were not killed."""
-        return [member for member in self.members if member.alive]
+    def alive(self) -> list[Worker]:
+        """The workers that were not killed."""
+        return [worker for worker in self.workers if worker.alive]
 
     async def start(self, *names: str) -> None:
-        """Start processes, and wait until each listens. Raises CommandError, OSError."""
-        started: list[Member] = []
+        """Start workers and wait until each listens. Raises CommandError, OSError."""
+        started: list[Worker] = []
         for name in names:
             process = await trio.lowlevel.open_process(
-                [*_WORKER, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, **_apart
+                [*_WORKER, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, **_own_group
             )
-            started.append(Member(name, process))
-            self.members.append(started[-1])
-        for member in started:
-            member.address = (await member.answer())["address"]
+            started.append(Worker(name, process))
+            self.workers.append(started[-1])
+        for worker in started:
+            worker.address = (await worker.answer())["address"]
 
 
 @asynccontextmanager
-async def open_crew() -> AsyncIterator[Crew]:
-    """Yield a crew; its processes end with the block, however it is left."""
-    crew = Crew()
+async def open_worker_pool() -> AsyncIterator[WorkerPool]:
+    """Yield a pool; its processes end with the block, however it is left."""
+    pool = WorkerPool()
     try:
-        yield crew
+        yield pool
     finally:
         with trio.CancelScope(shield=True):
-            for member in crew.alive:
-                await member.kill()
+            for worker in pool.alive:
+                await worker.kill()
 
 
-async def ask_all(members: Iterable[Member], **command: Any) -> dict[str, dict[str, Any]]:
+async def ask_all(workers: Iterable[Worker], **command: Any) -> dict[str, dict[str, Any]]:
     """Ask several at the same time and return the answers by name. Raises CommandError for the first that is gone."""
     answers: dict[str, dict[str, Any]] = {}
     failures: list[CommandError] = []
 
-    async def ask(member: Member) -> None:
+    async def ask(worker: Worker) -> None:
         try:
-            answers[member.name] = await member.ask(**command)
+            answers[worker.name] = await worker.ask(**command)
         except CommandError as error:
             failures.append(error)
 
     async with trio.open_nursery() as nursery:
-        for member in members:
-            nursery.start_soon(ask, member)
+        for worker in workers:
+            nursery.start_soon(ask, worker)
     if failures:
         raise failures[0]
     return answers
