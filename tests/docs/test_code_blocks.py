@@ -80,7 +80,7 @@ def test_a_command_exists(block: Block) -> None:
                 shown = subprocess.run(run, capture_output=True, text=True, check=True, timeout=60).stdout
                 options = [word.split("=")[0] for word in words if word.startswith("--")]
                 assert [option for option in options if option not in shown and option != "--json"] == []
-            case ["pip", "install", *_] | ["python", *_]:
+            case ["pip", "install" | "uninstall", *_] | ["python", *_]:
                 pass
             case _:
                 pytest.fail(f"{block.page}: a test should know how to check {shlex.join(command)!r}")
