@@ -237,7 +237,7 @@ class MuxedStream(Stream):
         self._readable.wake()
 
 
-class DrivenStream(MuxedStream):
+class MuxerStream(MuxedStream):
     """One stream of a connection whose muxer is a core and a driver; there both directions fail at once."""
 
     __slots__ = ()

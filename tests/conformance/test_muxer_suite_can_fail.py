@@ -11,7 +11,7 @@ import trio.testing
 from peerstack.stack.abc import Buffer, Channel, ConnectionInfo
 from peerstack.stack.errors import StackError
 from peerstack.stack.memory import DEFAULT_CAPACITY
-from peerstack.stack.muxing.state import Half
+from peerstack.stack.muxing.core import Half
 from peerstack.stack.muxing.yamux import Yamux, YamuxConnection, YamuxStream
 from peerstack.stack.testing import check_muxer
 from peerstack.stack.testing.connections import MuxerSubject

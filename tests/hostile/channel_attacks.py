@@ -145,8 +145,8 @@ async def pings_and_never_reads(wire: trio.abc.Stream) -> None:
             await trio.sleep(1)
 
 
-@attack(Cost.CONNECTION, "without a goodbye|the connection broke")
-async def hangs_up_without_a_goodbye(wire: trio.abc.Stream) -> None:
+@attack(Cost.CONNECTION, "while streams were open|the connection broke")
+async def hangs_up_without_go_away(wire: trio.abc.Stream) -> None:
     channel = await secured(wire)
     await channel.send_all(data(1, optimistic_prefix("/echo/1"), SYN))
     await channel.aclose()

@@ -228,7 +228,7 @@ async def test_a_thousand_that_come_and_go_leave_no_trace(autojump_clock: Clock)
     """What is kept by peer or by address must not grow."""
     by_name = {attack.name: attack.run for attack in ATTACKS}
     async with battlefield() as field:
-        for name, count in (("hangs_up_at_once", 900), ("hangs_up_without_a_goodbye", 100)):
+        for name, count in (("hangs_up_at_once", 900), ("hangs_up_without_go_away", 100)):
             for _ in range(count // 50):
                 async with trio.open_nursery() as nursery:
                     for _ in range(50):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from peerstack.stack.errors import ConnectionLost, RemoteProtocolError
 from peerstack.stack.limits import WindowBudget
-from peerstack.stack.muxing.events import (
+from peerstack.stack.muxing.core import (
     DataReceived,
     Event,
     StreamClosed,

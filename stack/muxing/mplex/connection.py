@@ -10,8 +10,8 @@ from ...abc import Channel, ConnectionInfo
 from ...background import open_background
 from ...errors import ConnectionLost, StreamReset
 from ...negotiation import greeting
-from ..connection import MuxerDriver
-from ..stream import DrivenStream
+from ..driver import MuxerDriver
+from ..stream import MuxerStream
 from .config import Config
 from .core import MplexCore
 from .wire import PROTOCOL_ID
@@ -32,7 +32,7 @@ class Mplex:
         return MplexConnection(channel, info, self._config)
 
 
-class MplexStream(DrivenStream):
+class MplexStream(MuxerStream):
     """One stream of an mplex connection."""
 
     __slots__ = ()

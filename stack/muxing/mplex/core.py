@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
-from collections import deque
 from math import inf
 
-from ...abc import Buffer
 from ...codes import StreamCode
 from ...errors import ConnectionLost, LocalProtocolError, RemoteProtocolError
 from ...wire.varint import Incomplete
-from ..events import DataReceived, Event, StreamClosed, StreamFinished, StreamOpened, StreamWasReset
-from ..state import Half, TokenBucket
+from ..core import DataReceived, Event, Half, MuxerCore, StreamClosed, StreamFinished, StreamOpened, StreamWasReset
 from .config import Config
-from .state import StreamState, key_of
 from .wire import CLOSE, MAX_STREAM_ID, MESSAGE, NEW_STREAM, RESET, decode_header, encode_header
 
 
-class MplexCore:
+class StreamState:
+    """One stream: who opened it, its halves, and what the application has not read yet."""
+
+    __slots__ = ("buffered", "key", "new_due", "number", "ours", "receive", "send")
+
+    def __init__(self, number: int, *, ours: bool) -> None:
+        self.number = number
+        self.ours = ours
+        self.key = key_of(number, ours=ours)
+        self.new_due = ours
+        """Whether the peer has not heard of it yet; it does with the first message."""
+        self.send = Half.OPEN
+        self.receive = Half.OPEN
+        self.buffered = 0
+        """Bytes given out that the application has not consumed; once it closed the stream, those dropped."""
+
+
+def key_of(number: int, *, ours: bool) -> int:
+    """Return one number for a stream of either side; never 0, which no stream has."""
+    return (number << 1 | ours) + 2
+
+
+class MplexCore(MuxerCore[StreamState]):
     """One side of an mplex session; both sides are alike."""
 
     rtt = None
     """Mplex has no pings."""
 
     def __init__(self, *, config: Config, now: float) -> None:
+        super().__init__(
+            opens_per_second=config.opens_per_second, idle_frames_per_second=config.idle_frames_per_second, now=now
+        )
         self._config = config
-        self._leaving = False
+        self._going_away = False
         self._next_number = 0
-        self._streams: dict[int, StreamState] = {}
-        self._inbound = self._outbound = 0
-        self._buffered = 0
         self._stalled: dict[int, float] = {}
         """Streams with a full buffer, and when they are reset."""
-        self._lingering: deque[tuple[float, int]] = deque()
-        self._opens = TokenBucket(config.opens_per_second, now)
-        self._idle_frames = TokenBucket(config.idle_frames_per_second, now)
-        self._out: list[Buffer] = []
         # Parser: the beginning of a header, or the stream and bytes left of a body (no stream: discard them).
         self._header = b""
         self._body: StreamState | None = None
@@ -43,23 +57,13 @@ class MplexCore:
     # ---- what there is
 
     @property
-    def leaving(self) -> bool:
-        """Whether this side ends the session."""
-        return self._leaving
-
-    @property
-    def stream_count(self) -> int:
-        """Streams in either direction that are not done."""
-        return len(self._streams)
-
-    @property
-    def buffered(self) -> int:
-        """Bytes received that the application has not consumed."""
-        return self._buffered
+    def going_away(self) -> bool:
+        """Whether this side closes the session."""
+        return self._going_away
 
     @property
     def saturated(self) -> bool:
-        """Whether a stream's buffer is full: the only way to hold its sender up is to hold up the wire."""
+        """Whether a stream's buffer is full: its sender can be stopped only together with all others."""
         return bool(self._stalled)
 
     @property
@@ -67,25 +71,15 @@ class MplexCore:
         """Whether `open_stream` may be called now; if not, wait for `StreamClosed`."""
         return self._outbound < self._config.max_outbound_streams
 
-    @property
-    def has_data_to_send(self) -> bool:
-        """Whether `data_to_send` would return anything."""
-        return bool(self._out)
-
     def send_credit(self, stream_id: int) -> int:
         """Return how many bytes may go into one message; 0 for a stream that is gone."""
         return self._config.max_message_sent if stream_id in self._streams else 0
-
-    def data_to_send(self) -> list[Buffer]:
-        """Return the buffers to be sent, as one run of bytes, and forget them."""
-        out, self._out = self._out, []
-        return out
 
     # ---- commands
 
     def open_stream(self, now: float) -> int:
         """Begin a stream and return its key; the peer learns of it with the first message."""
-        if self._leaving:
+        if self._going_away:
             raise LocalProtocolError("the session is closing")
         if not self.can_open:
             raise LocalProtocolError("no more streams may be opened now")
@@ -150,21 +144,13 @@ class MplexCore:
         if stream.buffered < self._config.max_stream_buffer:
             self._stalled.pop(stream_id, None)
 
-    def hold(self, size: int) -> None:
-        """Go on counting bytes of a stream that is gone; see `MuxerCore.hold`."""
-        self._buffered += size
-
-    def leave(self) -> None:
-        """Begin nothing new; mplex has no word for goodbye."""
-        self._leaving = True
-
-    def blame(self, code: int | None) -> None:
-        """Begin nothing new; mplex has no word for what the peer did wrong."""
-        self._leaving = True
+    def go_away(self, failure: RemoteProtocolError | None = None) -> None:
+        """Open nothing new; mplex has no message that says so."""
+        self._going_away = True
 
     def release(self) -> None:
         """Forget all streams; the session is over."""
-        self._leaving = True
+        self._going_away = True
         for stream in list(self._streams.values()):
             self._forget(stream)
 
@@ -180,11 +166,7 @@ class MplexCore:
         events: list[Event] = []
         for stream_id in [key for key, due in self._stalled.items() if due <= now]:
             events += self._overrun(self._streams[stream_id])
-        while self._lingering and self._lingering[0][0] <= now:
-            stream = self._streams.get(self._lingering.popleft()[1])
-            if stream is not None and stream.receive is Half.IGNORED:
-                events += self.reset(stream.key)
-        return events
+        return events + self._reset_lingering(now, StreamCode.NONE)
 
     # ---- input
 
@@ -237,7 +219,7 @@ class MplexCore:
             raise _violation(f"stream {number} is open already")
         self._streams[stream.key] = stream
         self._inbound += 1
-        if self._inbound > self._config.max_inbound_streams or self._leaving:
+        if self._inbound > self._config.max_inbound_streams or self._going_away:
             self.reset(stream.key)
         else:
             events.append(StreamOpened(stream.key))

@@ -8,8 +8,8 @@ from ...abc import Channel, ConnectionInfo, Direction
 from ...codes import describe_code
 from ...errors import ConnectionLost, StackError
 from ...limits import WindowBudget
-from ..connection import CLOSE_LINGER, HIGH_WATER, MAX_QUEUED, MuxerDriver, Statistics
-from ..stream import DrivenStream
+from ..driver import CLOSE_LINGER, HIGH_WATER, MAX_QUEUED, MuxerDriver, Statistics
+from ..stream import MuxerStream
 from ..stream_registry import OrderlyClose
 from .config import Config
 from .core import YamuxCore
@@ -33,7 +33,7 @@ class Yamux:
         return YamuxConnection(channel, info, self._config, WindowBudget(self._config.max_window_growth, self._memory))
 
 
-class YamuxStream(DrivenStream):
+class YamuxStream(MuxerStream):
     """One stream of a yamux connection."""
 
     __slots__ = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peerstack.stack.muxing.events import DataReceived, Event
+from peerstack.stack.muxing.core import DataReceived, Event
 from peerstack.stack.muxing.mplex import Config
 from peerstack.stack.muxing.mplex.core import MplexCore
 from peerstack.stack.muxing.mplex.wire import decode_header, encode_header

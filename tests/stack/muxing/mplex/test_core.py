@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peerstack.stack.errors import LocalProtocolError, RemoteProtocolError
-from peerstack.stack.muxing.events import StreamClosed, StreamFinished, StreamOpened, StreamWasReset
+from peerstack.stack.muxing.core import StreamClosed, StreamFinished, StreamOpened, StreamWasReset
 from peerstack.stack.muxing.mplex import Config
-from peerstack.stack.muxing.mplex.state import key_of
+from peerstack.stack.muxing.mplex.core import key_of
 
 from .cores import (
     CLOSE_INITIATOR,
@@ -146,7 +146,7 @@ def test_no_more_streams_than_allowed_and_none_when_leaving() -> None:
         side.open()
     side.core.reset(keys[0])
     side.open()
-    side.core.leave()
+    side.core.go_away()
     with pytest.raises(LocalProtocolError, match="closing"):
         side.open()
 

@@ -6,9 +6,9 @@ import pytest
 
 from peerstack.stack.codes import StreamCode
 from peerstack.stack.errors import RemoteProtocolError
-from peerstack.stack.muxing.events import DataReceived, StreamClosed, StreamOpened, StreamWasReset
+from peerstack.stack.muxing.core import DataReceived, StreamClosed, StreamOpened, StreamWasReset
 from peerstack.stack.muxing.mplex import Config
-from peerstack.stack.muxing.mplex.state import key_of
+from peerstack.stack.muxing.mplex.core import key_of
 from peerstack.stack.muxing.mplex.wire import MAX_MESSAGE, encode_header
 
 from .cores import (

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from peerstack.stack.limits import WindowBudget
-from peerstack.stack.muxing.events import DataReceived, Event, StreamOpened
+from peerstack.stack.muxing.core import DataReceived, Event, StreamOpened
 from peerstack.stack.muxing.yamux import Config
 from peerstack.stack.muxing.yamux.core import YamuxCore
 from peerstack.stack.muxing.yamux.wire import HEADER_SIZE, decode_header, encode_header

@@ -139,7 +139,7 @@ async def end_of(peer: RawPeer) -> BaseException | None:
     return peer.side.failure
 
 
-async def test_the_peer_s_goodbye_ends_well() -> None:
+async def test_a_normal_go_away_ends_well() -> None:
     async with against_raw() as peer:
         stream = await peer.accepted()
         await peer.send(frame(GO_AWAY, 0, 0, GoAwayCode.NORMAL))
@@ -151,7 +151,7 @@ async def test_the_peer_s_goodbye_ends_well() -> None:
     ("code", "words"),
     [(1, "protocol error"), (2, "internal error"), (0x1007, "shutdown"), (77, "code 0x4d"), (2**32 - 1, "0xffffffff")],
 )
-async def test_any_other_goodbye_is_an_error_and_says_why(code: int, words: str) -> None:
+async def test_any_other_go_away_is_an_error_and_says_why(code: int, words: str) -> None:
     async with against_raw() as peer:
         await peer.send(frame(GO_AWAY, 0, 0, code))
         failure = await end_of(peer)
@@ -159,7 +159,7 @@ async def test_any_other_goodbye_is_an_error_and_says_why(code: int, words: str)
         assert words in str(failure)
 
 
-async def test_the_end_of_the_wire_without_streams_is_a_goodbye() -> None:
+async def test_the_end_of_the_wire_without_streams_is_an_orderly_close() -> None:
     async with against_raw() as peer:
         await peer.pipe.send_eof()
         assert await end_of(peer) is None
@@ -171,7 +171,7 @@ async def test_the_end_of_the_wire_with_streams_is_not() -> None:
         await peer.pipe.send_eof()
         failure = await end_of(peer)
         assert isinstance(failure, ConnectionLost)
-        assert "without a goodbye" in str(failure)
+        assert "while streams were open" in str(failure)
 
 
 async def test_a_peer_that_breaks_the_rules_is_told_so() -> None:
@@ -245,7 +245,7 @@ async def test_a_wire_that_breaks_under_a_sender() -> None:
         await raises(ConnectionLost, lambda: stream.send_all(b"x"), "the connection broke")
 
 
-async def test_after_our_goodbye_the_peer_may_break_the_wire() -> None:
+async def test_after_our_go_away_the_peer_may_break_the_wire() -> None:
     async with against_raw() as peer:
         await peer.accepted()
         async with trio.open_nursery() as nursery:
@@ -255,7 +255,7 @@ async def test_after_our_goodbye_the_peer_may_break_the_wire() -> None:
         assert await end_of(peer) is None
 
 
-async def test_after_our_goodbye_nothing_opens() -> None:
+async def test_after_our_go_away_nothing_opens() -> None:
     async with against_raw(Config(early_streams=1)) as peer:
         await open_many(peer, [])
         async with trio.open_nursery() as nursery:
@@ -295,7 +295,7 @@ async def test_streams_that_wait_to_be_accepted_can_still_be_read() -> None:
         await raises(ConnectionLost, peer.connection.accept_stream)
 
 
-async def test_after_our_goodbye_the_wire_may_end_inside_a_frame_of_the_channel_below() -> None:
+async def test_after_our_go_away_the_wire_may_end_inside_a_frame_of_the_channel_below() -> None:
     class Channel(PlainChannel):
         async def read(self) -> list[bytes]:
             if not await super().read():

@@ -1,10 +1,10 @@
-"""How streams and sessions end: FIN, RST, closing without listening, and goodbyes."""
+"""How streams and sessions end: FIN, RST, closing without listening, and GO_AWAY."""
 
 import pytest
 
 from peerstack.stack.codes import StreamCode
 from peerstack.stack.errors import LocalProtocolError, RemoteProtocolError
-from peerstack.stack.muxing.events import (
+from peerstack.stack.muxing.core import (
     DataReceived,
     Event,
     GoAwayReceived,
@@ -289,24 +289,24 @@ def test_a_stream_that_ended_meanwhile_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 0x1007, 2**32 - 1])
-def test_a_goodbye_of_any_code_ends_the_session(code: int) -> None:
+def test_a_go_away_of_any_code_ends_the_session(code: int) -> None:
     side = established()
     events = side.receive(frame(GO_AWAY, 0, 0, code) + frame(DATA, SYN, 3) + b"\xff" * 50)
     assert events == [GoAwayReceived(code)]
     assert side.receive(b"\xff" * 50) == []
 
 
-def test_we_say_goodbye_once() -> None:
+def test_go_away_is_sent_once() -> None:
     side = established()
-    side.core.go_away(GoAwayCode.NORMAL)
-    side.core.go_away(GoAwayCode.PROTOCOL_ERROR)
+    side.core.go_away()
+    side.core.go_away(RemoteProtocolError("late"))
     assert side.frames() == [(GO_AWAY, 0, 0, GoAwayCode.NORMAL)]
 
 
-def test_streams_go_on_after_our_goodbye() -> None:
+def test_streams_go_on_after_our_go_away() -> None:
     side = established()
-    side.core.go_away(GoAwayCode.NORMAL)
-    assert side.core.leaving
+    side.core.go_away()
+    assert side.core.going_away
     assert side.receive(frame(DATA, 0, 1, body=b"abc")) == [DataReceived(1, b"abc")]
     side.send(1, b"def")
     assert side.frames()[-1] == (DATA, 0, 1, 3)

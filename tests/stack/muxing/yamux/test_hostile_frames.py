@@ -6,7 +6,7 @@ import pytest
 
 from peerstack.stack.codes import StreamCode
 from peerstack.stack.errors import RemoteProtocolError
-from peerstack.stack.muxing.events import StreamClosed, StreamOpened, StreamWasReset
+from peerstack.stack.muxing.core import StreamClosed, StreamOpened, StreamWasReset
 from peerstack.stack.muxing.yamux import Config, GoAwayCode
 from peerstack.stack.muxing.yamux.wire import (
     ACK,
@@ -44,7 +44,7 @@ def test_unknown_versions_and_types(version: int, kind: int) -> None:
 
 @pytest.mark.parametrize("kind", [PING, GO_AWAY])
 @pytest.mark.parametrize("stream_id", [1, 7])
-def test_pings_and_goodbyes_of_a_stream(kind: int, stream_id: int) -> None:
+def test_pings_and_go_aways_of_a_stream(kind: int, stream_id: int) -> None:
     side = established()
     with pytest.raises(RemoteProtocolError, match=f"frame of type {kind} for stream {stream_id}, not for the session"):
         side.receive(frame(kind, SYN, stream_id))

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from peerstack.stack.muxing.yamux import Config, YamuxConnection, YamuxStream
-from peerstack.stack.muxing.yamux.state import StreamState
+from peerstack.stack.muxing.yamux.core import StreamState
 
 from .raw import connections
 

@@ -4,7 +4,7 @@ import pytest
 
 from peerstack.stack.codes import StreamCode
 from peerstack.stack.errors import ConnectionLost, LocalProtocolError, RemoteProtocolError
-from peerstack.stack.muxing.events import (
+from peerstack.stack.muxing.core import (
     DataReceived,
     StreamAcknowledged,
     StreamClosed,
@@ -168,9 +168,9 @@ def test_ids_run_out() -> None:
         side.open()
 
 
-def test_nothing_is_opened_after_our_goodbye() -> None:
+def test_nothing_is_opened_after_our_go_away() -> None:
     side = Side(client=True)
-    side.core.go_away(GoAwayCode.NORMAL)
+    side.core.go_away()
     with pytest.raises(LocalProtocolError, match="closing"):
         side.open()
 
@@ -196,9 +196,9 @@ def test_our_own_streams_do_not_count_against_the_peer_s() -> None:
     assert side.receive(frame(DATA, SYN, 1)) == [StreamOpened(1)]
 
 
-def test_a_stream_that_comes_after_our_goodbye_is_reset() -> None:
+def test_a_stream_that_comes_after_our_go_away_is_reset() -> None:
     side = Side(client=False)
-    side.core.go_away(GoAwayCode.NORMAL)
+    side.core.go_away()
     side.sent()
     assert side.receive(frame(DATA, SYN, 1, body=b"x")) == []
     assert [header[:3] for header in side.frames()] == [(WINDOW_UPDATE, RST, 1)]

@@ -4,9 +4,9 @@ import pytest
 
 from peerstack.stack.errors import RemoteProtocolError
 from peerstack.stack.limits import WindowBudget
-from peerstack.stack.muxing.events import DataReceived, WindowOpened
+from peerstack.stack.muxing.core import DataReceived, WindowOpened
 from peerstack.stack.muxing.yamux import Config, GoAwayCode
-from peerstack.stack.muxing.yamux.session import MAX_DATA_FRAME
+from peerstack.stack.muxing.yamux.core import MAX_DATA_FRAME
 from peerstack.stack.muxing.yamux.wire import ACK, DATA, FIN, INITIAL_WINDOW, MAX_CREDIT, PING, RST, SYN, WINDOW_UPDATE
 
 from .cores import MiB, Pair, Side, frame, parse

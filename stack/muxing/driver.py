@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Generic, TypeVar, assert_never
+from typing import Any, Generic, TypeVar, assert_never
 
 import trio
 
@@ -16,11 +16,11 @@ from ..abc import Channel, ConnectionInfo
 from ..background import Waiter, close_at_once, open_background
 from ..codes import StreamCode, describe_code
 from ..errors import ConnectionLost, LocalProtocolError, ProtocolError, RemoteProtocolError, StackError, StreamReset
-from .core import MuxerCore
-from .events import (
+from .core import (
     DataReceived,
     Event,
     GoAwayReceived,
+    MuxerCore,
     StreamAcknowledged,
     StreamClosed,
     StreamFinished,
@@ -28,10 +28,10 @@ from .events import (
     StreamWasReset,
     WindowOpened,
 )
-from .stream import NO_STREAM, DrivenStream
+from .stream import NO_STREAM, MuxerStream
 from .stream_registry import OrderlyClose, StreamRegistry
 
-StreamT = TypeVar("StreamT", bound=DrivenStream)
+StreamT = TypeVar("StreamT", bound=MuxerStream)
 
 HIGH_WATER = 512 * 1024
 """Sealed bytes waiting for the wire beyond which senders wait."""
@@ -41,7 +41,7 @@ MAX_QUEUED = HIGH_WATER + 2 * BATCH
 """Senders stop at HIGH_WATER and add at most one batch each turn; what lies beyond is answers to the peer's pings,
 opens and reads. A peer that asks for that much and reads nothing is attacking (CVE-2024-32984)."""
 CLOSE_LINGER = 0.25
-"""Seconds given to the peer to hang up after our goodbye: closing first could reset bytes still under way."""
+"""Seconds given to the peer to hang up after our go-away: closing first could reset bytes still under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
         self,
         channel: Channel,
         info: ConnectionInfo,
-        core: MuxerCore,
+        core: MuxerCore[Any],
         stream_type: type[StreamT],
         *,
         accept_backlog: int,
@@ -110,10 +110,10 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
             raise failure
 
     async def aclose(self) -> None:
-        """Say goodbye, give the peer a moment to hang up, and close."""
+        """Send what closes the session, give the peer a moment to hang up, and close."""
         try:
             if self._failure is None:
-                self._core.leave()
+                self._core.go_away()
                 self._stop_sending(OrderlyClose("this side closed the connection"))
                 self._pump()
                 if self._scope is not None:
@@ -127,7 +127,7 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
         await trio.lowlevel.checkpoint()
 
     async def _hang_up(self) -> None:
-        """End our direction of the wire once all is sent: js-libp2p does not act on a goodbye alone."""
+        """End our direction of the wire once all is sent: js-libp2p does not act on GO_AWAY alone."""
         while self._channel.queued and self._failure is None and not self._hung_up:
             await self._flushed.park()
         if self._failure is None and not self._hung_up:
@@ -138,7 +138,7 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
     @property
     def closed(self) -> bool:
         """Whether the connection is over, or on its way out."""
-        return self._failure is not None or self._ending is not None or self._core.leaving
+        return self._failure is not None or self._ending is not None or self._core.going_away
 
     @property
     def _can_open(self) -> bool:
@@ -271,7 +271,7 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
                     self._signs.unpark_all()
         except ProtocolError as error:
             if isinstance(error, RemoteProtocolError):
-                self._core.blame(error.code)
+                self._core.go_away(error)
             self._end(error)
             self._pump()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
@@ -286,13 +286,13 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
             self._dispatch(events)
 
     def _end_of_input(self) -> StackError:
-        if self._core.stream_count and not self._core.leaving:
-            return ConnectionLost("the peer closed the connection without a goodbye")
+        if self._core.stream_count and not self._core.going_away:
+            return ConnectionLost("the connection ended while streams were open")
         return OrderlyClose("the peer closed the connection")
 
     def _broken(self, error: Exception) -> StackError:
-        # After our goodbye the peer may close at once, and what is still under way breaks the wire.
-        kind = OrderlyClose if self._core.leaving else ConnectionLost
+        # After our go-away the peer may close at once, and what is still under way breaks the wire.
+        kind = OrderlyClose if self._core.going_away else ConnectionLost
         return kind(f"the connection broke: {error}")
 
     def _cannot_send(self, error: Exception) -> None:
@@ -339,7 +339,7 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
         try:
             channel.write(out)
             if self._flush_wanted.is_set():
-                # The flusher is at it, in order; what it can not get rid of is bounded.
+                # The flusher sends in order; what it cannot send yet is bounded.
                 if channel.queued > MAX_QUEUED:
                     self._end(RemoteProtocolError("the peer asks for answers and does not read them"))
                 return
@@ -403,7 +403,7 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
             stream.was_reset(StreamReset(f"this stream was reset by {whom}{why}", remote=remote, code=code))
 
     def _go_away_reason(self, code: int) -> StackError:
-        """Return what the peer's goodbye means."""
+        """Return what the code of the peer's go-away means."""
         return OrderlyClose("the peer closed the connection")
 
     def _end(self, failure: StackError) -> None:
