@@ -36,6 +36,7 @@ from peerstack.stack.muxing import yamux
 from peerstack.stack.muxing.yamux import Yamux
 from peerstack.stack.swarm import (
     Connection,
+    HostUpgrader,
     ObservedAddresses,
     Swarm,
     SwarmConfig,
@@ -135,10 +136,13 @@ async def open_host(
         if isinstance(growing, GrowsWindows):
             growing.grow_within(engine.scopes.windows, limits.receive_windows_per_connection)
     muxing = [_yamux(engine)] if muxers is None else checked_muxers(muxers)
+    upgrader = HostUpgrader(secured, muxing, config, protector=private_network)
     for transport in streams:
-        engine.add_transport(UpgradedTransport(transport, secured, muxing, config, protector=private_network))
+        engine.add_transport(UpgradedTransport(transport, upgrader, config))
     observed = ObservedAddresses()
-    host = Host(identity=identity, swarm=engine, peerstore=peerstore, events=events, observed=observed)
+    host = Host(
+        identity=identity, swarm=engine, peerstore=peerstore, events=events, observed=observed, upgrader=upgrader
+    )
     host.handle(ping.PROTOCOL, ping.serve)
     service = _identify(host, agent, observed)
     async with open_background() as nursery:

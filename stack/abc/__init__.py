@@ -28,6 +28,7 @@ from .transports import (
     StreamListener,
     StreamTransport,
     Transport,
+    Upgrader,
 )
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "StreamListener",
     "StreamTransport",
     "Transport",
+    "Upgrader",
     "ValueStore",
     "RawConnection",
 ]

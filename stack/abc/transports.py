@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import trio
 
-from .streams import Channel, ConnectionInfo, ConnectionLimits, MuxedConnection, Pipe
+from .streams import Channel, ConnectionInfo, ConnectionLimits, Direction, MuxedConnection, Pipe
 
 if TYPE_CHECKING:
     from multiaddr import Multiaddr
@@ -126,6 +126,28 @@ class Transport(Protocol):
 
     async def listen(self, address: Multiaddr) -> Listener:
         """Bind. Raises `OSError` or `StackError`."""
+        ...
+
+
+class Upgrader(Protocol):
+    """Makes authenticated, muxed connections of raw ones, with the security protocols and muxers of one host.
+
+    A transport whose raw connections are streams of other connections, as through a relay, is made with that of the
+    host (`host.upgrader`).
+    """
+
+    async def upgrade(
+        self, raw: RawConnection, direction: Direction, expect: PeerId | None, attempt: Attempt
+    ) -> MuxedConnection:
+        """Authenticate and mux, recording each stage in `attempt`; `OUTBOUND` begins the handshake.
+
+        Raises `PeerIdMismatch` when another peer than `expect` is there, `NegotiationError`, `RemoteProtocolError`,
+        `ConnectionLost`, `trio.TooSlowError`; then the raw connection is closed.
+        """
+        ...
+
+    def incoming(self, raw: RawConnection) -> Incoming:
+        """Return a raw connection that arrived as what `Listener.accept` returns."""
         ...
 
 

@@ -11,7 +11,7 @@ from functools import partial
 import trio
 from multiaddr import Multiaddr
 
-from ..abc import ConnectionState, MuxedConnection, Stream, StreamHandler
+from ..abc import ConnectionState, MuxedConnection, Stream, StreamHandler, Upgrader
 from ..addressing import (
     AnyPeer,
     expand_unspecified,
@@ -24,7 +24,7 @@ from ..addressing import (
     with_peer,
 )
 from ..background import contained
-from ..errors import ConnectionLost, DialError, InvalidAddress, InvalidInput
+from ..errors import ConnectionLost, DialError, InvalidAddress, InvalidInput, LocalProtocolError
 from ..events import Event, Observer
 from ..identity import Identity, PeerId
 from ..limits import MemoryAccount
@@ -108,6 +108,7 @@ class Host:
         peerstore: Peerstore,
         events: EventHub,
         observed: ObservedAddresses | None = None,
+        upgrader: Upgrader | None = None,
     ) -> None:
         self.identity = identity
         self.peer_id = identity.peer_id
@@ -116,6 +117,7 @@ class Host:
         self.events = events
         self.on_changed: Callable[[], None] = lambda: None
         """Called when our addresses or protocols may have changed; identify tells the peers."""
+        self._upgrader = upgrader
         self._observed = observed or ObservedAddresses()
         self._external: tuple[Multiaddr, ...] = ()
 
@@ -168,6 +170,16 @@ class Host:
 
     def _named(self, address: Multiaddr) -> Multiaddr:
         return address if transport_name(address) == "unix" else with_peer(address, self.peer_id)
+
+    @property
+    def upgrader(self) -> Upgrader:
+        """What secures and muxes raw connections for this host; for transports whose bytes go through streams.
+
+        Such a transport is added with `host.swarm.add_transport`. Raises LocalProtocolError for a host without one.
+        """
+        if self._upgrader is None:
+            raise LocalProtocolError("this host was made without an upgrader; open_host gives it one")
+        return self._upgrader
 
     # ---- protocols
 

@@ -5,11 +5,12 @@ from .connections import Connection, ConnectionTable
 from .observed import ObservedAddresses
 from .swarm import Swarm, SwarmStatistics
 from .trim import TrimConfig, Trimmer
-from .upgrade import UpgradedTransport
+from .upgrade import HostUpgrader, UpgradedTransport
 
 __all__ = [
     "Connection",
     "ConnectionTable",
+    "HostUpgrader",
     "ObservedAddresses",
     "Swarm",
     "SwarmConfig",

@@ -170,6 +170,11 @@ class Swarm:
         """Dial and listen with one more transport, after those there are."""
         self._transports.append(transport)
 
+    def remove_transport(self, transport: Transport) -> None:
+        """Dial and listen with it no more; its connections and listeners stay. Nothing happens if it is not there."""
+        if transport in self._transports:
+            self._transports.remove(transport)
+
     # ---- listening
 
     @property

@@ -1,4 +1,4 @@
-"""Turns a transport of byte streams into one of authenticated, muxed connections."""
+"""Turns raw connections, and transports of them, into authenticated, muxed ones."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from ..abc import (
     Security,
     StreamListener,
     StreamTransport,
+    Upgrader,
 )
 from ..background import close_at_once
 from ..errors import ConnectionLost, NegotiationError, RemoteProtocolError
@@ -38,26 +39,12 @@ KEY_ADVICE = "both sides need the same swarm.key (--swarm-key FILE), or neither 
 
 
 class UpgradedTransport:
-    """A `Transport` made of a `StreamTransport`, security protocols and muxers, in order of preference."""
+    """A `Transport` made of a `StreamTransport` and an upgrader."""
 
-    def __init__(
-        self,
-        transport: StreamTransport,
-        security: Sequence[Security],
-        muxers: Sequence[Muxer],
-        config: SwarmConfig | None = None,
-        *,
-        protector: Protector | None = None,
-    ) -> None:
-        if not security or not muxers:
-            raise ValueError("a transport needs at least one security protocol and one muxer")
+    def __init__(self, transport: StreamTransport, upgrader: Upgrader, config: SwarmConfig | None = None) -> None:
         self._transport = transport
-        self._security: Mapping[str, Security] = {item.protocol_id: item for item in security}
-        self._muxers: Mapping[str, Muxer] = {item.protocol_id: item for item in muxers}
+        self._upgrader = upgrader
         self._config = config or SwarmConfig()
-        self._protector = protector
-        self.hint = "" if protector is None else f" (does it have our network key, {protector}?)"
-        """What may be behind first words that make no sense, or are missing."""
 
     def can_dial(self, address: Multiaddr) -> bool:
         """Ask the transport below."""
@@ -71,39 +58,64 @@ class UpgradedTransport:
         """Connect, authenticate, mux; see `abc.Transport.dial`."""
         with _stage(attempt, StageName.CONNECT, self._config.connect_timeout):
             wire = await self._transport.dial(address)
-        return await self.upgrade(wire, Direction.OUTBOUND, peer, attempt)
+        return await self._upgrader.upgrade(wire, Direction.OUTBOUND, peer, attempt)
 
     async def listen(self, address: Multiaddr) -> Listener:
         """Bind; see `abc.Transport.listen`."""
-        return _UpgradedListener(self, await self._transport.listen(address))
+        return _UpgradedListener(self._upgrader, await self._transport.listen(address))
+
+
+class HostUpgrader:
+    """The `Upgrader` of a host: its security protocols and muxers, in order of preference."""
+
+    def __init__(
+        self,
+        security: Sequence[Security],
+        muxers: Sequence[Muxer],
+        config: SwarmConfig | None = None,
+        *,
+        protector: Protector | None = None,
+    ) -> None:
+        if not security or not muxers:
+            raise ValueError("a host needs at least one security protocol and one muxer")
+        self._security: Mapping[str, Security] = {item.protocol_id: item for item in security}
+        self._muxers: Mapping[str, Muxer] = {item.protocol_id: item for item in muxers}
+        self._config = config or SwarmConfig()
+        self._protector = protector
+        self.hint = "" if protector is None else f" (does it have our network key, {protector}?)"
+        """What may be behind first words that make no sense, or are missing."""
 
     async def upgrade(
-        self, wire: RawConnection, direction: Direction, expect: PeerId | None, attempt: Attempt
+        self, raw: RawConnection, direction: Direction, expect: PeerId | None, attempt: Attempt
     ) -> MuxedConnection:
-        """Authenticate and mux a wire, recording each stage. Closes it when that fails."""
+        """Authenticate and mux, recording each stage; see `abc.Upgrader.upgrade`."""
         try:
-            if wire.handshake is not None:
+            if raw.handshake is not None:
                 with _stage(attempt, StageName.CONNECT, self._config.connect_timeout):
-                    wire = replace(wire, stream=await wire.handshake(), handshake=None)
-            security, secured = await self._secure(wire, direction, expect, attempt)
-            if isinstance(wire.stream, Pipe):
-                wire.stream.trust()
+                    raw = replace(raw, stream=await raw.handshake(), handshake=None)
+            security, secured = await self._secure(raw, direction, expect, attempt)
+            if isinstance(raw.stream, Pipe):
+                raw.stream.trust()
             muxer = await self._choose_muxer(secured, direction, attempt)
             info = ConnectionInfo(
                 remote_peer=secured.remote_peer,
                 remote_public_key=secured.remote_public_key,
-                local_address=wire.local_address,
-                remote_address=wire.remote_address,
+                local_address=raw.local_address,
+                remote_address=raw.remote_address,
                 direction=direction,
                 security=security,
                 muxer=muxer.protocol_id,
-                relay=wire.relay,
-                limited=wire.limits,
+                relay=raw.relay,
+                limited=raw.limits,
             )
             return muxer.mux(secured.channel, info)
         except BaseException:
-            await close_at_once(wire.stream)
+            await close_at_once(raw.stream)
             raise
+
+    def incoming(self, raw: RawConnection) -> Incoming:
+        """Wrap a raw connection that arrived; see `abc.Upgrader.incoming`."""
+        return _Arrival(self, raw)
 
     async def _secure(
         self, wire: RawConnection, direction: Direction, expect: PeerId | None, attempt: Attempt
@@ -150,21 +162,21 @@ class UpgradedTransport:
 
 
 class _UpgradedListener(Listener):
-    def __init__(self, transport: UpgradedTransport, listener: StreamListener) -> None:
-        self._transport = transport
+    def __init__(self, upgrader: Upgrader, listener: StreamListener) -> None:
+        self._upgrader = upgrader
         self._listener = listener
         self.address = listener.address
 
     async def accept(self) -> Incoming:
-        return _Arrival(self._transport, await self._listener.accept())
+        return self._upgrader.incoming(await self._listener.accept())
 
     async def aclose(self) -> None:
         await self._listener.aclose()
 
 
 class _Arrival(Incoming):
-    def __init__(self, transport: UpgradedTransport, wire: RawConnection) -> None:
-        self._transport = transport
+    def __init__(self, upgrader: HostUpgrader, wire: RawConnection) -> None:
+        self._upgrader = upgrader
         self._wire = wire
         self.local_address = wire.local_address
         self.remote_address = wire.remote_address
@@ -173,10 +185,10 @@ class _Arrival(Incoming):
     async def upgrade(self) -> MuxedConnection:
         attempt = Attempt(str(self.remote_address), trio.current_time())
         try:
-            return await self._transport.upgrade(self._wire, Direction.INBOUND, None, attempt)
+            return await self._upgrader.upgrade(self._wire, Direction.INBOUND, None, attempt)
         except trio.TooSlowError:
             failed = attempt.failure
-            hint = self._transport.hint if failed and failed.name is StageName.SECURITY_NEGOTIATION else ""
+            hint = self._upgrader.hint if failed and failed.name is StageName.SECURITY_NEGOTIATION else ""
             where = failed.name if failed else "upgrade"
             raise ConnectionLost(f"the peer was too slow in the {where}{hint}") from None
 

@@ -18,8 +18,7 @@ from peerstack.stack.muxing.yamux import Yamux
 from peerstack.stack.report import Attempt, Stage, StageName
 from peerstack.stack.security.noise import Noise
 from peerstack.stack.security.tls import Tls
-from peerstack.stack.swarm import UpgradedTransport
-from peerstack.transports.memory import MemoryNetwork, MemoryTransport
+from peerstack.stack.swarm import HostUpgrader
 
 Clock = trio.testing.MockClock
 ALICE, BOB = Identity.generate(), Identity.generate()
@@ -55,7 +54,7 @@ class End:
 
     async def upgrade(self, pipe: MemoryPipe) -> None:
         muxers: list[Muxer] = [Yamux() if name == YAMUX else Mplex() for name in self.muxers]
-        transport = UpgradedTransport(MemoryTransport(MemoryNetwork()), [self.security], muxers)
+        transport = HostUpgrader([self.security], muxers)
         wire = RawConnection(pipe, memory_address(1), memory_address(2))
         try:
             self.connection = await transport.upgrade(wire, self.direction, None, self.attempt)

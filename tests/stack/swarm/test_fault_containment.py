@@ -18,9 +18,8 @@ from peerstack.stack.identity import Identity
 from peerstack.stack.muxing.yamux import Yamux
 from peerstack.stack.report import Attempt, Outcome, StageName
 from peerstack.stack.security.noise import Noise
-from peerstack.stack.swarm import Connection, UpgradedTransport
+from peerstack.stack.swarm import Connection, HostUpgrader
 from peerstack.stack.testing import memory_pipe_pair, muxed_pair
-from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 
 from .parts import (
     LISTEN,
@@ -269,8 +268,8 @@ async def test_a_muxer_that_cannot_begin_costs_the_wire_too(autojump_clock: Cloc
 
     noise = Noise(Identity.generate())
     near, far = memory_pipe_pair()
-    transport = UpgradedTransport(MemoryTransport(MemoryNetwork()), [noise], [Broken()])
-    other = UpgradedTransport(MemoryTransport(MemoryNetwork()), [Noise(Identity.generate())], [Yamux()])
+    transport = HostUpgrader([noise], [Broken()])
+    other = HostUpgrader([Noise(Identity.generate())], [Yamux()])
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
             partial(

@@ -13,17 +13,15 @@ from peerstack.stack.memory import MemoryPipe, memory_address, memory_pipe_pair
 from peerstack.stack.muxing.yamux import Yamux
 from peerstack.stack.report import Attempt, Outcome, StageName
 from peerstack.stack.security.noise import Noise
-from peerstack.stack.swarm import SwarmConfig, UpgradedTransport
-from peerstack.transports.memory import MemoryNetwork, MemoryTransport
+from peerstack.stack.swarm import HostUpgrader, SwarmConfig
 
 Clock = trio.testing.MockClock
 ALICE, BOB = Identity.generate(), Identity.generate()
 HERE, THERE = memory_address(1), memory_address(2)
 
 
-def transport(identity: Identity = ALICE, connect_timeout: float = 5.0) -> UpgradedTransport:
-    below, config = MemoryTransport(MemoryNetwork()), SwarmConfig(connect_timeout=connect_timeout)
-    return UpgradedTransport(below, [Noise(identity)], [Yamux()], config)
+def upgrader(identity: Identity = ALICE, connect_timeout: float = 5.0) -> HostUpgrader:
+    return HostUpgrader([Noise(identity)], [Yamux()], SwarmConfig(connect_timeout=connect_timeout))
 
 
 class Shaking(MemoryPipe):
@@ -44,12 +42,12 @@ async def test_the_transport_s_own_handshake_comes_first_and_gives_the_stream(di
     async def remote() -> None:
         await far.send_all(b"hello")
         other = Direction.INBOUND if direction is Direction.OUTBOUND else Direction.OUTBOUND
-        await transport(BOB).upgrade(RawConnection(far, THERE, HERE), other, None, Attempt("", 0))
+        await upgrader(BOB).upgrade(RawConnection(far, THERE, HERE), other, None, Attempt("", 0))
 
     attempt = Attempt("", trio.current_time())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(remote)
-        connection = await transport().upgrade(RawConnection(near, HERE, THERE, handshake), direction, None, attempt)
+        connection = await upgrader().upgrade(RawConnection(near, HERE, THERE, handshake), direction, None, attempt)
     assert connection.remote_peer == BOB.peer_id
     assert shaken == 1
     assert attempt.stages[0].name is StageName.CONNECT
@@ -62,7 +60,7 @@ async def test_a_handshake_of_the_transport_has_a_deadline_and_its_failure_close
     near, far = memory_pipe_pair()
     attempt = Attempt("", trio.current_time())
     with pytest.raises(trio.TooSlowError):
-        await transport(connect_timeout=3).upgrade(
+        await upgrader(connect_timeout=3).upgrade(
             RawConnection(near, HERE, THERE, trio.sleep_forever), Direction.INBOUND, None, attempt
         )
     assert trio.current_time() == 3
@@ -78,5 +76,5 @@ async def test_a_handshake_of_the_transport_that_breaks_is_a_lost_connection() -
 
     near, far = memory_pipe_pair()
     with pytest.raises(ConnectionLost, match="reset"):
-        await transport().upgrade(RawConnection(near, HERE, THERE, breaks), Direction.INBOUND, None, Attempt("", 0))
+        await upgrader().upgrade(RawConnection(near, HERE, THERE, breaks), Direction.INBOUND, None, Attempt("", 0))
     assert await far.receive_some() == b""

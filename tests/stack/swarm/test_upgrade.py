@@ -23,7 +23,7 @@ from peerstack.stack.muxing.yamux import Yamux
 from peerstack.stack.negotiation import negotiate_inbound, negotiate_outbound
 from peerstack.stack.report import Attempt, Outcome, Stage, StageName
 from peerstack.stack.security.noise import Noise
-from peerstack.stack.swarm import SwarmConfig, UpgradedTransport
+from peerstack.stack.swarm import HostUpgrader, SwarmConfig, UpgradedTransport
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 
 Clock = trio.testing.MockClock
@@ -34,9 +34,8 @@ Remote = Callable[[MemoryPipe], Awaitable[None]]
 """What the other end of the wire does."""
 
 
-def transport(identity: Identity = ALICE, **settings: float) -> UpgradedTransport:
-    below = MemoryTransport(MemoryNetwork())
-    return UpgradedTransport(below, [Noise(identity)], [Yamux()], SwarmConfig(**settings))  # type: ignore[arg-type] # times
+def transport(identity: Identity = ALICE, **settings: float) -> HostUpgrader:
+    return HostUpgrader([Noise(identity)], [Yamux()], SwarmConfig(**settings))  # type: ignore[arg-type] # times
 
 
 class Upgrade:
@@ -51,7 +50,7 @@ class Upgrade:
         self._direction = direction
         self._expect = expect
 
-    async def run(self, ours: UpgradedTransport) -> Stage:
+    async def run(self, ours: HostUpgrader) -> Stage:
         """Run both ends; return the last stage."""
         near, far = memory_pipe_pair()
         async with trio.open_nursery() as nursery:
@@ -133,8 +132,8 @@ class WithoutEarlyMuxer:
         return Secured(secured.channel, secured.remote_public_key, self._answer)
 
 
-def plain_negotiation(identity: Identity, answer: str | None = None) -> UpgradedTransport:
-    return UpgradedTransport(MemoryTransport(MemoryNetwork()), [WithoutEarlyMuxer(identity, answer)], [Yamux()])
+def plain_negotiation(identity: Identity, answer: str | None = None) -> HostUpgrader:
+    return HostUpgrader([WithoutEarlyMuxer(identity, answer)], [Yamux()])
 
 
 @pytest.mark.parametrize("direction", Direction)
@@ -288,7 +287,7 @@ async def test_a_security_protocol_that_names_a_muxer_of_its_own(autojump_clock:
 async def arrive(remote: Remote, **settings: float) -> tuple[Exception, float]:
     """Let a remote connect to a listener, and return how its upgrade failed, and when."""
     network = MemoryNetwork()
-    ours = UpgradedTransport(MemoryTransport(network), [Noise(ALICE)], [Yamux()], SwarmConfig(**settings))  # type: ignore[arg-type] # times
+    ours = UpgradedTransport(MemoryTransport(network), HostUpgrader([Noise(ALICE)], [Yamux()], SwarmConfig(**settings)))  # type: ignore[arg-type] # times
     async with await ours.listen(memory_address(7)) as listener, trio.open_nursery() as nursery:
         wire = await MemoryTransport(network).dial(memory_address(7))
         assert isinstance(wire.stream, MemoryPipe)
@@ -326,7 +325,7 @@ async def test_an_arrival_that_stops_in_the_handshake_is_lost_at_its_deadline(au
 
 async def test_an_arrival_can_be_refused_without_a_word(autojump_clock: Clock) -> None:
     network = MemoryNetwork()
-    ours = UpgradedTransport(MemoryTransport(network), [Noise(ALICE)], [Yamux()])
+    ours = UpgradedTransport(MemoryTransport(network), HostUpgrader([Noise(ALICE)], [Yamux()]))
     async with await ours.listen(memory_address(7)) as listener:
         wire = await MemoryTransport(network).dial(memory_address(7))
         await (await listener.accept()).refuse()
@@ -337,7 +336,7 @@ async def test_an_arrival_can_be_refused_without_a_word(autojump_clock: Clock) -
 
 
 async def test_what_it_can_dial_and_listen_on_is_up_to_the_transport_below() -> None:
-    ours = transport()
+    ours = UpgradedTransport(MemoryTransport(MemoryNetwork()), transport())
     assert ours.can_dial(memory_address(1))
     assert not ours.can_dial(memory_address(0))
     assert ours.can_listen(memory_address(0))
@@ -349,7 +348,7 @@ async def test_a_connect_that_takes_too_long(autojump_clock: Clock) -> None:
             await trio.sleep_forever()
             raise AssertionError
 
-    ours = UpgradedTransport(Firewall(MemoryNetwork()), [Noise(ALICE)], [Yamux()])
+    ours = UpgradedTransport(Firewall(MemoryNetwork()), HostUpgrader([Noise(ALICE)], [Yamux()]))
     attempt = Attempt("/memory/7", trio.current_time())
     with pytest.raises(trio.TooSlowError):
         await ours.dial(memory_address(7), None, attempt)
@@ -364,7 +363,7 @@ async def test_a_connect_that_takes_too_long(autojump_clock: Clock) -> None:
 @pytest.mark.parametrize(("security", "muxers"), [([], [Yamux()]), ([Noise(ALICE)], [])])
 async def test_it_needs_both_security_and_a_muxer(security: list[Noise], muxers: list[Yamux]) -> None:
     with pytest.raises(ValueError, match="at least one security protocol and one muxer"):
-        UpgradedTransport(MemoryTransport(MemoryNetwork()), security, muxers)
+        HostUpgrader(security, muxers)
 
 
 @pytest.mark.parametrize("steps", range(12))

@@ -16,7 +16,7 @@ from peerstack.stack.events import Event, InboundRefused
 from peerstack.stack.muxing.yamux import Yamux
 from peerstack.stack.security.noise import Noise
 from peerstack.stack.security.pnet import PreSharedKey, PrivatePipe
-from peerstack.stack.swarm import UpgradedTransport
+from peerstack.stack.swarm import HostUpgrader, UpgradedTransport
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 
 Clock = trio.testing.MockClock
@@ -130,7 +130,8 @@ async def test_native_transports_are_refused() -> None:
     class Quicksilver(UpgradedTransport):
         """A transport that brings its own wire."""
 
-    native = Quicksilver(MemoryTransport(MemoryNetwork()), [Noise(Identity.generate())], [Yamux()])
+    upgrader = HostUpgrader([Noise(Identity.generate())], [Yamux()])
+    native = Quicksilver(MemoryTransport(MemoryNetwork()), upgrader)
     with pytest.raises(InvalidInput, match=r"cannot protect native transports, which .*: Quicksilver"):
         async with open_host(private_network=OURS, native_transports=[native]):
             pass
