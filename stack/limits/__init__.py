@@ -1,11 +1,9 @@
 """Limits: how much work the world may cause, as numbers, counting scopes, rates and a memory budget."""
 
-from .budget import GrowsWindows, WindowBudget
 from .config import Limits
 from .ip import PRIVATE_NETWORKS, format_ip_key, ip_key, is_private, network_key, site_key
-from .memory import MemoryAccount
-from .rate import RateLimiter
-from .scope import Reservation, Resource, Scope
+from .memory import GrowsWindows, MemoryAccount, WindowBudget
+from .scope import RateLimiter, Reservation, Resource, Scope
 from .scopes import ConnectionScope, Scopes
 
 __all__ = [

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from ..errors import LimitExceeded
-from .budget import WindowBudget
 from .config import Limits
 from .ip import format_ip_key, ip_key, is_private, site_key
-from .rate import RateLimiter
-from .scope import Reservation, Resource, Scope
+from .memory import WindowBudget
+from .scope import RateLimiter, Reservation, Resource, Scope
 
 if TYPE_CHECKING:
     from multiaddr import Multiaddr

@@ -1,8 +1,8 @@
 """Agreement on a protocol over a stream: multistream-select 1.0."""
 
-from .replay import Replay
 from .select import (
     MAX_PROPOSALS,
+    Replay,
     Unreadable,
     negotiate_inbound,
     negotiate_outbound,

@@ -1,18 +1,17 @@
 """The test kit: conformance suites, a simulated network, and small things in memory to test on."""
 
 from ..memory import MemoryPipe, memory_pipe_pair
+from ..security.plaintext import PlainChannel
 from .channel_checks import check_channel
-from .connections import ConnectionEnd, Side, connection_infos, muxed_pair
+from .connections import ConnectionEnd, Side, connection_infos, muxed_pair, plain_channel_pair
 from .datastore_checks import check_datastore
-from .deterministic import run_deterministic, seed_scheduler
-from .identities import seeded_identity
+from .deterministic import run_deterministic, seed_scheduler, seeded_identity
 from .link import LinkConditions, OnLoss
 from .muxer_checks import check_muxer
 from .native_checks import check_transport
 from .network import SimulatedNetwork, SimulatedNode
 from .observers import RecordingObserver
 from .pipe_checks import check_pipe
-from .plain import PlainChannel, plain_channel_pair
 from .security_checks import check_security
 from .trace import TraceEvent, TraceKind
 from .transport_checks import check_stream_transport

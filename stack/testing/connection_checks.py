@@ -11,9 +11,9 @@ import trio.testing
 from ..abc import ConnectionState, MuxedConnection
 from ..errors import ConnectionLost, RemoteProtocolError
 from ..memory import MemoryPipe, memory_pipe_pair
+from ..security.plaintext import PlainChannel
 from .checks import clog, raising, receive_until_end, require, run_checks, some_bytes
 from .connections import ConnectionEnd, ConnectionSubject, MuxerSubject, Side, connection_infos, open_pair
-from .plain import PlainChannel
 
 
 async def check_connections(subject: ConnectionSubject) -> None:

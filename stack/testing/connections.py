@@ -1,4 +1,4 @@
-"""Two connected, muxed connections in memory, for tests of muxers and of what runs on streams."""
+"""Two connected channels or muxed connections in memory, for tests of muxers and of what runs on streams."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ from ..abc import ConnectionInfo, Direction, MuxedConnection, Muxer, Stream
 from ..errors import StackError
 from ..identity import Identity
 from ..memory import DEFAULT_CAPACITY, MemoryPipe, memory_address, memory_pipe_pair
+from ..security.plaintext import PlainChannel
 from .checks import require
-from .plain import PlainChannel
 
 StreamPair: TypeAlias = tuple[Stream, Stream]
+
+
+def plain_channel_pair(capacity: int = DEFAULT_CAPACITY) -> tuple[PlainChannel, PlainChannel]:
+    """Return two connected channels; each direction holds `capacity` bytes before the sender waits."""
+    one, other = memory_pipe_pair(capacity)
+    return PlainChannel(one), PlainChannel(other)
 
 
 def connection_infos(muxer: str = "") -> tuple[ConnectionInfo, ConnectionInfo]:

@@ -15,9 +15,8 @@ from multiaddr import Multiaddr
 from ..abc import RawConnection, StreamListener
 from ..background import open_background
 from ..memory import DEFAULT_CAPACITY, Exchange, MemoryListener, memory_address, memory_number
-from .link import Link, LinkConditions
+from .link import Link, LinkConditions, Timeline
 from .raw_connection import SimulatedWire
-from .timeline import Timeline
 from .trace import Trace, TraceEvent, TraceKind, digest_of
 
 DEFAULT_WINDOW = 256 * 1024

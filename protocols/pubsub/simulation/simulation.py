@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from random import Random
 
 from peerstack.stack.identity import PeerId
-from peerstack.stack.testing.identities import seeded_identity
+from peerstack.stack.testing.deterministic import seeded_identity
 
 from .honest_node import HonestNode
 from .network import Network
