@@ -1,11 +1,11 @@
-"""Small trio building blocks: fault containment, hidden nurseries, a one-task waiter, a guard against two tasks."""
+"""Small trio building blocks: fault containment, hidden nurseries, a one-task waiter, a guard, shared checkpoints."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import trio
 
@@ -63,6 +63,28 @@ class Waiter:
         if task is not None:
             self._task = None
             trio.lowlevel.reschedule(task)
+
+
+WORK_PER_CHECKPOINT: Final = 32 * 1024
+"""Work between two checkpoints, in bytes: half a millisecond of signing and sending."""
+WORK_PER_ITEM: Final = 2 * 1024
+"""Work that an item is besides its bytes."""
+
+
+class SharedCheckpoint:
+    """Yields to other tasks now and then in a loop: many items share one pass through the scheduler (3 to 5 µs)."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = WORK_PER_CHECKPOINT
+
+    async def count(self, size: int) -> None:
+        """Count an item of `size` bytes, and yield if enough was done since the last time; never cancelled."""
+        self._left -= WORK_PER_ITEM + size
+        if self._left <= 0:
+            self._left = WORK_PER_CHECKPOINT
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
 
 class contained:

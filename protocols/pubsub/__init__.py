@@ -4,10 +4,10 @@ from .api.codec import TEXT, Codec, JsonCodec, TextCodec
 from .api.config import PubsubConfig, QueueConfig
 from .api.events import ForwardDropped, MalformedRpc, MessageRejected, PeerDropped, PubsubPeerAdded, PubsubPeerRemoved
 from .api.joined_topic import JoinedTopic, TopicStatistics
+from .api.local_topic import PeerJoined, PeerLeft
 from .api.receipt import Delivery, DeliveryState, Receipt
 from .api.statistics import PeerStatistics, PubsubStatistics
 from .api.subscription import PubsubMessage, SubscriptionOverflow, WhenFull
-from .api.topics import PeerJoined, PeerLeft
 from .pubsub import Pubsub, open_pubsub
 from .router.config import GossipConfig
 from .router.events import (

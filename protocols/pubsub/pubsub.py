@@ -11,7 +11,7 @@ from typing import Any, overload
 import trio
 
 from peerstack.stack.abc import Stream
-from peerstack.stack.background import open_background, require_trio
+from peerstack.stack.background import SharedCheckpoint, open_background, require_trio
 from peerstack.stack.errors import InvalidInput, LimitExceeded, RemoteProtocolError
 from peerstack.stack.framing import EndOfMessages, FrameReader
 from peerstack.stack.host import Host
@@ -22,18 +22,16 @@ from .api.codec import RAW, Codec, ValueT
 from .api.config import PubsubConfig
 from .api.events import MalformedRpc
 from .api.joined_topic import JoinedTopic
+from .api.local_topic import LocalTopic, PeerJoined, PeerLeft
 from .api.receipt import Delivery, DeliveryState, Receipt
 from .api.statistics import PeerStatistics, PubsubStatistics
 from .api.subscription import PubsubMessage, Subscription, WhenFull
-from .api.topics import LocalTopic, PeerJoined, PeerLeft
 from .router import events as router_events
 from .router.router import GossipsubRouter
 from .scoring.score import ScoreSnapshot
-from .streams.connection_tags import protect_direct
-from .streams.dialer import PeerDialer
+from .streams.connections import PeerDialer, protect_direct
 from .streams.peer_streams import BROKEN, PeerStreams
 from .streams.peers import PubsubPeers
-from .turns import Turns
 from .validation import signing
 from .validation.failures import containing
 from .validation.message_id import MessageIdFunction, id_of
@@ -86,7 +84,7 @@ class Pubsub:
         self.config = config
         self._topics: dict[str, LocalTopic] = {}
         self._numbers = SequenceNumbers(time.time_ns())
-        self._turns = Turns()
+        self._checkpoint = SharedCheckpoint()
         self._malformed = 0
         self._router = GossipsubRouter(
             host.peer_id,
@@ -250,7 +248,7 @@ class Pubsub:
             await self._ask_ourselves(state, message)
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
-            await self._turns.take(len(data))
+            await self._checkpoint.count(len(data))
         number = None if message.seqno is None else int.from_bytes(message.seqno, "big")
         receipt = Receipt(topic, message.id, number, len(data), self._router.unpublish, self.acknowledged)
         peers = self._router.publish(message, trio.current_time())

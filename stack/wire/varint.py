@@ -1,4 +1,8 @@
-"""Encode and decode multiformats unsigned varints: at most nine bytes (63 bits), minimal, least significant first."""
+"""Encode and decode unsigned varints, least significant first.
+
+`encode` and `decode` are for those of multiformats: at most nine bytes (63 bits), and minimal. `encode_uint64` and
+`decode_uint64` are for those of protobuf: at most ten bytes (64 bits), and not always minimal.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ from ..errors import RemoteProtocolError
 
 MAX_BYTES = 9
 MAX_VALUE = (1 << 63) - 1
+_MAX_BYTES_UINT64 = 10
+_UINT64 = 1 << 64
 
 _ONE_BYTE = tuple(bytes((value,)) for value in range(0x80))
 
@@ -23,12 +29,7 @@ def encode(value: int) -> bytes:
         return _ONE_BYTE[value]
     if not 0 <= value <= MAX_VALUE:
         raise ValueError(f"{value} does not fit an unsigned varint of 63 bits")
-    encoded = bytearray()
-    while value >= 0x80:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
+    return _encode(value)
 
 
 def decode(data: bytes | bytearray | memoryview, offset: int = 0) -> tuple[int, int]:
@@ -51,3 +52,40 @@ def decode(data: bytes | bytearray | memoryview, offset: int = 0) -> tuple[int, 
                 raise RemoteProtocolError("varint is longer than needed")
             return value, offset + index + 1
     raise RemoteProtocolError(f"varint is longer than {MAX_BYTES} bytes")
+
+
+def encode_uint64(value: int) -> bytes:
+    """Return the minimal encoding of `value` in one to ten bytes; ValueError outside 0 <= value < 2**64."""
+    if 0 <= value < 0x80:
+        return _ONE_BYTE[value]
+    if not 0 <= value < _UINT64:
+        raise ValueError(f"{value} does not fit an unsigned varint of 64 bits")
+    return _encode(value)
+
+
+def decode_uint64(data: bytes, offset: int, end: int) -> tuple[int, int]:
+    """Return the value that starts at `offset` and the offset behind it.
+
+    Raises RemoteProtocolError if it reaches beyond `end`, has more than ten bytes, or is not below 2**64.
+    """
+    value = shift = 0
+    for index in range(offset, min(end, offset + _MAX_BYTES_UINT64)):
+        byte = data[index]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if value >= _UINT64:
+                raise RemoteProtocolError("varint is over 64 bits")
+            return value, index + 1
+        shift += 7
+    if end - offset < _MAX_BYTES_UINT64:
+        raise RemoteProtocolError("input ended inside a varint")
+    raise RemoteProtocolError(f"varint is longer than {_MAX_BYTES_UINT64} bytes")
+
+
+def _encode(value: int) -> bytes:
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)

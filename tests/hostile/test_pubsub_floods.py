@@ -16,9 +16,9 @@ from peerstack.protocols.pubsub.wire import (
     Subscription,
     encode_control,
     encode_subscriptions,
-    encode_varint,
 )
 from peerstack.stack.identity import Identity
+from peerstack.stack.wire.varint import encode_uint64
 
 from .pubsub_peers import TOPIC, Hostile, field_of_battle, hostile_peer, kept
 
@@ -287,8 +287,8 @@ def nested(depth: int) -> bytes:
     """Return a message in a message in a message, in a `control` field."""
     data = b""
     for _ in range(depth):
-        data = b"\x3a" + encode_varint(len(data)) + data
-    return b"\x1a" + encode_varint(len(data)) + data
+        data = b"\x3a" + encode_uint64(len(data)) + data
+    return b"\x1a" + encode_uint64(len(data)) + data
 
 
 NO_RPC = {
@@ -299,11 +299,11 @@ NO_RPC = {
     "a varint of eleven bytes": b"\x50" + b"\x80" * 10 + b"\x01",
     "field number 0": b"\x02\x01a",
     "70 000 entries beyond the limits": b"\x0a\x00" * 70_000,
-    "70 000 empty IHAVEs": b"\x1a" + encode_varint(140_000) + b"\x0a\x00" * 70_000,
+    "70 000 empty IHAVEs": b"\x1a" + encode_uint64(140_000) + b"\x0a\x00" * 70_000,
     "8193 messages": b"\x12\x03\x22\x01t" * 8193,
     "a message without a topic": b"\x12\x00",
     "a topic that is no text": b"\x12\x04\x22\x02\xff\xfe",
-    "a message of a giant topic": b"\x12" + encode_varint(2003) + b"\x22\xd0\x0f" + b"t" * 2000,
+    "a message of a giant topic": b"\x12" + encode_uint64(2003) + b"\x22\xd0\x0f" + b"t" * 2000,
 }
 
 
@@ -311,7 +311,7 @@ NO_RPC = {
 async def test_what_is_no_rpc_costs_the_stream_and_says_why(autojump_clock: Clock, what: str) -> None:
     async with field_of_battle() as place, hostile_peer(place, TOPIC) as peer:
         before = kept(place.victim)
-        await peer.try_raw(encode_varint(len(NO_RPC[what])) + NO_RPC[what])
+        await peer.try_raw(encode_uint64(len(NO_RPC[what])) + NO_RPC[what])
         (event,) = place.victim.events.of(MalformedRpc)
         assert event.peer == peer.peer_id
         assert event.reason

@@ -11,8 +11,9 @@ import trio.testing
 from peerstack.protocols.pubsub import PubsubConfig, PubsubMessage, SignaturePolicy, ValidationResult
 from peerstack.protocols.pubsub.api.events import MalformedRpc, MessageRejected, PeerDropped, PubsubPeerRemoved
 from peerstack.protocols.pubsub.router.events import Graylisted, Misbehaved, Pruned, PruneReason
-from peerstack.protocols.pubsub.wire import IHave, Prune, encode_control, encode_varint, frame, make_message
+from peerstack.protocols.pubsub.wire import IHave, Prune, encode_control, frame, make_message
 from peerstack.stack.events import ConnectionClosed, HandlerFailed
+from peerstack.stack.wire.varint import encode_uint64
 
 from ..protocols.pubsub.parts import open_nodes
 from .pubsub_peers import TOPIC, Field, Hostile, field_of_battle, hostile_peer, kept
@@ -131,7 +132,7 @@ def garbage(peer: Hostile, number: int) -> bytes:
         case 4:
             return frame([peer.message(topic="unknown").entry] * 20)
         case 5:
-            return encode_varint(2**40)
+            return encode_uint64(2**40)
         case 6:
             return frame(encode_control(iwant=ids))
         case _:

@@ -15,7 +15,8 @@ from peerstack.protocols.pubsub.router.router import GossipsubRouter
 from peerstack.protocols.pubsub.router.state import PeerState
 from peerstack.protocols.pubsub.streams.peer_streams import PeerStreams
 from peerstack.protocols.pubsub.streams.send_queue import SendQueue
-from peerstack.protocols.pubsub.wire import encode_varint, frame
+from peerstack.protocols.pubsub.wire import frame
+from peerstack.stack.wire.varint import encode_uint64
 
 from .pubsub_peers import TOPIC, Hostile, field_of_battle, hostile_peer, kept
 
@@ -47,7 +48,7 @@ async def test_what_came_before_garbage_counts(autojump_clock: Clock) -> None:
 @pytest.mark.parametrize("size", [(4 << 20) + 1, 2**31, 2**63 - 1])
 async def test_a_frame_over_the_limit_is_refused_before_it_came(autojump_clock: Clock, size: int) -> None:
     async with field_of_battle() as place, hostile_peer(place, TOPIC) as peer:
-        await peer.try_raw(encode_varint(size))
+        await peer.try_raw(encode_uint64(size))
         (event,) = place.victim.events.of(MalformedRpc)
         assert event.reason == f"message of {size} bytes is over the limit of {4 << 20}"
 

@@ -23,11 +23,11 @@ from peerstack.protocols.pubsub.wire import (
     decode_rpc,
     encode_control,
     encode_subscriptions,
-    encode_varint,
     make_message,
 )
 from peerstack.stack.errors import RemoteProtocolError
 from peerstack.stack.identity import Identity
+from peerstack.stack.wire.varint import encode_uint64
 
 ME = Identity.generate()
 TINY = RpcLimits(
@@ -57,10 +57,10 @@ def fields(draw: st.DrawFn, depth: int = 3) -> bytes:
         number = draw(st.integers(0, 12) | st.just(6492434))
         kind = draw(st.sampled_from([2, 2, 2, 2, 0, 0, 1, 5, 3, 7]))
         content = draw(st.binary(max_size=10) | fields(depth - 1) if depth else st.binary(max_size=10))
-        parts.append(encode_varint(number << 3 | kind))
+        parts.append(encode_uint64(number << 3 | kind))
         if kind == 2:
-            parts.append(encode_varint(len(content) + draw(st.sampled_from([0] * 9 + [1]))))
-        parts.append(content if kind == 2 else encode_varint(draw(numbers)))
+            parts.append(encode_uint64(len(content) + draw(st.sampled_from([0] * 9 + [1]))))
+        parts.append(content if kind == 2 else encode_uint64(draw(numbers)))
     return b"".join(parts)
 
 
@@ -72,7 +72,7 @@ def content(message: Message) -> tuple[object, ...]:
 
 
 def make_entry(encoded: bytes) -> bytes:
-    return b"\x12" + encode_varint(len(encoded)) + encoded
+    return b"\x12" + encode_uint64(len(encoded)) + encoded
 
 
 @given(st.lists(messages, max_size=4), subscriptions)

@@ -11,9 +11,9 @@ import trio
 from peerstack.stack.identity import PeerId
 
 from .codec import ValueT
+from .local_topic import LocalTopic, PeerEvent, PeerEvents
 from .receipt import Receipt
 from .subscription import PubsubMessage, Subscription
-from .topics import LocalTopic, PeerEvent, PeerEvents
 
 Publish = Callable[[str, bytes], Awaitable[Receipt]]
 

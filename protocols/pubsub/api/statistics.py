@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+from ..router.events import Outgoing
+from ..wire import Rpc
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +58,34 @@ class PubsubStatistics:
     def missing(self) -> int:
         """Numbers of authors that were skipped and did not come: messages lost, or of topics not joined here."""
         return self.skipped - self.closed
+
+
+@dataclass(slots=True)
+class RpcCounts:
+    """Entries of RPCs, one way, since pubsub began; of IHAVE, IWANT and IDONTWANT the ids."""
+
+    subscriptions: int = 0
+    publish: int = 0
+    ihave: int = 0
+    iwant: int = 0
+    graft: int = 0
+    prune: int = 0
+    idontwant: int = 0
+
+    def count(self, rpc: Rpc) -> None:
+        """Count all of one RPC."""
+        self.subscriptions += len(rpc.subscriptions)
+        self.publish += len(rpc.messages)
+        self.count_control(rpc)
+
+    def count_control(self, control: Rpc | Outgoing) -> None:
+        """Count its control entries."""
+        self.ihave += sum(len(ihave.ids) for ihave in control.ihave)
+        self.iwant += len(control.iwant)
+        self.graft += len(control.graft)
+        self.prune += len(control.prune)
+        self.idontwant += len(control.idontwant)
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the counts by kind."""
+        return asdict(self)

@@ -9,11 +9,10 @@ from typing import Generic
 
 import trio
 
-from peerstack.stack.background import Guard, Waiter
+from peerstack.stack.background import Guard, SharedCheckpoint, Waiter
 from peerstack.stack.errors import StackError
 from peerstack.stack.identity import PeerId
 
-from ..turns import Turns
 from .codec import ValueT
 
 
@@ -80,7 +79,7 @@ class Subscription(Generic[ValueT]):
         self._messages: deque[PubsubMessage[ValueT]] = deque()
         self._readable = Waiter()
         self._space = trio.lowlevel.ParkingLot()
-        self._turns = Turns()
+        self._checkpoint = SharedCheckpoint()
         self._guard = Guard(f"another task is already reading the room of {topic!r}")
         self._attended = False
         self._closed = False
@@ -140,7 +139,7 @@ class Subscription(Generic[ValueT]):
             message = self._tell_missed(message)
             if self._space and not self.full:
                 self._space.unpark_all()
-            await self._turns.take(len(message.data))
+            await self._checkpoint.count(len(message.data))
             return message
 
     def _tell_missed(self, message: PubsubMessage[ValueT]) -> PubsubMessage[ValueT]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..scoring.config import ScoreConfig
     from ..scoring.gater import GaterConfig
     from ..scoring.score import ScoreSnapshot
-    from ..validation.reject_reason import RejectReason
+    from ..validation.outcomes import RejectReason
     from ..wire import Extensions, Message, Rpc
     from .config import GossipConfig
 
@@ -112,23 +112,6 @@ class GossipsubRouter:
         """Keep the signed peer record of a peer, to be suggested with it where peer exchange is on."""
         if (state := self._state.peers.get(peer)) is not None:
             state.record = record
-
-    def add_direct(self, peer: PeerId) -> None:
-        """Treat a peer as direct: outside all meshes, always sent to, never ignored. It should do the same with us."""
-        self._direct[peer] = None
-        self._set_direct(peer, direct=True)
-
-    def remove_direct(self, peer: PeerId) -> None:
-        """Treat a peer as any other again."""
-        self._direct.pop(peer, None)
-        self._set_direct(peer, direct=False)
-
-    def _set_direct(self, peer: PeerId, *, direct: bool) -> None:
-        if (state := self._state.peers.get(peer)) is not None:
-            state.direct = direct
-            state.graylisted = False
-            self._classify(state)
-            self._thresholds.refresh(state)
 
     def _classify(self, peer: PeerState) -> None:
         peer.supports_idontwant = peer.version >= Version.V12

@@ -14,8 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .colocation import parse_ip, subnet_of
-from .decay import DecayClock, decay_factor, faded
-from .retained import Retained
+from .decay import DecayClock, Retained, decay_factor, faded
 
 if TYPE_CHECKING:
     from random import Random
@@ -203,11 +202,6 @@ class PeerGater:
         source = self._peers.get(peer)
         if source is not None:
             source.reject += 1
-
-    @property
-    def next_decay(self) -> float:
-        """When `decay` is due."""
-        return self._clock.next
 
     def decay(self, now: float) -> None:
         """Let the counts fade by the intervals that have passed, if any, and forget what has expired."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .colocation import Colocation
-from .config import ScoreConfig, TopicScoreConfig
-from .decay import DecayClock, faded
+from .config import ScoreConfig
+from .decay import DecayClock, Retained, faded
 from .deliveries import Deliveries, Status
-from .retained import Retained
 from .topic_counters import TopicCounters
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ class PeerScore:
 
     def __init__(self, config: ScoreConfig, now: float) -> None:
         self._config = config
-        self._topics = dict(config.topics)
+        self._topics = config.topics
         self._colocation = Colocation(
             config.colocation_threshold, config.colocation_allowed, config.colocation_private_factor
         )
@@ -75,17 +74,8 @@ class PeerScore:
 
     @property
     def config(self) -> ScoreConfig:
-        """The settings; those of topics may since have been changed by `set_topic`."""
+        """The settings."""
         return self._config
-
-    def set_topic(self, topic: str, config: TopicScoreConfig) -> None:
-        """Score `topic` by other settings from now on; counters beyond new caps are cut to them."""
-        self._topics[topic] = config
-        for record in self._records():
-            counters = record.topics.get(topic)
-            if counters is not None:
-                counters.configure(config)
-                record.stale = True
 
     # ---- peers
 
@@ -247,11 +237,6 @@ class PeerScore:
             topics={topic: _snapshot_of(counters) for topic, counters in record.topics.items()},
         )
 
-    @property
-    def next_decay(self) -> float:
-        """When `decay` is due."""
-        return self._clock.next
-
     def decay(self, now: float) -> None:
         """Let the counters fade by the intervals that have passed, if any, and forget what has expired."""
         steps = self._clock.due(now)
@@ -273,10 +258,6 @@ class PeerScore:
         return len(self._deliveries)
 
     # ---- inside
-
-    def _records(self) -> Iterator[_Record]:
-        yield from self._connected.values()
-        yield from self._retained
 
     def _record(self, peer: PeerId) -> _Record | None:
         return self._connected.get(peer) or self._retained.get(peer)

@@ -81,12 +81,6 @@ class TopicCounters:
         if self.in_mesh and self.config.counts_mesh_deliveries:
             self.mesh = min(self.mesh + 1, self.config.mesh_deliveries_cap)
 
-    def configure(self, config: TopicScoreConfig) -> None:
-        """Count by other settings from now on."""
-        self.config = config
-        self.first = min(self.first, config.first_deliveries_cap)
-        self.mesh = min(self.mesh, config.mesh_deliveries_cap)
-
     def decay(self, steps: int, to_zero: float, now: float) -> None:
         """Let the counters fade, and see how long the peer has been in the mesh."""
         config = self.config

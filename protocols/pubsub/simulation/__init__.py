@@ -5,8 +5,7 @@ out. The same scenario with the same seed gives the same run, in any process.
 """
 
 from .results import Census, Lateness, Published, Results, Traffic
-from .scenario import Attack, Protocol, Scenario
-from .scores import score_config
+from .scenario import Attack, Protocol, Scenario, score_config
 from .simulation import Simulation
 
 __all__ = [

@@ -13,8 +13,7 @@ from ..router.events import AcceptStatus, Outgoing, ShouldDisconnect, Version
 from ..router.router import GossipsubRouter
 from ..validation.message_id import default_id
 from ..wire import Message, Subscription, decode_rpc, encode_control, encode_subscriptions, frame, make_message
-from .frames import content_of
-from .network import Edge, Network, Node
+from .network import Edge, Network, Node, content_of
 from .results import Record
 from .scenario import TOPIC, Scenario
 

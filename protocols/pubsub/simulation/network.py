@@ -1,17 +1,50 @@
-"""The links between the nodes of a simulation, what travels on them, and the account of it."""
+"""The simulated network: a clock that jumps from event to event, links between nodes, and the frames on them."""
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Callable
+from itertools import count
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol, TypeVarTuple
 
 from peerstack.stack.identity import PeerId
 from peerstack.stack.testing.link import Link, LinkConditions
 from peerstack.stack.testing.trace import Trace, TraceEvent, TraceKind, digest_of
+from peerstack.stack.wire import varint
 
 from .results import Traffic
 from .scenario import Scenario
-from .schedule import Schedule
+
+ArgsT = TypeVarTuple("ArgsT")
+
+
+class Schedule:
+    """A heap of calls by time; those of the same time are made in the order they were added.
+
+    The `Timeline` of the simulated network does the same on trio's clock. A jump of that clock costs a turn of the
+    event loop, and here nearly every event has a moment of its own, a million of them.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        """Seconds since the simulation began."""
+        self._due: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._order = count()
+
+    def at(self, when: float, call: Callable[[*ArgsT], None], *args: *ArgsT) -> None:
+        """Call at `when`, or now if that is past."""
+        heapq.heappush(self._due, (when, next(self._order), call, args))
+
+    def run(self, until: float) -> None:
+        """Make all calls due up to `until`, which is the time then."""
+        due = self._due
+        while due and due[0][0] <= until:
+            when, _, call, args = heapq.heappop(due)
+            if when > self.now:
+                self.now = when
+            call(*args)
+        self.now = max(self.now, until)
 
 
 class Node(Protocol):
@@ -101,3 +134,10 @@ class Network:
         time = round(self.schedule.now * 1e9)
         self.trace.add(TraceEvent(time, edge.sink.name, edge.name, TraceKind.DELIVERED, "rpc", len(frame), digest))
         edge.sink.take(edge, frame)
+
+
+def content_of(frame: bytes) -> bytes:
+    """Return the RPC in a frame."""
+    size, start = varint.decode(frame, 0)
+    assert start + size == len(frame), "frames are never split or joined here"
+    return frame[start:]

@@ -10,10 +10,9 @@ from peerstack.stack.identity import PeerId
 from peerstack.stack.testing.deterministic import seeded_identity
 
 from .honest_node import HonestNode
-from .network import Network
+from .network import Network, Schedule
 from .results import Census, Record, Results
 from .scenario import Attack, Scenario
-from .schedule import Schedule
 from .sybil import Sybil
 
 STEP = 1.0

@@ -11,9 +11,8 @@ from peerstack.stack.identity import PeerId
 
 from ..validation.message_id import default_id
 from ..wire import Message, Prune, Rpc, decode_rpc, encode_control, frame
-from .frames import content_of
 from .honest_node import HELLO
-from .network import Edge, Network, Node
+from .network import Edge, Network, Node, content_of
 from .scenario import TOPIC, Attack, Scenario
 
 REGRAFT_AFTER: Final = 60.0, 75.0

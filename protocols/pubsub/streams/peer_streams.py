@@ -17,8 +17,8 @@ from peerstack.stack.limits import MemoryAccount
 from peerstack.stack.muxing.stream_registry import OrderlyClose
 
 from ..api.config import QueueConfig
+from ..api.statistics import RpcCounts
 from .pacing import Pace
-from .rpc_counts import RpcCounts
 from .send_queue import MAX_TAKEN, Batch, SendQueue
 
 BROKEN = (StackError, trio.BrokenResourceError, trio.ClosedResourceError)

@@ -18,6 +18,7 @@ from peerstack.stack.identity import PeerId
 
 from ..api.config import PubsubConfig
 from ..api.events import ForwardDropped, PeerDropped, PubsubPeerAdded, PubsubPeerRemoved
+from ..api.statistics import RpcCounts
 from ..router.events import Misbehaved, Outgoing, PeersSuggested, RouterEvent, ShouldDisconnect, Version
 from ..router.router import GossipsubRouter
 from ..wire import (
@@ -32,11 +33,9 @@ from ..wire import (
     Subscription,
     encode_control,
 )
-from .connection_tags import tag_mesh_peer
-from .dialer import PeerDialer
+from .connections import PeerDialer, tag_mesh_peer
 from .pacing import Pace
 from .peer_streams import BROKEN, PeerStreams
-from .rpc_counts import RpcCounts
 from .send_queue import SendQueue
 
 _log = logging.getLogger(__name__)

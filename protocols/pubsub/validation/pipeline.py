@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import trio
 
@@ -17,21 +18,56 @@ from peerstack.stack.identity import PeerId
 from ..api.codec import RAW
 from ..api.config import PubsubConfig
 from ..api.events import MessageRejected
+from ..api.local_topic import DeliverySlot, LocalTopic
+from ..api.statistics import RpcCounts
 from ..api.subscription import PubsubMessage
-from ..api.topics import LocalTopic
 from ..router.events import AcceptStatus
 from ..router.router import GossipsubRouter
 from ..streams.peer_streams import PeerStreams
 from ..streams.peers import PubsubPeers
-from ..streams.rpc_counts import RpcCounts
 from ..wire import Message, Rpc, decode_rpc
 from . import signing
-from .batches import GRACE, AsyncValidation, MessageBatch
 from .failures import Failures
 from .message_id import NUMBERED, id_of
 from .sequence import IN_ORDER, SequenceTracker
 from .signing import InvalidMessage, RejectReason, SignaturePolicy
 from .validators import Question, ValidationResult, ask, decode
+
+GRACE: Final = 1.0
+"""Seconds that a validator has to end after it was cancelled; then its message is ignored without waiting for it."""
+
+
+@dataclass(slots=True, eq=False)
+class MessageBatch:
+    """The messages that one read of a stream brought."""
+
+    streams: PeerStreams
+    messages: list[Message]
+    held: int
+    """Bytes held for those that nobody else holds."""
+
+    def take(self, message: Message) -> int:
+        """Return how many bytes are held for a message that outlives the batch; its holder gives them back."""
+        size = min(self.held, len(message.encoded))
+        self.held -= size
+        return size
+
+
+@dataclass(slots=True, eq=False)
+class AsyncValidation:
+    """A message in an asynchronous validator."""
+
+    topic: LocalTopic
+    slot: DeliverySlot
+    received: PubsubMessage[Any]
+    message: Message
+    ends: float
+    """When the validator is cancelled, in seconds on trio's clock."""
+    streams: PeerStreams
+    held: int
+    """Bytes held for the message."""
+    overdue: bool = False
+    """Whether it was given up."""
 
 
 class ValidationPipeline:

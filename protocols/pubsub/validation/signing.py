@@ -15,7 +15,7 @@ from peerstack.stack.identity import Identity, PeerId, PublicKey
 
 from ..wire import Message, make_message
 from ..wire.encode import encode_fields, encode_signature
-from .reject_reason import RejectReason
+from .outcomes import RejectReason
 
 __all__ = [
     "PREFIX",

@@ -13,7 +13,7 @@ are bytes though some schemas call them strings, and a decoder that counts while
 allocate more than its limits say.
 """
 
-from .decode import decode_rpc
+from .decode import DEFAULT_LIMITS, RpcLimits, decode_rpc
 from .encode import (
     MAX_CONTROL,
     MAX_IDONTWANT,
@@ -24,8 +24,7 @@ from .encode import (
     join_frames,
     make_message,
 )
-from .limits import DEFAULT_LIMITS, RpcLimits
-from .shapes import (
+from .types import (
     FLOODSUB,
     MESHSUB_10,
     MESHSUB_11,
@@ -39,7 +38,6 @@ from .shapes import (
     Rpc,
     Subscription,
 )
-from .varints import encode_varint
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -62,7 +60,6 @@ __all__ = [
     "decode_rpc",
     "encode_control",
     "encode_subscriptions",
-    "encode_varint",
     "frame",
     "join_frames",
     "make_message",

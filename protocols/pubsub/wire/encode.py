@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from .shapes import Extensions, IHave, Message, Prune, Subscription
-from .varints import encode_varint
+from peerstack.stack.wire.varint import encode_uint64
+
+from .types import Extensions, IHave, Message, Prune, Subscription
 
 MAX_CONTROL = 16 * 1024  # bytes of control in one RPC: rust-libp2p refuses more
 MAX_IDONTWANT = 10  # ids in one RPC: go-libp2p-pubsub reads no more
 _TEST_EXTENSION = 6492434  # number of a field of RPCs, and of one of ControlExtensions
-TEST_EXTENSION = encode_varint(_TEST_EXTENSION << 3 | 2) + b"\0"  # the field of an RPC, an empty message
+TEST_EXTENSION = encode_uint64(_TEST_EXTENSION << 3 | 2) + b"\0"  # the field of an RPC, an empty message
 
 _HEADER_ROOM = 4  # bytes of tag and length round the content of a field below 2 MiB
 
@@ -32,12 +33,12 @@ def make_message(
 
 def encode_fields(author: bytes | None, data: bytes | None, seqno: bytes | None, topic: bytes) -> bytes:
     """Return fields 1 to 4 of a message in order, the part that is signed."""
-    parts = [b"\n", encode_varint(len(author)), author] if author is not None else []
+    parts = [b"\n", encode_uint64(len(author)), author] if author is not None else []
     if data is not None:
-        parts += (b"\x12", encode_varint(len(data)), data)
+        parts += (b"\x12", encode_uint64(len(data)), data)
     if seqno is not None:
-        parts += (b"\x1a", encode_varint(len(seqno)), seqno)
-    parts += (b'"', encode_varint(len(topic)), topic)
+        parts += (b"\x1a", encode_uint64(len(seqno)), seqno)
+    parts += (b'"', encode_uint64(len(topic)), topic)
     return b"".join(parts)
 
 
@@ -87,7 +88,7 @@ def join_frames(frames: Iterable[Sequence[bytes]]) -> bytes:
     """Return the frames of several RPCs in a row, each given by its fields; every byte is copied once."""
     pieces: list[bytes] = []
     for parts in frames:
-        pieces.append(encode_varint(sum(map(len, parts))))
+        pieces.append(encode_uint64(sum(map(len, parts))))
         pieces += parts
     return b"".join(pieces)
 
@@ -131,7 +132,7 @@ def _subscription(subscription: Subscription) -> bytes:
 
 
 def _prune(prune: Prune, room: int) -> bytes:
-    backoff = b"" if prune.backoff is None else b"\x18" + encode_varint(prune.backoff)
+    backoff = b"" if prune.backoff is None else b"\x18" + encode_uint64(prune.backoff)
     content = [_text(b"\n", prune.topic)]
     room -= len(content[0]) + len(backoff)
     for info in prune.peers:
@@ -145,7 +146,7 @@ def _prune(prune: Prune, room: int) -> bytes:
 
 def _extensions(extensions: Extensions) -> bytes:
     content = b"\x50\x01" if extensions.partial_messages else b""
-    return content + (encode_varint(_TEST_EXTENSION << 3) + b"\x01" if extensions.test_extension else b"")
+    return content + (encode_uint64(_TEST_EXTENSION << 3) + b"\x01" if extensions.test_extension else b"")
 
 
 def _text(tag: bytes, text: str) -> bytes:
@@ -153,4 +154,4 @@ def _text(tag: bytes, text: str) -> bytes:
 
 
 def _field(tag: bytes, content: bytes) -> bytes:
-    return tag + encode_varint(len(content)) + content
+    return tag + encode_uint64(len(content)) + content

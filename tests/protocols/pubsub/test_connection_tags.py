@@ -10,7 +10,7 @@ import trio.testing
 from peerstack import open_host
 from peerstack.protocols.pubsub import open_pubsub
 from peerstack.protocols.pubsub.router.events import Grafted, Pruned
-from peerstack.protocols.pubsub.streams.connection_tags import MESH_VALUE
+from peerstack.protocols.pubsub.streams.connections import MESH_VALUE
 from peerstack.stack.abc import Stream
 from peerstack.stack.identity import PeerId
 from peerstack.stack.swarm import TrimConfig

@@ -11,7 +11,7 @@ import trio.testing
 from peerstack import open_host
 from peerstack.protocols.pubsub import GossipConfig, PubsubConfig, ScoreConfig, open_pubsub
 from peerstack.protocols.pubsub.router.events import PeersSuggested
-from peerstack.protocols.pubsub.streams.dialer import DIRECT_INTERVAL, MAX_WAITING, WORKERS, PeerDialer
+from peerstack.protocols.pubsub.streams.connections import DIRECT_INTERVAL, MAX_WAITING, WORKERS, PeerDialer
 from peerstack.stack.host.peerstore import Ttl
 from peerstack.stack.identity import Identity, PeerId
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport

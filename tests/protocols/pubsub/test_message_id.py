@@ -10,8 +10,9 @@ import pytest
 
 from peerstack.protocols.pubsub.validation import signing
 from peerstack.protocols.pubsub.validation.message_id import default_id, js_default_id, rust_default_id, sha256_of_data
-from peerstack.protocols.pubsub.wire import Message, decode_rpc, encode_varint, make_message
+from peerstack.protocols.pubsub.wire import Message, decode_rpc, make_message
 from peerstack.stack.identity import Identity, KeyType
+from peerstack.stack.wire.varint import encode_uint64
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors/pubsub.json").read_text())["messages"]
 IDENTITIES = [Identity.generate(key_type) for key_type in KeyType]
@@ -19,7 +20,7 @@ ANONYMOUS = make_message("topic", b"data")
 
 
 def read(encoded: bytes) -> Message:
-    (message,) = decode_rpc(b"\x12" + encode_varint(len(encoded)) + encoded).messages
+    (message,) = decode_rpc(b"\x12" + encode_uint64(len(encoded)) + encoded).messages
     return message
 
 

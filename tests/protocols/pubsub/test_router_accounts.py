@@ -10,7 +10,7 @@ from peerstack.protocols.pubsub.router import router as core_module
 from peerstack.protocols.pubsub.router.config import GossipConfig
 from peerstack.protocols.pubsub.scoring.config import ScoreConfig
 from peerstack.protocols.pubsub.scoring.gater import GaterConfig, PeerGater
-from peerstack.protocols.pubsub.validation.reject_reason import RejectReason
+from peerstack.protocols.pubsub.validation.outcomes import RejectReason
 from peerstack.stack.identity import PeerId
 
 from .routers import Lone, message, peer_id

@@ -9,7 +9,7 @@ from peerstack.protocols.pubsub.router.config import GossipConfig
 from peerstack.protocols.pubsub.router.events import Version
 from peerstack.protocols.pubsub.scoring.config import ScoreConfig
 from peerstack.protocols.pubsub.scoring.gater import GaterConfig
-from peerstack.protocols.pubsub.validation.reject_reason import RejectReason
+from peerstack.protocols.pubsub.validation.outcomes import RejectReason
 from peerstack.protocols.pubsub.wire import Extensions, Message, PeerInfo
 
 from .routers import Lone, message, peer_id
@@ -50,7 +50,6 @@ class Chaos:
             self.join_or_leave,
             self.publish,
             self.drop,
-            self.change,
         ]
 
     def step(self) -> None:
@@ -116,10 +115,6 @@ class Chaos:
     def join_or_leave(self) -> None:
         topic = self.random.choice(TOPICS)
         self.random.choice([self.lone.join, self.lone.leave])(topic)
-
-    def change(self) -> None:
-        peer = peer_id(self.random.randrange(1, 15))
-        self.random.choice([self.lone.core.add_direct, self.lone.core.remove_direct])(peer)
 
     def _message(self) -> Message:
         random = self.random

@@ -3,7 +3,7 @@
 from peerstack.protocols.pubsub.router.events import AcceptStatus, Graylisted, ShouldDisconnect
 from peerstack.protocols.pubsub.scoring.config import ScoreConfig
 from peerstack.protocols.pubsub.scoring.gater import GaterConfig
-from peerstack.protocols.pubsub.validation.reject_reason import RejectReason
+from peerstack.protocols.pubsub.validation.outcomes import RejectReason
 
 from .routers import Lone, message, peer_id
 

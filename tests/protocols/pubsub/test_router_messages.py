@@ -5,7 +5,7 @@ import pytest
 from peerstack.protocols.pubsub.router.config import GossipConfig
 from peerstack.protocols.pubsub.router.events import Version
 from peerstack.protocols.pubsub.scoring.config import ScoreConfig
-from peerstack.protocols.pubsub.validation.reject_reason import RejectReason
+from peerstack.protocols.pubsub.validation.outcomes import RejectReason
 
 from .routers import Lone, message, peer_id
 

@@ -8,7 +8,7 @@ from peerstack.protocols.pubsub.router.config import GossipConfig
 from peerstack.protocols.pubsub.router.events import PeerSubscribed, PeerUnsubscribed, Pruned, PruneReason, Version
 from peerstack.protocols.pubsub.scoring.config import ScoreConfig
 from peerstack.protocols.pubsub.scoring.gater import GaterConfig
-from peerstack.protocols.pubsub.validation.reject_reason import RejectReason
+from peerstack.protocols.pubsub.validation.outcomes import RejectReason
 
 from .routers import Lone, message, peer_id
 
@@ -80,17 +80,6 @@ def test_a_peer_whose_version_changes_keeps_its_topics() -> None:
     (fresh,) = lone.says(1, message(1))
     assert lone.accept(fresh) == [2, 3]
     lone.core.add_peer(peer_id(2), Version.V13, outbound=True, ips=[], now=lone.now)
-    lone.beat()
-    assert lone.mesh() == [1, 2, 3]
-
-
-def test_a_peer_can_become_direct_and_ordinary_again() -> None:
-    lone = Lone(peers=3)
-    lone.core.add_direct(peer_id(2))
-    assert lone.mesh() == [1, 3]
-    (fresh,) = lone.says(1, message(1))
-    assert lone.accept(fresh) == [2, 3]
-    lone.core.remove_direct(peer_id(2))
     lone.beat()
     assert lone.mesh() == [1, 2, 3]
 

@@ -110,10 +110,10 @@ def test_a_fanout_is_chosen_among_mesh_peers_with_a_fair_score() -> None:
     assert lone.numbers(lone.core.fanout("t")) == [3]
 
 
-def test_a_peer_of_the_fanout_that_becomes_direct_gets_one_copy() -> None:
+def test_a_peer_of_the_fanout_that_turns_to_floodsub_gets_one_copy() -> None:
     lone = Lone(TO_THE_MESH, peers=3, joined=False)
     lone.publish(message(1))
-    lone.core.add_direct(peer_id(2))
+    lone.core.add_peer(peer_id(2), Version.FLOODSUB, outbound=True, ips=[], now=lone.now)
     assert lone.publish(message(2)) == [1, 2, 3]
     assert lone.numbers(lone.core.fanout("t")) == [1, 3]
 

@@ -302,34 +302,6 @@ def test_topics_that_are_not_scored_leave_no_trace() -> None:
     assert (snapshot.score, dict(snapshot.topics), score.deliveries) == (0.0, {}, 0)
 
 
-def test_new_settings_of_a_topic_count_at_once_and_cut_counters_to_their_caps() -> None:
-    score = scoring(ONLY_FIRST)
-    deliver(score, A, 40)
-    score.set_topic(TOPIC, TopicScoreConfig(weight=2.0, first_deliveries_cap=20.0))
-    assert score.score(A) == 40.0
-    score.set_topic(TOPIC, ONLY_FIRST)
-    assert score.score(A) == 20.0, "what was cut is gone"
-
-
-def test_new_settings_cut_mesh_deliveries_too() -> None:
-    score = scoring(ONLY_MESH)
-    score.graft(A, TOPIC, 0.0)
-    deliver(score, A, 40)
-    score.set_topic(TOPIC, TopicScoreConfig(mesh_deliveries_threshold=10.0, mesh_deliveries_cap=15.0))
-    snapshot = score.snapshot(A)
-    assert snapshot is not None
-    assert snapshot.topics[TOPIC].mesh_deliveries == 15.0
-
-
-def test_new_weights_count_for_what_was_done_before() -> None:
-    score = scoring(ONLY_INVALID)
-    for number in range(10):
-        score.refuse(bytes([number]), TOPIC, A)
-    assert score.score(A) == -100.0
-    score.set_topic(TOPIC, TopicScoreConfig(weight=1.0, invalid_weight=-10.0))
-    assert score.score(A) == -1000.0
-
-
 def test_counters_that_have_faded_are_forgotten() -> None:
     score = scoring(ONLY_FIRST)
     deliver(score, A, 1)

@@ -10,9 +10,10 @@ import pytest
 
 from peerstack.protocols.pubsub.validation import signing
 from peerstack.protocols.pubsub.validation.signing import InvalidMessage, RejectReason, SignaturePolicy
-from peerstack.protocols.pubsub.wire import Message, decode_rpc, encode_varint, make_message
+from peerstack.protocols.pubsub.wire import Message, decode_rpc, make_message
 from peerstack.stack.identity import Identity, KeyType, PeerId
 from peerstack.stack.identity.wire import encode_key
+from peerstack.stack.wire.varint import encode_uint64
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors/pubsub.json").read_text())["messages"]
 IDENTITIES = {key_type: Identity.generate(key_type) for key_type in KeyType}
@@ -70,7 +71,7 @@ def test_signed_messages_are_accepted(identity: Identity) -> None:
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
 def test_messages_that_go_signed_are_accepted(vector: dict[str, str]) -> None:
     encoded = bytes.fromhex(vector["message"])
-    (message,) = decode_rpc(b"\x12" + encode_varint(len(encoded)) + encoded).messages
+    (message,) = decode_rpc(b"\x12" + encode_uint64(len(encoded)) + encoded).messages
     assert judge(message) is None
     assert message.author is not None
     assert str(signing.author_of(message.author)) == vector["peer"]
@@ -93,7 +94,7 @@ def test_anonymous_messages_are_accepted_where_nobody_signs() -> None:
 def test_unknown_fields_and_odd_order_do_not_break_the_signature(identity: Identity) -> None:
     message = signing.sign(identity, "topic", b"data", 7)
     odd = message.encoded[message.signed_size :] + b"\x38\x01" + message.encoded[: message.signed_size]
-    (decoded,) = decode_rpc(b"\x12" + encode_varint(len(odd)) + odd).messages
+    (decoded,) = decode_rpc(b"\x12" + encode_uint64(len(odd)) + odd).messages
     assert judge(decoded) is None
     assert decoded.encoded == message.encoded
 
@@ -104,7 +105,7 @@ def test_the_presence_of_an_empty_field_is_signed() -> None:
     signed = signing.sign(identity, "topic", b"", 7)
     assert judge(received(signed)) is None
     without = signed.encoded.replace(b"\x12\x00\x1a\x08", b"\x1a\x08")
-    (decoded,) = decode_rpc(b"\x12" + encode_varint(len(without)) + without).messages
+    (decoded,) = decode_rpc(b"\x12" + encode_uint64(len(without)) + without).messages
     assert (decoded.data, judge(decoded)) == (b"", RejectReason.INVALID_SIGNATURE)
 
 

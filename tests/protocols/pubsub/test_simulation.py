@@ -12,10 +12,8 @@ import pytest
 
 from peerstack.protocols.pubsub.scoring.score import PeerScore
 from peerstack.protocols.pubsub.simulation import Lateness, Protocol, Results, Scenario, Simulation, score_config
-from peerstack.protocols.pubsub.simulation.frames import content_of
-from peerstack.protocols.pubsub.simulation.network import Edge, Network
+from peerstack.protocols.pubsub.simulation.network import Edge, Network, Schedule, content_of
 from peerstack.protocols.pubsub.simulation.scenario import TOPIC
-from peerstack.protocols.pubsub.simulation.schedule import Schedule
 from peerstack.protocols.pubsub.wire import decode_rpc
 from peerstack.stack.identity import PeerId
 

@@ -10,9 +10,8 @@ from peerstack.protocols.pubsub import GossipConfig, sha256_of_data
 from peerstack.protocols.pubsub.router.events import AcceptStatus
 from peerstack.protocols.pubsub.scoring.config import ScoreConfig
 from peerstack.protocols.pubsub.simulation import Protocol, Scenario, Simulation, simulation
-from peerstack.protocols.pubsub.simulation.frames import content_of
 from peerstack.protocols.pubsub.simulation.honest_node import HonestNode
-from peerstack.protocols.pubsub.simulation.network import Edge, Network
+from peerstack.protocols.pubsub.simulation.network import Edge, Network, content_of
 from peerstack.protocols.pubsub.simulation.results import Record
 from peerstack.protocols.pubsub.simulation.scenario import TOPIC
 from peerstack.protocols.pubsub.wire import decode_rpc, make_message

@@ -7,11 +7,9 @@ from dataclasses import replace
 import pytest
 
 from peerstack.protocols.pubsub.simulation import Attack, Protocol, Results, Scenario, Simulation
-from peerstack.protocols.pubsub.simulation.frames import content_of
 from peerstack.protocols.pubsub.simulation.honest_node import HELLO
-from peerstack.protocols.pubsub.simulation.network import Edge, Network
+from peerstack.protocols.pubsub.simulation.network import Edge, Network, Schedule, content_of
 from peerstack.protocols.pubsub.simulation.scenario import TOPIC
-from peerstack.protocols.pubsub.simulation.schedule import Schedule
 from peerstack.protocols.pubsub.simulation.sybil import Sybil
 from peerstack.protocols.pubsub.wire import Prune, Rpc, decode_rpc, encode_control, frame, make_message
 from peerstack.stack.identity import PeerId

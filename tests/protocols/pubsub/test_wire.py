@@ -19,17 +19,17 @@ from peerstack.protocols.pubsub.wire import (
     decode_rpc,
     encode_control,
     encode_subscriptions,
-    encode_varint,
     frame,
     make_message,
 )
+from peerstack.stack.wire.varint import encode_uint64
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors/pubsub.json").read_text())
 FIELDS = {"author": b"\x00\x01a", "seqno": bytes(7) + b"\x09", "signature": b"s" * 64, "key": b"k" * 200}
 
 
 def field(number: int, content: bytes) -> bytes:
-    return encode_varint(number << 3 | 2) + encode_varint(len(content)) + content
+    return encode_uint64(number << 3 | 2) + encode_uint64(len(content)) + content
 
 
 def decode_message(encoded: bytes) -> Message:
@@ -118,9 +118,9 @@ CANONICAL = field(1, b"a") + field(2, b"data") + field(3, b"n") + field(4, b"t")
         CANONICAL + field(6, b"k"),
         field(2, b"") + CANONICAL,
         CANONICAL + field(7, b"unknown"),
-        CANONICAL + encode_varint(7 << 3) + b"\x80\x01",
-        CANONICAL + encode_varint(7 << 3 | 1) + bytes(8),
-        CANONICAL + encode_varint(900 << 3 | 5) + bytes(4),
+        CANONICAL + encode_uint64(7 << 3) + b"\x80\x01",
+        CANONICAL + encode_uint64(7 << 3 | 1) + bytes(8),
+        CANONICAL + encode_uint64(900 << 3 | 5) + bytes(4),
         b"\x08\x05" + CANONICAL,  # field 1 of another wire type is an unknown field
         b"\x0a\x81\x00a" + CANONICAL[3:],
         b"\x0a\x81\x80\x80\x80\x00a" + CANONICAL[3:],
@@ -159,7 +159,7 @@ def test_control_fields_of_one_rpc_are_merged() -> None:
 
 
 def test_unknown_fields_everywhere_are_skipped() -> None:
-    unknown = field(90, b"?") + encode_varint(91 << 3) + b"\x01"
+    unknown = field(90, b"?") + encode_uint64(91 << 3) + b"\x01"
     entry = field(1, b"t") + unknown
     control = b"".join(field(number, entry) for number in (3, 4)) + field(1, entry + field(2, b"id")) + unknown
     rpc = decode_rpc(unknown + field(3, control) + field(1, b"\x08\x01" + field(2, b"t") + unknown) + unknown)
@@ -230,7 +230,7 @@ def test_suggested_peers_that_do_not_fit_are_left_out_and_the_backoff_stays() ->
     ],
 )
 def test_varints_have_64_bits(value: int, encoded: str) -> None:
-    assert encode_varint(value).hex() == encoded
+    assert encode_uint64(value).hex() == encoded
     (prune,) = decode_rpc(field(3, field(4, field(1, b"t") + b"\x18" + bytes.fromhex(encoded)))).prune
     assert prune.backoff == value
 
@@ -238,4 +238,4 @@ def test_varints_have_64_bits(value: int, encoded: str) -> None:
 @pytest.mark.parametrize("value", [-1, 2**64])
 def test_other_numbers_are_no_varints(value: int) -> None:
     with pytest.raises(ValueError, match="64 bits"):
-        encode_varint(value)
+        encode_uint64(value)

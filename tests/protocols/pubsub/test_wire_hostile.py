@@ -17,17 +17,17 @@ from peerstack.protocols.pubsub.wire import (
     decode_rpc,
     encode_control,
     encode_subscriptions,
-    encode_varint,
     make_message,
 )
 from peerstack.stack.errors import RemoteProtocolError
+from peerstack.stack.wire.varint import encode_uint64
 
 MIB = 1 << 20
 LIMITS = RpcLimits()
 
 
 def field(number: int, content: bytes) -> bytes:
-    return encode_varint(number << 3 | 2) + encode_varint(len(content)) + content
+    return encode_uint64(number << 3 | 2) + encode_uint64(len(content)) + content
 
 
 def peak_of(work: Callable[[], object]) -> int:
@@ -66,7 +66,7 @@ TINY = {
     "ihave topics": field(3, field(1, filled(field(1, b"")))),
     "suggested peers": field(3, field(4, filled(field(2, b"")))),
     "prune topics": field(3, field(4, filled(field(1, b"")))),
-    "test extensions": filled(encode_varint(6492434 << 3 | 2) + b"\0"),
+    "test extensions": filled(encode_uint64(6492434 << 3 | 2) + b"\0"),
     "ihave entries": control(field(1, field(1, b"t") + field(2, b"i"))),
     "idontwant entries": control(field(5, field(1, b""))),
     "grafts": control(field(3, field(1, b"t"))),

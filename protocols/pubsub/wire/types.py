@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .varints import encode_varint
+from peerstack.stack.wire.varint import encode_uint64
 
 if TYPE_CHECKING:
     from peerstack.stack.identity import PeerId
@@ -47,7 +47,7 @@ class Message:
     def entry(self) -> bytes:
         """The `publish` field of an RPC that carries the message, made once for all recipients."""
         if not self._entry:
-            self._entry = b"\x12" + encode_varint(len(self.encoded)) + self.encoded
+            self._entry = b"\x12" + encode_uint64(len(self.encoded)) + self.encoded
         return self._entry
 
 

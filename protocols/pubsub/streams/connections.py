@@ -1,9 +1,10 @@
-"""Connects to peers we should know: those that others suggest when they prune us, and the direct ones."""
+"""The connections that pubsub asks of its host: which peers to dial, and which connections to keep."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import trio
@@ -12,6 +13,8 @@ from peerstack.stack.errors import StackError
 from peerstack.stack.host import Host
 from peerstack.stack.host.peerstore import Ttl
 from peerstack.stack.identity import PeerId
+
+from ..router.events import Grafted, Pruned, RouterEvent
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +26,14 @@ DIAL_TIMEOUT: Final = 30.0
 """Seconds for one dial."""
 DIRECT_INTERVAL: Final = 300.0
 """Seconds between two looks at whether the direct peers are connected (go-libp2p: the same)."""
+MESH_VALUE: Final = 20
+"""What a peer is worth for each mesh it is in: closing its connection would tear a hole into the topic.
+
+go-libp2p-pubsub protects such peers. But a peer enters a mesh by its own GRAFT as well, and a stranger should not be
+able to make itself impossible to trim: here it goes after all that are in no mesh.
+"""
+
+DIRECT: Final = "pubsub direct"
 
 
 class PeerDialer:
@@ -76,3 +87,25 @@ class PeerDialer:
                 await self._host.connect(peer)
             except (StackError, OSError) as error:
                 _log.debug("peer %s can not be reached: %s", peer, error)
+
+
+def tag_mesh_peer(host: Host, event: RouterEvent) -> None:
+    """Tag a peer that entered a mesh, and take the tag back when it leaves."""
+    match event:
+        case Grafted(peer=peer, topic=topic):
+            host.tag(peer, f"pubsub {topic}", MESH_VALUE)
+        case Pruned(peer=peer, topic=topic):
+            host.untag(peer, f"pubsub {topic}")
+
+
+@contextmanager
+def protect_direct(host: Host, direct: Iterable[PeerId]) -> Iterator[None]:
+    """Have the connections to direct peers never trimmed within the block."""
+    peers = tuple(direct)
+    for peer in peers:
+        host.protect(peer, DIRECT)
+    try:
+        yield
+    finally:
+        for peer in peers:
+            host.unprotect(peer, DIRECT)
