@@ -109,7 +109,7 @@ def test_the_same_seed_makes_the_same_history() -> None:
 def test_the_history_does_not_depend_on_the_process() -> None:
     # Hashes of bytes and strings differ from one process to the next, and with them the order of sets.
     folder = Path(__file__).parents[2]
-    program = "from protocols.pubsub.test_core_groups import history; print(history(1))"
+    program = "from protocols.pubsub.test_router_groups import history; print(history(1))"
     found = {
         subprocess.run(
             [sys.executable, "-c", program],
