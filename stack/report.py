@@ -32,14 +32,13 @@ from .errors import (
 
 
 class StageName(StrEnum):
-    """The stages of a dial, in order."""
+    """The stages that the stack names, in order; transports and services name their own."""
 
     RESOLVE = "resolve"
     CONNECT = "transport connect"
     SECURITY_NEGOTIATION = "security negotiation"
     SECURITY = "security handshake"
     MUXER_NEGOTIATION = "muxer negotiation"
-    IDENTIFY = "identify"
 
 
 class Outcome(StrEnum):
@@ -55,7 +54,8 @@ class Outcome(StrEnum):
 class Stage:
     """One stage of one attempt; times are seconds since the dial began."""
 
-    name: StageName
+    name: str
+    """A `StageName`, or the name a transport or a service gave it."""
     started: float
     ended: float | None = None
     outcome: Outcome = Outcome.RUNNING
@@ -93,7 +93,7 @@ class Attempt:
     outcome: Outcome = Outcome.RUNNING
 
     @contextmanager
-    def stage(self, name: StageName, *, expected: str | None = None) -> Iterator[Stage]:
+    def stage(self, name: str, *, expected: str | None = None) -> Iterator[Stage]:
         """Record a stage round a block: its times, and how it ended."""
         stage = Stage(name, trio.current_time() - self.epoch, expected=expected)
         self.stages.append(stage)
@@ -112,7 +112,7 @@ class Attempt:
         finally:
             stage.ended = trio.current_time() - self.epoch
 
-    def fail(self, name: StageName, error: Exception) -> None:
+    def fail(self, name: str, error: Exception) -> None:
         """Record a stage that failed before it could begin, such as a limit of ours that refused it."""
         now = trio.current_time() - self.epoch
         stage = Stage(name, now, now)
@@ -211,7 +211,7 @@ class DialReport:
         return DialError(f"could not dial {whom}: {self.summary()}", self)
 
 
-def _advice(name: StageName, error: Exception, address: str) -> str:
+def _advice(name: str, error: Exception, address: str) -> str | None:
     match error:
         case LimitExceeded():
             return "raise the limit in Limits(...), or close connections that are not needed"
@@ -227,15 +227,15 @@ def _advice(name: StageName, error: Exception, address: str) -> str:
             return _FOREIGN_ADVICE[what]
         case OSError(errno=number) if number in _OUT_OF_FILES:
             return "raise the limit (ulimit -n), or close connections that are not needed"
-        case NegotiationError() if name is StageName.SECURITY_NEGOTIATION:
+        case NegotiationError() if name == StageName.SECURITY_NEGOTIATION:
             return "both sides need a security protocol in common, such as noise"
-    return (_connect_advice(error, address) if name is StageName.CONNECT else None) or _stage_advice(name, error)
+    return (_connect_advice(error, address) if name == StageName.CONNECT else None) or _stage_advice(name, error)
 
 
-def _stage_advice(name: StageName, error: Exception) -> str:
-    if isinstance(error, trio.TooSlowError):
-        return _SILENCE_ADVICE.get(name, _STAGE_ADVICE[name])
-    return _STAGE_ADVICE[name]
+def _stage_advice(name: str, error: Exception) -> str | None:
+    if isinstance(error, trio.TooSlowError) and name in _SILENCE_ADVICE:
+        return _SILENCE_ADVICE[name]
+    return _STAGE_ADVICE.get(name)
 
 
 def _connect_advice(error: Exception, address: str) -> str | None:
@@ -278,16 +278,15 @@ _FOREIGN_ADVICE = {
 }
 """What to do where another protocol is spoken, by its name."""
 
-_STAGE_ADVICE = {
+_STAGE_ADVICE: dict[str, str] = {
     StageName.RESOLVE: "check the name, and that DNS works from here",
     StageName.CONNECT: "check the address; another address of the peer may help",
     StageName.SECURITY_NEGOTIATION: "is it a libp2p port? Is the peer full, or in a private network (--swarm-key)?",
     StageName.SECURITY: "the peer gave up or broke the handshake: its own log says why",
     StageName.MUXER_NEGOTIATION: "both sides need a stream muxer in common, such as yamux",
-    StageName.IDENTIFY: "the connection works, but the peer does not answer identify",
 }
 
-_SILENCE_ADVICE = {
+_SILENCE_ADVICE: dict[str, str] = {
     StageName.CONNECT: "no answer at all: a firewall may drop the packets, or the host is down",
     StageName.SECURITY_NEGOTIATION: "the port accepts but stays silent: is it a libp2p port?",
     StageName.SECURITY: "the peer fell silent half-way: it may be overloaded, or the way to it loses packets",

@@ -28,14 +28,13 @@ from peerstack.stack.addressing.resolve import Resolver
 from peerstack.stack.background import open_background, require_trio
 from peerstack.stack.errors import ConnectionLost, InvalidInput
 from peerstack.stack.events import Event, Observer
-from peerstack.stack.host import EventHub, Host, Peerstore, Ttl
+from peerstack.stack.host import EventHub, Host, Peerstore
 from peerstack.stack.host.arguments import is_tellable
 from peerstack.stack.identity import Identity, PeerId
 from peerstack.stack.limits import GrowsWindows, Limits, MemoryAccount
 from peerstack.stack.muxing import yamux
 from peerstack.stack.muxing.yamux import Yamux
 from peerstack.stack.swarm import (
-    Connection,
     HostUpgrader,
     ObservedAddresses,
     Swarm,
@@ -184,22 +183,19 @@ def _yamux(engine: Swarm) -> Yamux:
 
 
 def _identify(host: Host, agent: str, observed: ObservedAddresses) -> identify.IdentifyService:
-    """Serve identify and push on a host, ask every new peer, and keep the peerstore told of comings and goings."""
+    """Serve identify and push on a host, and ask every new peer."""
     config = identify.IdentifyConfig(agent=agent)
     service = identify.IdentifyService(_AsIdentifyHost(host), config, observed=observed, bugs=host.swarm.bugs)
     host.handle(identify.PROTOCOL, service.serve)
     host.handle(identify.PUSH_PROTOCOL, service.serve_push)
-    host.on_changed = service.changed
-
-    async def ask(connection: Connection) -> None:
-        host.peerstore.connected(connection.remote_peer)
-        if connection.dialed is not None:
-            host.peerstore.add_addresses(connection.remote_peer, [connection.dialed], Ttl.DIALED)
-        await service.identify_connection(connection.muxed)
-
-    host.swarm.on_connection = ask
-    host.swarm.on_connection_gone = lambda connection: observed.remove(connection.muxed)
-    host.swarm.on_disconnected = host.peerstore.disconnected
+    host.on_changed.add(service.changed, name="identify")
+    host.swarm.on_connection.add(
+        lambda connection: service.identify_connection(connection.muxed),
+        name="identify",
+        identifies=True,
+        advice="the connection works, but the peer does not answer identify",
+    )
+    host.swarm.on_connection_gone.add(lambda connection: observed.remove(connection.muxed), name="identify")
     return service
 
 

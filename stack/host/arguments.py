@@ -22,7 +22,7 @@ from ..identity import PeerId
 MAX_PROTOCOL_ID = 139
 """Characters of a protocol id: with the newline behind it as many as every peer takes, see `negotiation.wire`."""
 MAX_ANNOUNCED = 30
-"""External addresses of one host: identify tells no more, since all receivers must be able to read it."""
+"""External addresses of one host: all receivers must be able to read what it says of itself."""
 
 _MACHINE_ONLY = frozenset({"ip4", "ip6", "ip6zone", "dns", "dns4", "dns6", "udp"})
 """What alone says where a machine is, but not how to talk to it."""

@@ -26,9 +26,10 @@ from ..addressing import (
 from ..background import contained
 from ..errors import ConnectionLost, DialError, InvalidAddress, InvalidInput, LocalProtocolError
 from ..events import Event, Observer
+from ..hooks import Hooks
 from ..identity import Identity, PeerId
 from ..limits import MemoryAccount
-from ..report import Attempt, DialReport, Outcome, StageName
+from ..report import Attempt, DialReport, Outcome
 from ..swarm import Connection, ObservedAddresses, Swarm, SwarmStatistics
 from .arguments import (
     address_of,
@@ -115,11 +116,18 @@ class Host:
         self.peerstore = peerstore
         self.swarm = swarm
         self.events = events
-        self.on_changed: Callable[[], None] = lambda: None
-        """Called when our addresses or protocols may have changed; identify tells the peers."""
         self._upgrader = upgrader
+        self.on_changed = Hooks[()](swarm.bugs.reason)
+        """Called when our addresses or protocols may have changed."""
         self._observed = observed or ObservedAddresses()
         self._external: tuple[Multiaddr, ...] = ()
+        swarm.on_connection_opened.add(self._connection_opened, name="the peerstore")
+        swarm.on_disconnected.add(peerstore.disconnected, name="the peerstore")
+
+    def _connection_opened(self, connection: Connection) -> None:
+        self.peerstore.connected(connection.remote_peer)
+        if connection.dialed is not None:
+            self.peerstore.add_addresses(connection.remote_peer, [connection.dialed], Ttl.DIALED)
 
     def __repr__(self) -> str:
         return f"<Host {self.peer_id}, {len(self.swarm.listen_addresses)} listeners, {len(self.peers)} peers>"
@@ -136,7 +144,7 @@ class Host:
 
     @property
     def announced_addresses(self) -> list[Multiaddr]:
-        """The same without `/p2p`, as identify sends them."""
+        """The same without `/p2p`, as peers are told them."""
         found: dict[Multiaddr, None] = {}
         for address in self.swarm.listen_addresses:
             for expanded in expand_unspecified(address) if is_unspecified(address) else (address,):
@@ -230,11 +238,15 @@ class Host:
         return connection.remote_peer, report
 
     async def _wait_identified(self, connection: Connection, report: DialReport) -> None:
-        attempt = _unidentified(report) or Attempt(str(connection.muxed.info.remote_address), report.epoch)
+        name, silence_advice = self.swarm.on_connection.stage
+        attempt = _unidentified(report, name) or Attempt(str(connection.muxed.info.remote_address), report.epoch)
         try:
-            with attempt.stage(StageName.IDENTIFY) as stage:
+            with attempt.stage(name) as stage:
                 try:
                     connection = await self._identified(connection)
+                except trio.TooSlowError:
+                    stage.advice = silence_advice
+                    raise
                 except ConnectionLost:
                     stage.limit = "theirs, most likely: it knew who we are when it hung up"
                     stage.advice = "the peer's limits or its gater may refuse this host: its own log says why"
@@ -243,7 +255,7 @@ class Host:
             if connection.hook_failure is not None:
                 attempt.fail_stage(stage, connection.hook_failure)
         except trio.TooSlowError:
-            # The connection stands all the same; who needs identify sees in the report that it is missing.
+            # The connection stands all the same; the report says what is missing.
             attempt.outcome = Outcome.OK
         except ConnectionLost:
             if attempt not in report.attempts:
@@ -255,7 +267,7 @@ class Host:
 
         Raises trio.TooSlowError, and ConnectionLost if it hung up instead.
         """
-        timeout = self.swarm.config.identify_timeout
+        timeout = self.swarm.config.hook_timeout
         with trio.move_on_after(timeout):
             await connection.identified.wait()
             while connection.muxed.closed:
@@ -380,10 +392,10 @@ class Host:
         return HostStatistics(str(self.peer_id), self.protocols, self.swarm.statistics())
 
 
-def _unidentified(report: DialReport) -> Attempt | None:
-    """Return the attempt that made the connection, if it is the first to wait for identify."""
+def _unidentified(report: DialReport, name: str) -> Attempt | None:
+    """Return the attempt that made the connection, unless it has the stage of this name already."""
     made = next((item for item in report.attempts if item.outcome is Outcome.OK), None)
-    waited_for = made is not None and any(stage.name is StageName.IDENTIFY for stage in made.stages)
+    waited_for = made is not None and any(stage.name == name for stage in made.stages)
     return None if waited_for else made
 
 

@@ -19,8 +19,8 @@ class SwarmConfig:
     """For an arriving connection to be authenticated and muxed, all stages together (go-libp2p: 15 s)."""
     stream_timeout: float = 10.0
     """For an inbound stream to agree on a protocol (js-libp2p: 10 s); a slow-loris holds a task that long."""
-    identify_timeout: float = 5.0
-    """For identify to finish on a new connection before `connect` returns without it (go and js: 5 s)."""
+    hook_timeout: float = 5.0
+    """For the hooks that identify the peer of a new connection before `connect` returns without (go and js: 5 s)."""
     handler_grace: float = 1.0
     """For handlers, after their connection is gone, to finish with what they have received."""
     redundant_interval: float = 1.0

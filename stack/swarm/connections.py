@@ -17,7 +17,7 @@ _numbers = count()
 
 
 class Connection:
-    """A connection in the table: the muxed connection, what it counts as, and whether identify is done."""
+    """A connection in the table: the muxed connection, what it counts as, and whether the peer is identified."""
 
     __slots__ = (
         "_on_closed",
@@ -49,9 +49,9 @@ class Connection:
         """The address that led to the peer, as it was given: with the name, if names were resolved. None inbound."""
         self.relayed = muxed.info.relay is not None
         self.identified = trio.Event()
-        """Set when identify has finished, well or not."""
+        """Set when the hooks that identify the peer are done, well or not."""
         self.hook_failure: Exception | None = None
-        """What identify failed with, if that was a bug rather than the peer."""
+        """What such a hook raised."""
         self.serving = trio.CancelScope()
         """Round everything that serves it: cancelled where the muxer fails to end."""
         self._on_closed: dict[Stream, Callable[[], None]] = {}
@@ -72,7 +72,7 @@ class Connection:
 
     @property
     def idle(self) -> bool:
-        """Whether identify is done and no stream is open."""
+        """Whether the hooks that identify are done and no stream is open."""
         return self.identified.is_set() and self.muxed.stream_count == 0
 
     def when_closed(self, stream: Stream, callback: Callable[[], None]) -> None:

@@ -47,6 +47,7 @@ from ..events import (
     ListenStarted,
     ListenStopped,
 )
+from ..hooks import Hooks
 from ..identity import PeerId
 from ..limits import Limits, Reservation, Scopes, network_key
 from ..report import DialReport
@@ -54,6 +55,7 @@ from .config import SwarmConfig
 from .connections import Connection, ConnectionTable
 from .dial.dialer import Dialer
 from .gate import Gate
+from .hooks import ConnectionHooks
 from .liveness import Liveness
 from .missing import what_it_takes
 from .pending import PendingLimit
@@ -64,9 +66,6 @@ _log = logging.getLogger(__name__)
 
 LISTENER_CLOSE_TIMEOUT = 2.0
 """Seconds for a listener to close, which needs no peer; a transport that hangs must not hold up the end of a host."""
-
-ConnectionHook = Callable[[Connection], Awaitable[None]]
-"""Runs beside every new connection, such as identify; `Connection.identified` is set when it returns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +100,17 @@ class Swarm:
         self.config = config or SwarmConfig()
         self.scopes = Scopes(limits or Limits())
         self.trimmer = trimmer or Trimmer()
-        self.on_connection: ConnectionHook | None = None
-        self.on_connection_gone: Callable[[Connection], None] | None = None
-        """Called when a connection has left the table."""
-        self.on_disconnected: Callable[[PeerId], None] | None = None
-        """Called when the last connection to a peer is gone."""
         self._transports = list(transports)
         self.bugs = BugReporter(raise_bugs=self.config.raise_handler_errors)
         """Where what plug-ins raise is told."""
+        self.on_connection = ConnectionHooks(self.bugs)
+        """Run beside every new connection, each in a task of its own."""
+        self.on_connection_opened = Hooks[Connection](self.bugs.reason)
+        """Called when a connection is in the table, before anything runs beside it."""
+        self.on_connection_gone = Hooks[Connection](self.bugs.reason)
+        """Called when a connection has left the table."""
+        self.on_disconnected = Hooks[PeerId](self.bugs.reason)
+        """Called when the last connection to a peer is gone."""
         self._gate = Gate(gater, self.bugs)
         self._notify = notify
         self._table = ConnectionTable(local_peer)
@@ -328,6 +330,7 @@ class Swarm:
         except BaseException:
             await muxed.aclose()
             raise
+        self.on_connection_opened(connection)
         self._notify(ConnectionOpened(muxed.info))
         return connection
 
@@ -337,7 +340,7 @@ class Swarm:
         with contained(failed), connection.serving:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._accept_streams, connection, nursery)
-                nursery.start_soon(self._run_hook, connection)
+                nursery.start_soon(self.on_connection.run, connection)
                 try:
                     with contained(failed):
                         self._liveness.entered(connection)
@@ -364,18 +367,6 @@ class Swarm:
         # A muxer that can not say what the peer opens is of no use.
         connection.serving.cancel()
 
-    async def _run_hook(self, connection: Connection) -> None:
-        try:
-            if self.on_connection is not None:
-                with contained(partial(self._hook_failed, connection)):
-                    await self.on_connection(connection)
-        finally:
-            connection.identified.set()
-
-    def _hook_failed(self, connection: Connection, error: Exception) -> None:
-        connection.hook_failure = error
-        self.bugs.reason(error, f"identify on the connection to {connection.remote_peer}")
-
     async def _close(self, connections: Sequence[Connection]) -> None:
         """Say goodbye to several peers at once."""
         async with trio.open_nursery() as nursery:
@@ -398,12 +389,10 @@ class Swarm:
         if connection.reason is not None:
             _log.debug("connection to %s lost: %s", peer, connection.reason)
         self._notify(ConnectionClosed(connection.muxed.info, connection.reason))
-        if self.on_connection_gone is not None:
-            self.on_connection_gone(connection)
+        self.on_connection_gone(connection)
         if peer not in self._table:
             self.trimmer.forget(peer)
-            if self.on_disconnected is not None:
-                self.on_disconnected(peer)
+            self.on_disconnected(peer)
 
     def statistics(self) -> SwarmStatistics:
         """Return a snapshot."""

@@ -89,7 +89,7 @@ async def open_port(make: Make, key: Protector | None = None) -> AsyncIterator[P
         yield Port(network, host, observer, make, key)
 
 
-def failed_stage(error: DialError) -> StageName:
+def failed_stage(error: DialError) -> str:
     (attempt,) = error.report.attempts
     assert attempt.failure is not None
     return attempt.failure.name

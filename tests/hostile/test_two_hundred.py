@@ -27,7 +27,7 @@ DEADLINES = SwarmConfig(
     negotiation_timeout=8, handshake_timeout=8, inbound_timeout=10, stream_timeout=8, raise_handler_errors=True
 )
 KEEPALIVE = yamux.Config(keepalive_interval=2, keepalive_timeout=8)
-PATIENCE = SwarmConfig(connect_timeout=40, negotiation_timeout=40, handshake_timeout=40, identify_timeout=40)
+PATIENCE = SwarmConfig(connect_timeout=40, negotiation_timeout=40, handshake_timeout=40, hook_timeout=40)
 
 
 async def echo(stream: Stream) -> None:

@@ -137,13 +137,13 @@ async def _network(struck: Struck) -> AsyncIterator[tuple[Host, Host, Host]]:
         await struck("handler", answer())
 
     def hook(host: Host, point: str) -> None:
-        inner = host.swarm.on_connection
-        assert inner is not None
+        (registration,) = host.swarm.on_connection._registrations
+        inner = registration.hook
 
         async def ask(connection: Connection) -> None:
             await struck(point, inner(connection))
 
-        host.swarm.on_connection = ask
+        registration.hook = ask
 
     def host(identity: Identity, name: str, **more: Any) -> Any:
         return open_host(

@@ -88,7 +88,6 @@ CONNECT, NEGOTIATION, SECURITY = StageName.CONNECT, StageName.SECURITY_NEGOTIATI
         (SECURITY, LimitExceeded("peer", "connections", 8), "raise the limit in Limits(...)"),
         (StageName.MUXER_NEGOTIATION, NegotiationError("none"), "both sides need a stream muxer in common"),
         (StageName.MUXER_NEGOTIATION, trio.TooSlowError("no answer"), "the peer fell silent half-way"),
-        (StageName.IDENTIFY, trio.TooSlowError("no answer"), "the peer does not answer identify"),
     ],
 )
 async def test_the_advice_fits(name: StageName, error: Exception, advice: str) -> None:

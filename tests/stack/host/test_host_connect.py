@@ -19,7 +19,7 @@ from peerstack.stack.host import Host
 from peerstack.stack.host.host import parse_targets
 from peerstack.stack.identity import Identity, PeerId
 from peerstack.stack.limits import Limits
-from peerstack.stack.report import DialReport, Outcome, StageName
+from peerstack.stack.report import DialReport, Outcome
 from peerstack.stack.swarm import Connection
 
 from .pair import ECHO, PEER, Pair, wait_for_ever
@@ -89,14 +89,14 @@ async def test_a_peer_that_does_not_answer_identify_is_connected_all_the_same(
     pair: Pair, autojump_clock: Clock
 ) -> None:
     async with pair.open() as (alice, bob):
-        alice.swarm.on_connection = wait_for_ever
+        alice.swarm.on_connection.add(wait_for_ever, name="identify", identifies=True)
         _, report = await alice.connect_with_report(*bob.addresses)
         assert trio.current_time() == 5
         (attempt,) = report.attempts
         assert attempt.outcome is Outcome.OK
         stage = attempt.failure
         assert stage is not None
-        assert (stage.name, stage.error) == (StageName.IDENTIFY, "no answer within 5 s")
+        assert (stage.name, stage.error) == ("identify", "no answer within 5 s")
         assert stage.advice == "the connection works, but the peer does not answer identify"
         # An open connection is no reason to wait longer.
         await alice.connect(bob.peer_id)
@@ -128,7 +128,7 @@ async def test_a_peer_whose_gater_refuses_us_is_no_success(pair: Pair, autojump_
     report = await refusal(pair, gater=Gate())
     stage = report.attempts[0].failure
     assert stage is not None
-    assert (stage.name, report.attempts[0].outcome) == (StageName.IDENTIFY, Outcome.FAILED)
+    assert (stage.name, report.attempts[0].outcome) == ("identify", Outcome.FAILED)
     assert "right after the handshake" in str(stage.error)
     assert stage.limit == "theirs, most likely: it knew who we are when it hung up"
     assert stage.advice == "the peer's limits or its gater may refuse this host: its own log says why"
@@ -157,14 +157,14 @@ async def test_a_peer_that_hangs_up_after_identify_is_found_out_too(pair: Pair, 
         async def hang_up(connection: Connection) -> None:
             await connection.muxed.aclose()
 
-        alice.swarm.on_connection = hang_up
+        alice.swarm.on_connection.add(hang_up, name="identify", identifies=True)
         with pytest.raises(DialError, match="right after the handshake"):
             await alice.connect(*bob.addresses)
 
 
 async def test_a_dying_connection_that_was_used_again_is_told(pair: Pair, autojump_clock: Clock) -> None:
     async with pair.open() as (alice, bob):
-        alice.swarm.on_connection = wait_for_ever
+        alice.swarm.on_connection.add(wait_for_ever, name="identify", identifies=True)
         await alice.connect(*bob.addresses)
         async with trio.open_nursery() as nursery:
 
@@ -172,7 +172,7 @@ async def test_a_dying_connection_that_was_used_again_is_told(pair: Pair, autoju
                 with pytest.raises(DialError) as caught:
                     await alice.connect(bob.peer_id)
                 (attempt,) = caught.value.report.attempts
-                assert [stage.name for stage in attempt.stages] == [StageName.IDENTIFY]
+                assert [stage.name for stage in attempt.stages] == ["identify"]
 
             nursery.start_soon(connect_again)
             await trio.testing.wait_all_tasks_blocked()
@@ -187,7 +187,7 @@ async def test_two_who_share_a_dial_both_wait_for_identify(pair: Pair, autojump_
                 _, report = await alice.connect_with_report(*bob.addresses)
                 assert alice.peerstore.protocols(bob.peer_id)
                 names = [stage.name for stage in report.attempts[0].stages]
-                assert names.count(StageName.IDENTIFY) == 1
+                assert names.count("identify") == 1
 
             nursery.start_soon(connect)
             nursery.start_soon(connect)

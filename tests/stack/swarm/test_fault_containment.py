@@ -194,7 +194,7 @@ async def test_a_bug_in_the_hook_costs_what_it_would_have_told(bug: BaseExceptio
         raise bug
 
     async with running(ScriptedTransport({ONE: answers()})) as (swarm, _):
-        swarm.on_connection = hook
+        swarm.on_connection.add(hook, name="test", identifies=True)
         connection, _report = await swarm.dial(PEER, [ONE])
         await connection.identified.wait()
         assert connection.hook_failure is not None

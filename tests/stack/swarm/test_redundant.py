@@ -89,7 +89,7 @@ async def test_one_that_is_not_identified_yet_is_left_alone(autojump_clock: Cloc
 
     transport = ScriptedTransport({tcp(1): answers(), tcp(2): answers()})
     async with running(transport) as (swarm, _):
-        swarm.on_connection = slow
+        swarm.on_connection.add(slow, name="test", identifies=True)
         await swarm.dial(None, [tcp(1)])
         await swarm.dial(None, [tcp(2)])
         await trio.sleep(50)

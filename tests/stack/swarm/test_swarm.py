@@ -224,7 +224,7 @@ async def test_a_lost_connection_says_why(caplog: pytest.LogCaptureFixture) -> N
     connection = FakeConnection()
     gone: list[PeerId] = []
     async with running(ScriptedTransport({tcp(1): answers(connection)})) as (swarm, observer):
-        swarm.on_disconnected = gone.append
+        swarm.on_disconnected.add(gone.append, name="test")
         entry, _ = await swarm.dial(PEER, [tcp(1)])
         connection.fail(ConnectionLost("the wire was cut"))
         await entry.gone.wait()
@@ -239,7 +239,7 @@ async def test_a_peer_is_gone_with_its_last_connection_and_only_then() -> None:
     one, two = FakeConnection(), FakeConnection()
     gone: list[PeerId] = []
     async with running(ScriptedTransport({tcp(1): answers(one), tcp(2): answers(two)})) as (swarm, observer):
-        swarm.on_disconnected = gone.append
+        swarm.on_disconnected.add(gone.append, name="test")
         await swarm.dial(None, [tcp(1)])
         await swarm.dial(None, [tcp(2)])
         one._over.set()
@@ -257,7 +257,7 @@ async def test_the_hook_runs_beside_each_connection_and_marks_it_identified() ->
         await go_on.wait()
 
     async with running(ScriptedTransport({tcp(1): answers()})) as (swarm, _):
-        swarm.on_connection = hook
+        swarm.on_connection.add(hook, name="test", identifies=True)
         connection, _report = await swarm.dial(PEER, [tcp(1)])
         await settle()
         assert seen == [connection]
