@@ -34,6 +34,7 @@ from .errors import (
 class StageName(StrEnum):
     """The stages that the stack names, in order; transports and services name their own."""
 
+    ROUTING = "routing"
     RESOLVE = "resolve"
     CONNECT = "transport connect"
     SECURITY_NEGOTIATION = "security negotiation"
@@ -160,6 +161,8 @@ class DialReport:
 
     peer: str | None
     epoch: float = field(default_factory=trio.current_time)
+    routings: list[Attempt] = field(default_factory=list)
+    """One for each router that was asked for addresses of the peer."""
     resolutions: list[Attempt] = field(default_factory=list)
     """One for each name that had to be resolved."""
     attempts: list[Attempt] = field(default_factory=list)
@@ -173,6 +176,12 @@ class DialReport:
         self.attempts.append(attempt)
         return attempt
 
+    def routing(self, name: str) -> Attempt:
+        """Add and return the record of asking a router."""
+        attempt = Attempt(f"router {name}", self.epoch)
+        self.routings.append(attempt)
+        return attempt
+
     def resolution(self, address: object) -> Attempt:
         """Add and return the record of resolving a name."""
         attempt = Attempt(str(address), self.epoch)
@@ -183,6 +192,7 @@ class DialReport:
         """Return the report as plain JSON values; the documented contract of `peerstack explain --json`."""
         return {
             "peer": self.peer,
+            "routings": [attempt.to_json() for attempt in self.routings],
             "resolutions": [attempt.to_json() for attempt in self.resolutions],
             "attempts": [attempt.to_json() for attempt in self.attempts],
             "notes": list(self.notes),
@@ -192,7 +202,9 @@ class DialReport:
         """Return one line: the most telling failure, with what to do next."""
         told = self.telling
         if told is None:
-            return "; ".join(self.notes) or "no address of it is known"
+            asked = ", ".join(attempt.address for attempt in self.routings)
+            nothing = f"no address of it is known{f' or found by {asked}' if asked else ''}"
+            return "; ".join(self.notes) or nothing
         attempt, stage = told
         line = f"{attempt.address}: {stage.name}: {stage.error or stage.outcome}"
         others = sum(other is not attempt for other in self.attempts)
@@ -201,7 +213,7 @@ class DialReport:
     @property
     def telling(self) -> tuple[Attempt, Stage] | None:
         """The attempt that came furthest, which says most about the peer, and how it failed; None if none did."""
-        failures = [(attempt, attempt.failure) for attempt in (*self.attempts, *self.resolutions)]
+        failures = [(attempt, attempt.failure) for attempt in (*self.attempts, *self.resolutions, *self.routings)]
         told = [(attempt, stage) for attempt, stage in failures if stage is not None]
         return max(told, key=lambda item: (item[1].outcome == Outcome.FAILED, len(item[0].stages)), default=None)
 
@@ -279,6 +291,7 @@ _FOREIGN_ADVICE = {
 """What to do where another protocol is spoken, by its name."""
 
 _STAGE_ADVICE: dict[str, str] = {
+    StageName.ROUTING: "the router failed, not the peer; connect to an address of the peer, if one is known",
     StageName.RESOLVE: "check the name, and that DNS works from here",
     StageName.CONNECT: "check the address; another address of the peer may help",
     StageName.SECURITY_NEGOTIATION: "is it a libp2p port? Is the peer full, or in a private network (--swarm-key)?",

@@ -17,6 +17,7 @@ from peerstack.stack.abc import (
     Gater,
     MuxedConnection,
     Muxer,
+    PeerRouting,
     Protector,
     Security,
     Stream,
@@ -29,7 +30,7 @@ from peerstack.stack.background import open_background, require_trio
 from peerstack.stack.errors import ConnectionLost, InvalidInput
 from peerstack.stack.events import Event, Observer
 from peerstack.stack.host import EventHub, Host, Peerstore
-from peerstack.stack.host.arguments import is_tellable
+from peerstack.stack.host.arguments import as_list, is_tellable
 from peerstack.stack.identity import Identity, PeerId
 from peerstack.stack.limits import GrowsWindows, Limits, MemoryAccount
 from peerstack.stack.muxing import yamux
@@ -89,6 +90,7 @@ async def open_host(
     trim: TrimConfig | None = None,
     swarm: SwarmConfig | None = None,
     agent: str | None = None,
+    routers: Iterable[PeerRouting] = (),
     observers: Iterable[Observer] = (),
 ) -> AsyncIterator[Host]:
     """Open a host, listen, and serve identify and ping until the block is left.
@@ -99,6 +101,7 @@ async def open_host(
     or a `private_network` are given. The libraries of extras are loaded when an address or a peer needs them.
     `private_network` is the key without which nobody gets through to this host, or it to them: PreSharedKey.load(path);
     the environment can demand one by LIBP2P_FORCE_PNET=1.
+    `routers` are asked for addresses of peers for which none is known, or none answers.
     `agent` is what identify calls this program, "peerstack/<version>" by default, at most 128 characters.
     Raises InvalidAddress and OSError for addresses that cannot be listened on, InvalidInput for parts that do not go
     together, TypeError for what is no such part, RuntimeError outside of trio. What the block raises leaves as itself,
@@ -142,6 +145,8 @@ async def open_host(
     host = Host(
         identity=identity, swarm=engine, peerstore=peerstore, events=events, observed=observed, upgrader=upgrader
     )
+    for router in as_list(routers, "routers"):
+        host.add_router(router)
     host.handle(ping.PROTOCOL, ping.serve)
     service = _identify(host, agent, observed)
     async with open_background() as nursery:

@@ -11,7 +11,7 @@ from functools import partial
 import trio
 from multiaddr import Multiaddr
 
-from ..abc import ConnectionState, MuxedConnection, Stream, StreamHandler, Upgrader
+from ..abc import ConnectionState, MuxedConnection, PeerRouting, Stream, StreamHandler, Upgrader
 from ..addressing import (
     AnyPeer,
     expand_unspecified,
@@ -25,7 +25,7 @@ from ..addressing import (
 )
 from ..background import contained
 from ..errors import ConnectionLost, DialError, InvalidAddress, InvalidInput, LocalProtocolError
-from ..events import Event, Observer
+from ..events import DialFailed, Event, Observer
 from ..hooks import Hooks
 from ..identity import Identity, PeerId
 from ..limits import MemoryAccount
@@ -43,6 +43,7 @@ from .arguments import (
 )
 from .peerstore import Peerstore, Ttl
 from .quirks import takes_early_proposals
+from .routing import Search, check_router
 
 _log = logging.getLogger(__name__)
 
@@ -117,6 +118,7 @@ class Host:
         self.swarm = swarm
         self.events = events
         self._upgrader = upgrader
+        self._routers: list[PeerRouting] = []
         self.on_changed = Hooks[()](swarm.bugs.reason)
         """Called when our addresses or protocols may have changed."""
         self._observed = observed or ObservedAddresses()
@@ -219,9 +221,10 @@ class Host:
     async def connect(self, *targets: Target | Iterable[Target], direct: bool = False) -> PeerId:
         """Connect to one peer by its id, its addresses, or both, and return its id once it is identified.
 
-        An open connection is used again, and a list of addresses counts as these addresses. `direct` wants one that no
-        relay forwards: if all are relayed, the peer is dialed beside them. Raises DialError with its report,
-        InvalidInput for unusable targets.
+        An open connection is used again, and a list of addresses counts as these addresses. If neither they nor those
+        in the peerstore answer, all routers are asked, and what they find is dialed as it comes. `direct` wants a
+        connection that no relay forwards: if all are relayed, the peer is dialed beside them. Raises DialError with its
+        report, InvalidInput for unusable targets.
         """
         peer, _ = await self.connect_with_report(*targets, direct=direct)
         return peer
@@ -233,9 +236,35 @@ class Host:
         peer, addresses = parse_targets(targets)
         if peer is not None:
             addresses += [item for item in self.peerstore.addresses(peer) if item not in addresses]
-        connection, report = await self.swarm.dial(peer, addresses, direct=direct)
+        connection, report = await self._dial(peer, addresses, direct)
         await self._wait_identified(connection, report)
         return connection.remote_peer, report
+
+    async def _dial(
+        self, peer: PeerId | None, addresses: Sequence[Multiaddr], direct: bool
+    ) -> tuple[Connection, DialReport]:
+        """Dial these addresses and, if none answers, those that the routers find."""
+        if peer is None or peer == self.peer_id or not self._routers:
+            return await self.swarm.dial(peer, addresses, direct=direct)
+        report = DialReport(str(peer))
+        if addresses or self.swarm.connections(peer):
+            try:
+                return await self.swarm.dial(peer, addresses, direct=direct)
+            except DialError as error:
+                told = error.report  # of all who shared the dial: what comes now is ours only
+                report.epoch, report.notes = told.epoch, list(told.notes)
+                report.resolutions, report.attempts = list(told.resolutions), list(told.attempts)
+
+        async def dial(found: Sequence[Multiaddr], report: DialReport) -> Connection:
+            connection, _ = await self.swarm.dial(peer, found, direct=direct, report=report)
+            return connection
+
+        search = Search(peer, report, dial, config=self.swarm.config, bugs=self.swarm.bugs)
+        try:
+            return await search.run(self._routers, addresses), report
+        except DialError:
+            self.events.notify(DialFailed(report))
+            raise
 
     async def _wait_identified(self, connection: Connection, report: DialReport) -> None:
         name, silence_advice = self.swarm.on_connection.stage
@@ -335,6 +364,16 @@ class Host:
     def peers(self) -> list[PeerId]:
         """The connected peers."""
         return self.swarm.peers
+
+    def add_router(self, router: PeerRouting) -> None:
+        """Ask one more router for addresses of peers from now on. Raises TypeError for what cannot search."""
+        check_router(router)
+        self._routers.append(router)
+
+    def remove_router(self, router: PeerRouting) -> None:
+        """Ask a router no more; nothing happens if it is not asked."""
+        if router in self._routers:
+            self._routers.remove(router)
 
     async def disconnect(self, peer: AnyPeer) -> None:
         """Close every connection to a peer; nothing happens if there is none."""

@@ -27,6 +27,8 @@ class SwarmConfig:
     """Between two looks at whether a connection that a better one made superfluous is idle."""
     probe_timeout: float = 5.0
     """For a connection in doubt to bring any sign of the peer; then it is closed, if a better one is alive."""
+    routing_timeout: float = 30.0
+    """For one router to search for a peer that is to be dialed."""
     redial_delay: float = 0.5
     """For the same, or four round trips, before the peer is dialed beside connections that are all in doubt."""
     dials_per_peer: int = 8

@@ -275,23 +275,31 @@ class Swarm:
     # ---- dialing
 
     async def dial(
-        self, peer: PeerId | None, addresses: Sequence[Multiaddr], *, direct: bool = False
+        self,
+        peer: PeerId | None,
+        addresses: Sequence[Multiaddr],
+        *,
+        direct: bool = False,
+        report: DialReport | None = None,
     ) -> tuple[Connection, DialReport]:
         """Dial and return the connection and what happened; an open connection that is alive is returned as it is.
 
         Where all are suspected they are probed, and the peer is dialed beside them. `direct` takes neither relayed
-        addresses nor relayed connections: the peer is dialed beside those. Raises DialError with its report.
+        addresses nor relayed connections: the peer is dialed beside those. With a `report`, which
+        is continued, the dial is not shared with others, and there is no event when it fails: that is for who began the
+        report. Raises DialError with its report.
         """
         connected = [] if peer is None else [item for item in self._table.of(peer) if not (direct and item.relayed)]
         if connected and connected[0].muxed.state is ConnectionState.ALIVE:
             await trio.lowlevel.checkpoint()
-            return connected[0], DialReport(str(peer), notes=["already connected"])
+            return connected[0], report or DialReport(str(peer), notes=["already connected"])
         self._check_running()
-        dial = partial(self._dialer.dial, peer, addresses, direct=direct)
+        dial = partial(self._dialer.dial, peer, addresses, direct=direct, report=report)
         try:
             return await (self._liveness.probe_and_dial(connected, dial) if connected else dial())
         except DialError as error:
-            self._notify(DialFailed(error.report))
+            if report is None:
+                self._notify(DialFailed(error.report))
             raise
 
     async def _start(self, muxed: MuxedConnection, reservation: Reservation, dialed: Multiaddr) -> Connection:

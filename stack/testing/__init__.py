@@ -12,6 +12,7 @@ from .native_checks import check_transport
 from .network import SimulatedNetwork, SimulatedNode
 from .observers import RecordingObserver
 from .pipe_checks import check_pipe
+from .routing import MemoryRouting
 from .security_checks import check_security
 from .trace import TraceEvent, TraceKind
 from .transport_checks import check_stream_transport
@@ -20,6 +21,7 @@ __all__ = [
     "ConnectionEnd",
     "LinkConditions",
     "MemoryPipe",
+    "MemoryRouting",
     "OnLoss",
     "PlainChannel",
     "RecordingObserver",

@@ -29,7 +29,7 @@ def kinds() -> Iterator[type[Told]]:
 
 def keys(kind: type[Told]) -> tuple[str, ...]:
     if kind is events.Report:
-        return ("event", "peer", "resolutions", "attempts", "notes")
+        return ("event", "peer", "routings", "resolutions", "attempts", "notes")
     return ("event", *(field.metadata.get("json", field.name) for field in fields(kind)))
 
 

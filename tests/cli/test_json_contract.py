@@ -89,7 +89,7 @@ def test_explain_is_the_report_of_a_dial_that_worked(peer: Peer) -> None:
     ran = cli("explain", peer.full_address, "--json")
     assert (ran.code, ran.err) == (0, "")
     (report,) = ran.events
-    assert list(report) == ["event", "peer", "resolutions", "attempts", "notes"]
+    assert list(report) == ["event", "peer", "routings", "resolutions", "attempts", "notes"]
     assert (report["event"], report["peer"]) == ("report", peer.peer_id)
     (attempt,) = report["attempts"]
     assert (attempt["address"], attempt["outcome"]) == (peer.address, "ok")

@@ -186,6 +186,7 @@ async def test_json_is_a_documented_contract(autojump_clock: Clock) -> None:
     report = await failing_report()
     assert json.loads(json.dumps(report.to_json())) == {
         "peer": "12D3Koo",
+        "routings": [],
         "resolutions": [
             {
                 "address": "/dns4/nowhere/tcp/1",

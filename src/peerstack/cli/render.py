@@ -154,6 +154,8 @@ def _report(event: told.Report) -> Iterator[Shape]:
         yield line(Span("reached", Style.GOOD), " ", Span(event.reached, Style.BOLD))
     else:
         yield line(Span("could not reach", Style.BAD), " ", Span(report.peer or "the address", Style.BOLD))
+    for routing in report.routings:
+        yield _attempt("asking ", routing)
     for resolution in report.resolutions:
         yield _attempt("resolving ", resolution)
     for attempt in report.attempts:

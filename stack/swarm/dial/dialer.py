@@ -40,11 +40,14 @@ class StartSoon(Protocol):
 class _Dial:
     """A dial under way, and those who wait for it."""
 
-    def __init__(self, peer: PeerId | None, addresses: Collection[Multiaddr], *, direct: bool) -> None:
+    def __init__(
+        self, peer: PeerId | None, addresses: Collection[Multiaddr], *, direct: bool, report: DialReport | None
+    ) -> None:
         self.peer = peer
         self.direct = direct
         self.addresses = frozenset(addresses)
-        self.report = DialReport(None if peer is None else str(peer))
+        self.shared = peer is not None and report is None
+        self.report = report or DialReport(None if peer is None else str(peer))
         self.scope = trio.CancelScope()
         self.ended = trio.Event()
         self.finished = False
@@ -92,21 +95,26 @@ class Dialer:
         self._pending: dict[tuple[PeerId, bool], _Dial] = {}
 
     async def dial(
-        self, peer: PeerId | None, addresses: Sequence[Multiaddr], *, direct: bool = False
+        self,
+        peer: PeerId | None,
+        addresses: Sequence[Multiaddr],
+        *,
+        direct: bool = False,
+        report: DialReport | None = None,
     ) -> tuple[Connection, DialReport]:
         """Dial until one address answers as `peer` (anybody when None); `direct` leaves relayed addresses out.
 
         Raises DialError with its report.
 
         Two callers who want one peer share one dial, which is cancelled when the last of them is. When it fails, a
-        caller who knows more addresses dials again.
+        caller who knows more addresses dials again. One who continues a `report` has a dial of its own.
         """
         if peer == self._local_peer:
             raise SameIdentity(f"{peer} is this host itself, or another one that runs with a copy of its key")
         while True:
-            dial = None if peer is None else self._pending.get((peer, direct))
+            dial = None if peer is None or report is not None else self._pending.get((peer, direct))
             if dial is None or dial.scope.cancel_called:
-                dial = self._begin(peer, addresses, direct)
+                dial = self._begin(peer, addresses, direct, report)
             connection = await dial.wait()
             if connection is not None:
                 return connection, dial.report
@@ -115,10 +123,12 @@ class Dialer:
             if not dial.finished or dial.addresses.issuperset(addresses):
                 raise dial.report.error()
 
-    def _begin(self, peer: PeerId | None, addresses: Sequence[Multiaddr], direct: bool) -> _Dial:
-        dial = _Dial(peer, addresses, direct=direct)
+    def _begin(
+        self, peer: PeerId | None, addresses: Sequence[Multiaddr], direct: bool, report: DialReport | None
+    ) -> _Dial:
+        dial = _Dial(peer, addresses, direct=direct, report=report)
         self._start_soon(self._run, dial, addresses)
-        if peer is not None:
+        if peer is not None and dial.shared:
             self._pending[peer, direct] = dial
         return dial
 
