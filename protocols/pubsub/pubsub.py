@@ -11,10 +11,12 @@ from typing import Any, overload
 import trio
 
 from peerstack.stack.abc import Stream
+from peerstack.stack.addressing import AnyPeer, parse_peer
 from peerstack.stack.background import SharedCheckpoint, open_background, require_trio
 from peerstack.stack.errors import InvalidInput, LimitExceeded, RemoteProtocolError
 from peerstack.stack.framing import EndOfMessages, FrameReader
 from peerstack.stack.host import Host
+from peerstack.stack.host.arguments import check_kind, check_part
 from peerstack.stack.identity import Identity, PeerId
 
 from .api.arguments import check_buffer, check_direct, check_join, check_topic, check_validators, parse_when_full
@@ -55,6 +57,9 @@ async def open_pubsub(
     simulations.
     """
     require_trio("open_pubsub")
+    check_part(host, "the host that speaks pubsub", "handle", "open_stream", "observe")
+    if config is not None:
+        check_kind(config, "config", PubsubConfig)
     direct = check_direct(direct)
     async with open_background() as nursery:
         pubsub = Pubsub(host, config or PubsubConfig(), nursery, direct=direct, random=random.Random(seed))
@@ -225,6 +230,7 @@ class Pubsub:
 
     def topic_peers(self, topic: str) -> list[PeerId]:
         """Return the connected peers that subscribe to a topic, joined here or not."""
+        check_topic(topic)
         return self._router.topic_peers(topic)
 
     # ---- publishing
@@ -310,12 +316,12 @@ class Pubsub:
             if not accepted and seqno is not None:
                 self._numbers.give_back(seqno)
 
-    async def acknowledged(self, peer: PeerId) -> bool:
+    async def acknowledged(self, peer: AnyPeer) -> bool:
         """Wait until the host of a peer has received what was sent to it so far; False if that cannot be known.
 
         It says no more than that; see `Receipt.wait_acknowledged`.
         """
-        return await self._peers.acknowledged(peer)
+        return await self._peers.acknowledged(parse_peer(peer))
 
     async def drain(self) -> None:
         """Wait until everything queued for all peers was taken by the connections."""
@@ -327,13 +333,13 @@ class Pubsub:
 
     # ---- what goes on
 
-    def score(self, peer: PeerId) -> float:
+    def score(self, peer: AnyPeer) -> float:
         """Return what is thought of a peer; below 0 it is in no mesh."""
-        return self._router.score(peer)
+        return self._router.score(parse_peer(peer))
 
-    def score_snapshot(self, peer: PeerId) -> ScoreSnapshot | None:
+    def score_snapshot(self, peer: AnyPeer) -> ScoreSnapshot | None:
         """Return what the score of a peer is made of; None if it is not judged."""
-        return self._router.score_snapshot(peer)
+        return self._router.score_snapshot(parse_peer(peer))
 
     def statistics(self) -> PubsubStatistics:
         """Return a snapshot."""
@@ -355,7 +361,7 @@ class Pubsub:
 
     def _peer_statistics(self, streams: PeerStreams) -> PeerStatistics:
         queue = streams.queue
-        score = self.score(streams.peer)
+        score = self._router.score(streams.peer)
         refused = self._router.topics_refused(streams.peer)
         return PeerStatistics(
             streams.protocol, len(queue), queue.size, streams.forward_dropped, score, streams.offence, refused

@@ -67,7 +67,7 @@ def checked_transports(transports: Iterable[StreamTransport]) -> list[StreamTran
     given = as_list(transports, "transports")
     for transport in given:
         check_part(transport, "transports", *_TRANSPORT)
-        if not _takes_an_address(transport):
+        if not _takes(transport, 1):
             name = type(transport).__name__
             raise TypeError(f"transports: {name} brings its own security and muxer; give it as native_transports=")
     return given
@@ -78,7 +78,7 @@ def checked_native_transports(transports: Iterable[Transport]) -> list[Transport
     given = as_list(transports, "native_transports")
     for transport in given:
         check_part(transport, "native_transports", *_TRANSPORT)
-        if _takes_an_address(transport):
+        if not _takes(transport, 3):
             name = type(transport).__name__
             raise TypeError(f"native_transports: {name} carries plain bytes; give it as transports=")
     return given
@@ -115,10 +115,10 @@ def _checked_protocols(given: object, what: str, method: str) -> list[Any]:
     return protocols
 
 
-def _takes_an_address(transport: StreamTransport | Transport) -> bool:
-    """Say whether `dial` takes an address and nothing else, as those of byte streams do."""
+def _takes(transport: StreamTransport | Transport, count: int) -> bool:
+    """Say whether `dial` takes so many arguments: an address, and where it authenticates a peer and an attempt."""
     try:
-        inspect.signature(transport.dial).bind(None)
+        inspect.signature(transport.dial).bind(*[None] * count)
     except TypeError:
         return False
     return True

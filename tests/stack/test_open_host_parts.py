@@ -266,3 +266,20 @@ async def test_what_a_host_looks_like(autojump_clock: Clock) -> None:
         await bob.connect(alice.addresses)
         assert repr(alice) == f"<Host {alice.peer_id}, 1 listeners, 1 peers>"
     assert isinstance(alice, Host)
+
+
+async def test_a_transport_that_passes_any_arguments_on_is_taken_as_either_kind(autojump_clock: Clock) -> None:
+    class Traced:
+        def __init__(self, inner: object) -> None:
+            self._inner = inner
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inner, name)
+
+        async def dial(self, *arguments: Any) -> Any:
+            return await self._inner.dial(*arguments)  # type: ignore[attr-defined]
+
+    streams: Any = [Traced(MemoryTransport(MemoryNetwork()))]
+    native: Any = [Traced(QuicTransport(US))]
+    async with open_host(identity=US, transports=streams, native_transports=native) as host:
+        assert host.peer_id == US.peer_id

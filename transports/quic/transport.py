@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -76,6 +78,7 @@ class QuicTransport(GrowsWindows):
         await trio.lowlevel.checkpoint()
         engine = AioquicEngine.client(self._settings, target, peer, trio.current_time())
         try:
+            _check_scope(target)
             endpoint = self._endpoint_for(target)
         except OSError as error:
             attempt.fail(StageName.CONNECT, error)
@@ -177,6 +180,12 @@ def _reachable(target: SocketAddress) -> SocketAddress:
     if not ip_address(target[0].partition("%")[0]).is_unspecified:
         return target
     return ("127.0.0.1", target[1]) if len(target) == 2 else ("::1", *target[1:])
+
+
+def _check_scope(target: SocketAddress) -> None:
+    """Raise OSError for a link-local address without its link, as TCP has it; UDP sends it to any link."""
+    if len(target) == 4 and target[3] == 0 and ip_address(target[0]).is_link_local:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
 
 def _leads_to(bound: SocketAddress, target: SocketAddress) -> bool:

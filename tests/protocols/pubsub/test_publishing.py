@@ -23,6 +23,7 @@ from peerstack.protocols.pubsub import (
     sha256_of_data,
 )
 from peerstack.stack.errors import InvalidInput, LimitExceeded
+from peerstack.stack.identity import PeerId
 
 from .parts import open_nodes
 
@@ -100,6 +101,44 @@ async def test_direct_peers_are_peer_ids(autojump_clock: Clock) -> None:
         with pytest.raises(TypeError, match="a direct peer must be of type PeerId"):
             async with open_pubsub(alice.host, direct=[str(alice.peer_id)]):  # type: ignore[list-item]
                 pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("/ip4/127.0.0.1/tcp/1",), "the host that speaks pubsub: str has no method"),
+        ((open_pubsub,), "the host that speaks pubsub: function has no method"),
+        ((None, {"gossip": 6}), "config must be of type PubsubConfig, not dict"),
+        ((None, PubsubConfig), "config must be of type PubsubConfig, not the class PubsubConfig"),
+    ],
+)
+async def test_pubsub_is_opened_for_a_host_and_with_a_config(
+    autojump_clock: Clock, arguments: tuple[Any, ...], says: str
+) -> None:
+    async with open_nodes(1) as (alice,):
+        with pytest.raises(TypeError, match=says):
+            async with open_pubsub(arguments[0] or alice.host, *arguments[1:]):
+                pass
+
+
+async def test_what_is_asked_of_a_peer_takes_its_id_as_text_and_refuses_what_is_none(autojump_clock: Clock) -> None:
+    async with open_nodes(2) as (alice, bob), bob.pubsub.join("news"), alice.pubsub.join("news") as room:
+        await room.wait_peers()
+        assert await alice.pubsub.acknowledged(str(bob.peer_id))
+        assert alice.pubsub.score(str(bob.peer_id)) == alice.pubsub.score(bob.peer_id)
+        snapshot = alice.pubsub.score_snapshot(str(bob.peer_id))
+        assert snapshot == alice.pubsub.score_snapshot(bob.peer_id)
+        wrong: list[Any] = [None, 5, b"x", PeerId]
+        for peer in wrong:
+            for ask in (alice.pubsub.score, alice.pubsub.score_snapshot):
+                with pytest.raises(TypeError, match="a peer"):
+                    ask(peer)
+            with pytest.raises(TypeError, match="a peer"):
+                await alice.pubsub.acknowledged(peer)
+            with pytest.raises(TypeError, match="the name of a topic must be of type str"):
+                alice.pubsub.topic_peers(peer)
+        with pytest.raises(InvalidInput):
+            alice.pubsub.score("bob")
 
 
 # ---- validators of our own

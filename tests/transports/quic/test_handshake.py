@@ -185,6 +185,17 @@ async def test_the_address_of_all_interfaces_is_dialed_as_loopback(autojump_cloc
         assert dialed.info.remote_address == pair.listener.address
 
 
+async def test_a_link_local_address_without_its_link_is_refused_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    # Linux sends UDP to it out on any link, where nothing answers.
+    transport = QuicTransport(Identity.generate(), network=MemoryNetwork())
+    record = attempt()
+    with pytest.raises(OSError, match="Invalid argument") as caught:
+        await transport.dial(parse_address("/ip6/fe80::1/udp/4001/quic-v1"), None, record)
+    assert caught.value.errno == errno.EINVAL
+    assert record.failure is not None
+    assert record.failure.name is StageName.CONNECT
+
+
 async def test_a_peer_that_falls_silent_in_the_handshake_is_told_as_that(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
