@@ -68,21 +68,47 @@ class Incoming(ABC):
         """Close the wire unheard, and say no more than that: nothing, or QUIC's CONNECTION_REFUSED."""
 
 
-class StreamListener(trio.abc.AsyncResource):
-    """A bound address that yields raw byte streams."""
+class _Bound(trio.abc.AsyncResource):
+    """What listeners have in common: the addresses they are reached at."""
 
-    address: Multiaddr
+    _addresses: tuple[Multiaddr, ...] = ()
+    _changed: Callable[[], None] | None = None
+
+    @property
+    def addresses(self) -> tuple[Multiaddr, ...]:
+        """As bound: with the real port, but possibly unspecified. There may be several or none, and they may change.
+
+        A listener assigns them, at first and at every change; that calls what `on_addresses_changed` was given.
+        """
+        return self._addresses
+
+    @addresses.setter
+    def addresses(self, addresses: tuple[Multiaddr, ...]) -> None:
+        changed = addresses != self._addresses
+        self._addresses = addresses
+        if changed and self._changed is not None:
+            self._changed()
+
+    @property
+    def address(self) -> Multiaddr:
+        """The first address, which is the only one of a listener on a socket. Raises IndexError if there is none."""
+        return self.addresses[0]
+
+    def on_addresses_changed(self, changed: Callable[[], None]) -> None:
+        """Call this whenever `addresses` have changed, in place of an earlier one; it must not raise."""
+        self._changed = changed
+
+
+class StreamListener(_Bound):
+    """Yields raw byte streams that arrive at its addresses."""
 
     @abstractmethod
     async def accept(self) -> RawConnection:
         """Wait for the next wire. Raises `trio.ClosedResourceError` after `aclose`; survives a peer's early reset."""
 
 
-class Listener(trio.abc.AsyncResource):
-    """A bound address that yields connections to be upgraded."""
-
-    address: Multiaddr
-    """As bound: the real port, but possibly the unspecified address."""
+class Listener(_Bound):
+    """Yields connections that arrive at its addresses, to be upgraded."""
 
     @abstractmethod
     async def accept(self) -> Incoming:

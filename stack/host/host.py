@@ -123,6 +123,7 @@ class Host:
         """Called when our addresses or protocols may have changed."""
         self._observed = observed or ObservedAddresses()
         self._external: tuple[Multiaddr, ...] = ()
+        swarm.on_listen_addresses_changed.add(self.on_changed, name="the host")
         swarm.on_connection_opened.add(self._connection_opened, name="the peerstore")
         swarm.on_disconnected.add(peerstore.disconnected, name="the peerstore")
 
@@ -149,8 +150,7 @@ class Host:
         """The same without `/p2p`, as peers are told them."""
         found: dict[Multiaddr, None] = {}
         for address in self.swarm.listen_addresses:
-            for expanded in expand_unspecified(address) if is_unspecified(address) else (address,):
-                found[expanded] = None
+            found.update(dict.fromkeys(_listed_out(address)))
         found.update(dict.fromkeys((*self._external, *self.observed_addresses)))
         return list(found)
 
@@ -174,9 +174,15 @@ class Host:
     async def listen(self, address: str | Multiaddr) -> list[Multiaddr]:
         """Listen on one more address and return where others reach it. Raises InvalidAddress, OSError."""
         bound = await self.swarm.listen(address_of(self.peer_id, parse_address(address)))
-        self.on_changed()
-        expanded = expand_unspecified(bound) if is_unspecified(bound) else [bound]
-        return [self._named(item) for item in expanded]
+        return [self._named(item) for each in bound for item in _listed_out(each)]
+
+    async def unlisten(self, address: str | Multiaddr) -> None:
+        """Stop listening on an address, as given to `listen` or returned by it; connections stay.
+
+        A listener with several addresses, as on all interfaces, stops with all of them, and peers are told. Raises
+        InvalidAddress if this host does not listen there.
+        """
+        await self.swarm.unlisten(address_of(self.peer_id, parse_address(address)))
 
     def _named(self, address: Multiaddr) -> Multiaddr:
         return address if transport_name(address) == "unix" else with_peer(address, self.peer_id)
@@ -468,3 +474,8 @@ def _flat(targets: Iterable[Target | Iterable[Target]]) -> Iterator[Target]:
             yield from target
         else:
             raise TypeError(f"a target is a PeerId, an address or a list of addresses, not {type_name(target)}")
+
+
+def _listed_out(address: Multiaddr) -> list[Multiaddr]:
+    """Return an address as bound, or those of all interfaces where it is unspecified."""
+    return expand_unspecified(address) if is_unspecified(address) else [address]

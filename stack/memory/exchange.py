@@ -35,7 +35,7 @@ class MemoryListener(StreamListener):
     """A bound `/memory/N` address."""
 
     def __init__(self, exchange: Exchange, number: int) -> None:
-        self.address = memory_address(number)
+        self.addresses = (memory_address(number),)
         self._exchange = exchange
         self._number = number
         self._arrive, self._arrivals = trio.open_memory_channel[RawConnection](BACKLOG)

@@ -213,7 +213,7 @@ class SocketListener(StreamListener):
 
     def __init__(self, sock: socket.socket, address: Multiaddr) -> None:
         self._socket = sock
-        self.address = address
+        self.addresses = (address,)
         self._shortage_told = -math.inf
         self._short = False
 

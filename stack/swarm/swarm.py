@@ -16,27 +16,21 @@ from ..abc import (
     Direction,
     Gater,
     Incoming,
-    Listener,
     MuxedConnection,
     Stream,
     StreamHandler,
     Transport,
 )
-from ..addressing import parse_address
 from ..addressing.resolve import Resolver
-from ..addressing.usable import why_unlistenable
 from ..background import close_at_once, contained
 from ..bugs import BugReporter
 from ..errors import (
     ConnectionLost,
     DialError,
-    InvalidAddress,
     LimitExceeded,
     LocalProtocolError,
     Refused,
     SameIdentity,
-    describe,
-    is_expected,
 )
 from ..events import (
     ConnectionClosed,
@@ -44,8 +38,6 @@ from ..events import (
     DialFailed,
     Event,
     InboundRefused,
-    ListenStarted,
-    ListenStopped,
 )
 from ..hooks import Hooks
 from ..identity import PeerId
@@ -56,16 +48,13 @@ from .connections import Connection, ConnectionTable
 from .dial.dialer import Dialer
 from .gate import Gate
 from .hooks import ConnectionHooks
+from .listeners import Listeners
 from .liveness import Liveness
-from .missing import what_it_takes
 from .pending import PendingLimit
 from .streams import Streams
 from .trim import Candidate, Trimmer
 
 _log = logging.getLogger(__name__)
-
-LISTENER_CLOSE_TIMEOUT = 2.0
-"""Seconds for a listener to close, which needs no peer; a transport that hangs must not hold up the end of a host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +116,17 @@ class Swarm:
             own=self._start,
             start_soon=self._start_soon,
         )
-        self._listeners: list[Listener] = []
+        self._listeners = Listeners(
+            transports=self._transports,
+            admit=self._admit,
+            refused=self._handshake_failed,
+            check_running=self._check_running,
+            start_soon=self._start_soon,
+            bugs=self.bugs,
+            notify=notify,
+        )
+        self.on_listen_addresses_changed = self._listeners.changed
+        """Called when `listen_addresses` have changed other than by the end of the swarm."""
         self._waiting = PendingLimit(self.scopes.transient)
         self._nursery: trio.Nursery | None = None
         self._ending = False
@@ -143,14 +142,12 @@ class Swarm:
             try:
                 await trio.sleep_forever()
             finally:
-                self._ending = self._streams.ending = True
+                self._ending = self._streams.ending = self._listeners.ending = True
 
     async def aclose(self) -> None:
         """Stop listening, say goodbye to every peer, and end `run`."""
         self._ending = self._streams.ending = True
-        async with trio.open_nursery() as nursery:
-            for listener in list(self._listeners):
-                nursery.start_soon(self._close_listener, listener)
+        await self._listeners.aclose()
         await self._close(list(self._table))
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
@@ -181,62 +178,19 @@ class Swarm:
 
     @property
     def listen_addresses(self) -> list[Multiaddr]:
-        """Return the addresses listened on, as bound."""
-        return [listener.address for listener in self._listeners]
+        """Return the addresses listened on, as bound; those of a listener may change."""
+        return self._listeners.addresses
 
-    async def listen(self, address: Multiaddr) -> Multiaddr:
-        """Listen, and return the address as bound. Raises InvalidAddress, OSError."""
-        transport = next((item for item in self._transports if item.can_listen(address)), None)
-        if transport is None:
-            reason = why_unlistenable(address)
-            raise InvalidAddress(
-                f"cannot listen on {address}: {reason}"
-                if reason
-                else f"no transport of this host can listen on {address}{what_it_takes(address)}"
-            )
-        self._check_running()
-        listener = await transport.listen(address)
-        try:
-            self._check_running()  # it may have ended meanwhile
-            _check_bound(transport, listener.address)
-        except BaseException:
-            await close_at_once(listener)
-            raise
-        self._listeners.append(listener)
-        self._start_soon(self._serve_listener, listener)
-        self._notify(ListenStarted(listener.address))
-        return listener.address
+    async def listen(self, address: Multiaddr) -> tuple[Multiaddr, ...]:
+        """Listen, and return the addresses as bound: one, unless the transport says otherwise.
 
-    async def _serve_listener(self, listener: Listener) -> None:
-        """Accept connections until the listener is closed or fails, which costs that listener only."""
-        stopped: list[Exception] = []
-        try:
-            with contained(stopped.append):
-                while True:
-                    incoming = await listener.accept()
-                    with contained(partial(self._handshake_failed, incoming)):
-                        await self._admit(incoming)
-        finally:
-            self._listeners.remove(listener)
-            with trio.move_on_after(LISTENER_CLOSE_TIMEOUT, shield=True):
-                await self._close_listener(listener)
-            self._notify(ListenStopped(listener.address, self._why_stopped(listener, stopped)))
+        Raises InvalidAddress, OSError.
+        """
+        return await self._listeners.listen(address)
 
-    def _why_stopped(self, listener: Listener, stopped: list[Exception]) -> str | None:
-        """Return why a listener failed; None when it was closed, also by the end of the swarm that it raced with."""
-        if not stopped or isinstance(stopped[0], trio.ClosedResourceError):
-            return None
-        (error,) = stopped
-        if not is_expected(error):
-            return self.bugs.reason(error, f"listening on {listener.address}")
-        if self._ending:
-            return None
-        _log.error("no longer listening on %s: %s", listener.address, describe(error))
-        return describe(error)
-
-    async def _close_listener(self, listener: Listener) -> None:
-        with contained(partial(self.bugs.reason, what=f"closing the listener on {listener.address}")):
-            await listener.aclose()
+    async def unlisten(self, address: Multiaddr) -> None:
+        """Close the listeners on an address; their connections stay. See `Listeners.unlisten`."""
+        await self._listeners.unlisten(address)
 
     async def _admit(self, incoming: Incoming) -> None:
         """Let an arriving connection begin its handshake, if gater and limits agree."""
@@ -464,10 +418,3 @@ class Swarm:
     ) -> Stream:
         """Open a stream on a connection; see `Streams.open`."""
         return await self._streams.open(connection, protocols, supported=supported, allow_limited=allow_limited)
-
-
-def _check_bound(transport: Transport, address: object) -> None:
-    """Raise if a transport says that it listens on something that peers could not be told."""
-    if not isinstance(address, Multiaddr):
-        raise TypeError(f"{transport!r} listens on a {type(address).__name__}; the address must be a Multiaddr")
-    parse_address(address)

@@ -165,7 +165,11 @@ class _UpgradedListener(Listener):
     def __init__(self, upgrader: Upgrader, listener: StreamListener) -> None:
         self._upgrader = upgrader
         self._listener = listener
-        self.address = listener.address
+        self._follow()
+        listener.on_addresses_changed(self._follow)
+
+    def _follow(self) -> None:
+        self.addresses = self._listener.addresses
 
     async def accept(self) -> Incoming:
         return self._upgrader.incoming(await self._listener.accept())

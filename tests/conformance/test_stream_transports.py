@@ -119,7 +119,7 @@ class PrivateListener(StreamListener):
     def __init__(self, below: StreamListener, key: PreSharedKey) -> None:
         self._below = below
         self._key = key
-        self.address = below.address
+        self.addresses = below.addresses
 
     async def accept(self) -> RawConnection:
         wire = await self._below.accept()

@@ -90,7 +90,7 @@ class Everything(MemoryTransport):
 class KeepsAddress(MemoryTransport):
     async def listen(self, address: Multiaddr) -> StreamListener:
         listener = await super().listen(address)
-        listener.address = address
+        listener.addresses = (address,)
         return listener
 
     async def dial(self, address: Multiaddr) -> RawConnection:

@@ -113,7 +113,7 @@ class CircuitListener(Listener):
     """Where circuits through one relay arrive."""
 
     def __init__(self, host: Host, address: Multiaddr, relay: PeerId, limits: ConnectionLimits | None) -> None:
-        self.address = address
+        self.addresses = (address,)
         self._host = host
         self._relay = relay
         self._limits = limits

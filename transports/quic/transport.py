@@ -131,7 +131,7 @@ class QuicListener(Listener):
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._broken: OSError | None = None
-        self.address = quic_address(endpoint.address)
+        self.addresses = (quic_address(endpoint.address),)
 
     async def accept(self) -> Arrival:
         """Wait for the next connection, and read the socket meanwhile if nobody else does. Raises `OSError`, too."""

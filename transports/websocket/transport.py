@@ -88,7 +88,11 @@ class WebSocketListener(StreamListener):
         self._below = below
         self._target = target
         self._tls = tls
-        self.address = target.on(below.address)
+        self._follow()
+        below.on_addresses_changed(self._follow)
+
+    def _follow(self) -> None:
+        self.addresses = tuple(self._target.on(address) for address in self._below.addresses)
 
     async def accept(self) -> RawConnection:
         """Wait for the next connection; slow clients hold up their own handshake only."""

@@ -14,7 +14,7 @@ from multiaddr import Multiaddr
 from peerstack import open_host, ping
 from peerstack.protocols import identify, perf
 from peerstack.protocols.ping import pings
-from peerstack.stack.abc import Stream
+from peerstack.stack.abc import Stream, StreamListener
 from peerstack.stack.errors import DialError, InvalidAddress, InvalidInput
 from peerstack.stack.events import AddressesChanged, ConnectionOpened
 from peerstack.stack.host import Host
@@ -249,11 +249,11 @@ async def test_addresses_of_a_peer_are_its_own(pair: Pair, autojump_clock: Clock
         assert alice.peerstore.addresses(bob.peer_id) == (Multiaddr("/memory/7"),)
 
 
-class LyingListener:
+class LyingListener(StreamListener):
     """A listener that says it is bound to something else than an address."""
 
     def __init__(self, address: Any) -> None:
-        self.address = address
+        self.addresses = (address,)
         self.closed = False
 
     async def accept(self) -> Any:

@@ -193,8 +193,8 @@ class FakeIncoming(Incoming):
 class FakeListener(Listener):
     """A listener at which connections arrive when a test says so."""
 
-    def __init__(self, address: Multiaddr) -> None:
-        self.address = address
+    def __init__(self, *addresses: Multiaddr) -> None:
+        self.addresses = addresses
         self._arrive, self._arrivals = trio.open_memory_channel[Incoming | BaseException](1000)
 
     def arrive(

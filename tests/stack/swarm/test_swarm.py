@@ -46,7 +46,7 @@ Clock = trio.testing.MockClock
 
 async def test_a_listener_is_announced_and_taken_back(transport: ListeningTransport) -> None:
     async with running(transport) as (swarm, observer):
-        assert await swarm.listen(LISTEN) == LISTEN
+        assert await swarm.listen(LISTEN) == (LISTEN,)
         assert swarm.listen_addresses == [LISTEN]
     assert swarm.listen_addresses == []
     assert observer.of(ListenStarted) == [ListenStarted(LISTEN)]

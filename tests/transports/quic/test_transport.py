@@ -95,7 +95,7 @@ async def test_a_wildcard_listener_knows_which_address_a_peer_reached() -> None:
     dialer, server = QuicTransport(Identity.generate()), QuicTransport(Identity.generate())
     async with await server.listen(parse_address("/ip4/0.0.0.0/udp/0/quic-v1")) as listener:
         port = listener.address.value_for_protocol("udp")
-        listener.address = parse_address(f"/ip4/127.0.0.1/udp/{port}/quic-v1")
+        listener.addresses = (parse_address(f"/ip4/127.0.0.1/udp/{port}/quic-v1"),)
         near, far = await join(dialer, listener)
         assert far.info.local_address == listener.address
         await near.aclose()

@@ -50,7 +50,7 @@ class LikeTcp:
 class LikeTcpListener(StreamListener):
     def __init__(self, inner: StreamListener) -> None:
         self._inner = inner
-        self.address = as_tcp(inner.address)
+        self.addresses = (as_tcp(inner.address),)
 
     async def accept(self) -> RawConnection:
         return _dressed(await self._inner.accept())
