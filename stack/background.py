@@ -36,8 +36,8 @@ class Guard:
 class Waiter:
     """Lets at most one task wait until another calls `wake`.
 
-    Cheaper than `trio.Event`, which matters where every message wakes a task. Whoever waits must look at its
-    condition again afterwards.
+    Cheaper than `trio.Event`, which matters where every message wakes a task. The waiting task must check
+    its condition again afterwards.
     """
 
     __slots__ = ("_task",)

@@ -20,7 +20,7 @@ async def lookup_host(name: str, protocol: str) -> list[str]:
     try:
         found = await trio.socket.getaddrinfo(name, None, family=_FAMILIES[protocol], type=socket.SOCK_STREAM)
     except UnicodeError as error:
-        raise ResolveError(f"{name!r} can not be a host name: {error}") from error
+        raise ResolveError(f"{name!r} cannot be a host name: {error}") from error
     return [str(sockaddr[0]).partition("%")[0] for *_, sockaddr in found]
 
 

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 _MAX_ENTRIES = 4096
 """Entries read of the system's list, should it be damaged and not end."""
 _INTERFACE_IS_UP = 0x1  # IFF_UP, the same on Linux, macOS and the BSDs
-_PROBES = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))  # documentation: routed, owned by nobody
+_PROBES = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))  # for documentation: routed, never assigned
 
 
 def expand_unspecified(
@@ -53,7 +53,7 @@ def interface_addresses() -> list[IpAddress]:
     try:
         return list(dict.fromkeys(_from_system()))
     except (OSError, AttributeError, TypeError) as error:
-        _log.debug("can not list the network interfaces (%s); asking the routes instead", error)
+        _log.debug("cannot list the network interfaces (%s); asking the routes instead", error)
         return list(dict.fromkeys(_from_routes()))
 
 

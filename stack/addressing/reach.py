@@ -64,7 +64,7 @@ def is_loopback(address: Multiaddr) -> bool:
 
 
 def is_unix(address: Multiaddr) -> bool:
-    """Tell whether `address` is a path in our own file system: whoever is not us has no business naming one."""
+    """Tell whether `address` is a path in our own file system: only we may name one."""
     first = _first(address)
     return first is not None and first.name == "unix"
 

@@ -1,6 +1,6 @@
 """Resolve the names in multiaddrs: /dns, /dns4 and /dns6 to IP addresses, /dnsaddr to what its TXT records say.
 
-Whoever runs the zone of a /dnsaddr can answer with many, nested, looping or slow records, to make us dial or look
+The owner of a /dnsaddr zone can answer with many, nested, looping or slow records, to make us dial or look
 up a victim. Hence the caps, and the account of what they cut off.
 Spec: libp2p `addressing/README.md`, multiformats `multiaddr/protocols/DNSADDR.md`.
 """
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 _HOST_PROTOCOLS = frozenset({"dns", "dns4", "dns6"})
 _RECORD_PREFIX = "dnsaddr="
 _MAX_PROBLEMS = 10
-"""Problems kept of one resolution, beside the limits that ended it; a stranger's records cause them."""
+"""Problems kept of one resolution, beside the limits that ended it; any zone's records can cause them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class ResolverConfig:
     max_txt_records: int = 16
     """Records to follow of one name, after those for other peers were dropped. rust-libp2p has the same."""
     lookup_timeout: float = 5.0
-    """Seconds for one query; how long it takes is up to a stranger's name server."""
+    """Seconds for one query; how long it takes is up to the zone's name server."""
 
     def __post_init__(self) -> None:
         bounds = (self.max_results, self.max_depth, self.max_lookups, self.max_txt_records, self.lookup_timeout)
@@ -87,7 +87,7 @@ class Resolver:
         resolution = await self.resolve_with_problems(address)
         if not resolution.addresses:
             reasons = "; ".join(resolution.problems) or "no usable records"
-            raise ResolveError(f"can not resolve {address}: {reasons}")
+            raise ResolveError(f"cannot resolve {address}: {reasons}")
         for problem in resolution.problems:
             _log.info("resolving %s: %s", address, problem)
         return list(resolution.addresses)

@@ -135,7 +135,7 @@ def _from_library(call: Callable[[], _T]) -> _T:
     except (exceptions.Error, ValueError, LookupError, TypeError) as error:
         raise ValueError(str(error)) from None
     except (ImportError, OSError) as error:
-        # Out of file descriptors no module can be read; an address of a stranger must not end more than itself.
+        # Out of file descriptors no module can be read; one address from a peer must not end more than itself.
         raise ValueError(f"its codec cannot be loaded: {error}") from None
 
 

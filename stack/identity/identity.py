@@ -42,7 +42,7 @@ class Identity:
         return cls(key_type, scheme(key_type).load_private(data))
 
     def encode(self) -> bytes:
-        """Return the `PrivateKey` protobuf. It is the secret: whoever has it, is this peer."""
+        """Return the `PrivateKey` protobuf. It is secret: its holder can act as this peer."""
         return encode_key(self._public_key.key_type, self._pair.private)
 
     @classmethod

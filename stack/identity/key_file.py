@@ -35,7 +35,7 @@ def read(path: Path, decode: Callable[[bytes], T]) -> T:
     try:
         return decode(content)
     except KeyPasswordError as error:
-        raise KeyFileError(f"{path} can not be opened: {error}") from error
+        raise KeyFileError(f"{path} cannot be opened: {error}") from error
     except (InvalidInput, binascii.Error) as error:
         raise KeyFileError(
             f"{path} is not a key file ({error}); it should hold a private key, as protobuf, as its base64, or as PEM"
@@ -53,7 +53,7 @@ def write(path: Path, content: bytes, *, overwrite: bool) -> None:
         raise KeyFileError(f"{error.filename} exists already; choose another path, or pass overwrite=True") from error
     except OSError as error:
         raise KeyFileError(
-            f"{path} can not be written: {error.strerror}; check the folder and its permissions"
+            f"{path} cannot be written: {error.strerror}; check the folder and its permissions"
         ) from error
 
 
@@ -67,7 +67,7 @@ def read_private(path: Path, *, create: str) -> bytes:
     except FileNotFoundError as error:
         raise KeyFileError(f"{path} does not exist; create it with {create}") from error
     except OSError as error:
-        raise KeyFileError(f"{path} can not be read: {error.strerror}; check the path and its owner") from error
+        raise KeyFileError(f"{path} cannot be read: {error.strerror}; check the path and its owner") from error
     if len(content) > MAX_FILE:
         raise KeyFileError(f"{path} is larger than any key file; check the path")
     return content
@@ -93,7 +93,7 @@ def unwrap(content: bytes) -> bytes:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    # Whoever reads meanwhile, or after a power failure, finds the old key or the new one and never half of it.
+    # A reader, or a restart after a power failure, finds the old key or the new one, never half of it.
     fresh = path.parent / f".{path.name}.{os.getpid()}.new"
     _create(fresh, content)
     try:

@@ -37,7 +37,7 @@ class PeerRecord:
     def seal(self, identity: Identity) -> Envelope:
         """Return the record signed by its own peer; InvalidInput for the identity of another."""
         if identity.peer_id != self.peer_id:
-            raise InvalidInput(f"the record of {self.peer_id} can not be signed by {identity.peer_id}")
+            raise InvalidInput(f"the record of {self.peer_id} cannot be signed by {identity.peer_id}")
         return Envelope.seal(identity, DOMAIN, PAYLOAD_TYPE, self.encode_payload())
 
     @classmethod
@@ -70,7 +70,7 @@ class PeerRecord:
 
     @classmethod
     def decode_payload(cls, payload: bytes) -> Self:
-        """Return the record in a protobuf that nobody has vouched for yet; InvalidInput if it is none."""
+        """Return the record in an unsigned protobuf. Raises InvalidInput if it is none."""
         from google.protobuf.message import DecodeError
 
         from .records_pb2 import PeerRecord as Message

@@ -62,7 +62,7 @@ def write(key_type: KeyType, data: bytes, form: PemForm, password: bytes | None)
     except UnsupportedAlgorithm as error:
         raise InvalidInput(_unsupported(error)) from error
     except ValueError as error:
-        raise InvalidInput(f"the key can not be written as {form}: {error}") from error
+        raise InvalidInput(f"the key cannot be written as {form}: {error}") from error
 
 
 def _load(pem: bytes, password: bytes | None) -> PrivateKeyTypes:

@@ -17,7 +17,7 @@ _STREAM_OVERRIDES = {
 
 
 class _Default(int):
-    """A number nobody chose: where the whole it is a part of is smaller, it is as small."""
+    """A default of a part: it shrinks with its whole."""
 
 
 def _part(value: int) -> int:
@@ -28,7 +28,7 @@ def _part(value: int) -> int:
 class Limits:
     """How much one host takes on. Per-IP limits count an IPv6 /56 as one address, and never apply to loopback.
 
-    A part that is not given is at most as large as its whole: `Limits(connections=6)` takes six connections of anybody.
+    A part that is not given is at most as large as its whole: `Limits(connections=6)` takes six from any peer.
     Raises ValueError for what is given and does not fit together, or would let nothing through.
     """
 
@@ -54,12 +54,12 @@ class Limits:
     """As how many addresses an IPv6 /48, which has 256 times a /56, counts in connections and rate (go-libp2p: 8)."""
     ips_per_private_ip: int = 4
     """As how many addresses a private one counts (RFC 1918, unique local, link-local, and the shared ones of carriers):
-    a gateway of containers or of an office stands for all behind it, and a stranger's address is none of these.
-    A relay counts as as many."""
+    a gateway of containers or of an office stands for all behind it, and no public address is one of these.
+    A relay counts as many, too."""
     pending_outbound: int = 100
-    """Dials under way: addresses come from strangers, each dial takes a file descriptor (js-libp2p: 100)."""
+    """Dials under way: addresses come from other peers, each dial takes a file descriptor (js-libp2p: 100)."""
     streams: int = 8192
-    """All streams together; the first window of each is memory that can not be refused later."""
+    """All streams together; the first window of each is memory that cannot be refused later."""
     inbound_streams_per_peer: int = _part(512)
     """Streams one peer may hold open over all its connections: a SYN costs it 12 bytes (go-libp2p: 256)."""
     streams_per_peer: int = _part(1024)
@@ -73,11 +73,11 @@ class Limits:
     inbound_streams_overrides: Mapping[str, int] = field(default_factory=lambda: MappingProxyType(_STREAM_OVERRIDES))
     """The same by protocol id, for protocols that need no more (ping 2, identify 16, push 1, as in go-libp2p)."""
     memory: int = 256 * MIB
-    """Bytes of messages that protocols hold for peers, all together: unfinished ones, and those being judged."""
+    """Bytes of messages that protocols hold for peers, all together: unfinished ones, and those being validated."""
     memory_per_peer: int = _part(64 * MIB)
     """The same for one peer (go-libp2p: 64 MiB). What would go beyond is refused before it is read."""
     receive_windows: int = 256 * MIB
-    """Bytes by which all receive windows together may have grown: a peer may fill each window while nobody reads."""
+    """Bytes by which all receive windows together may have grown: a peer may fill each of them unread."""
     receive_windows_per_connection: int = _part(16 * MIB)
     """The same for one connection: a bandwidth-delay product of 1 Gbit/s over 128 ms."""
 

@@ -17,19 +17,19 @@ PRIVATE_NETWORKS: Final = (
     "fc00::/7",
     "fe80::/10",
 )
-"""Addresses that are no strangers' (RFC 1918, 3927, 6598, 4193, 4291), loopback apart: one may stand for a network."""
+"""Private and shared addresses (RFC 1918, 3927, 6598, 4193, 4291) without loopback: one may stand for a network."""
 
 _PRIVATE = tuple(ip_network(network) for network in PRIVATE_NETWORKS)
 _IP4, _IP6 = b"\x04", b"\x29"  # multiaddr codes
 _MAPPED_IP4 = bytes(10) + b"\xff\xff"
 _LOOPBACK_IP6 = bytes(15) + b"\x01"
 _IP6_KEY = 7  # bytes: a /56, what one customer is commonly given (RFC 6177)
-_IP6_SITE = 6  # bytes: a /48, what whoever asks for more is given, and the least that is routed by itself
-_IP4_NETWORK = 3  # bytes: a /24, the least that is routed by itself
+_IP6_SITE = 6  # bytes: a /48, what larger sites get, and the smallest that is routed by itself
+_IP4_NETWORK = 3  # bytes: a /24, the smallest that is routed by itself
 
 
 def ip_key(address: Multiaddr) -> bytes | None:
-    """Return what stands for whoever is behind `address`: an IPv4 address or an IPv6 /56; None for loopback or no IP.
+    """Return the key under which `address` is counted: an IPv4 address or an IPv6 /56; None for loopback or no IP.
 
     For a relayed address it is the relay's, so that all clients of one relay share its limits.
     """
@@ -57,9 +57,9 @@ def is_private(key: bytes) -> bool:
 
 
 def network_key(address: Multiaddr) -> bytes | None:
-    """Return what stands for the network of whoever is behind `address`: an IPv4 /24 or an IPv6 /48; or None.
+    """Return the network of `address`: an IPv4 /24 or an IPv6 /48; None for loopback or no IP.
 
-    Addresses of one such network are had by the dozen, those of dozens of networks are not.
+    One party can have many addresses of one such network, but hardly addresses of many networks.
     """
     key = ip_key(address)
     return None if key is None else site_key(key) or key[:_IP4_NETWORK]

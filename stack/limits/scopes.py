@@ -75,7 +75,7 @@ class Scopes:
             return Reservation(Resource.INBOUND_CONNECTIONS, 1, self.transient)
         kind, name = _described(source)
         pending = self._scope(f"pending {kind}", source, self._limits_of(source).pending, of=name)
-        # The transient scope last: nobody has to make room for a connection that its own address can not have.
+        # The transient scope last: no pending connection is evicted for one that its own address may not have.
         reservation = Reservation(Resource.INBOUND_CONNECTIONS, 1, *self._sources(source), pending, self.transient)
         try:
             self._check_rates(source, now)

@@ -53,7 +53,7 @@ class MemoryListener(StreamListener):
             raise ConnectionRefusedError(errno.ECONNREFUSED, message) from None
 
     async def aclose(self) -> None:
-        """Free the address; wires that nobody accepted are closed."""
+        """Free the address; connections not yet accepted are closed."""
         self._exchange.release(self._number, self)
         waiting = self._unaccepted()
         self._arrivals.close()
@@ -93,7 +93,7 @@ class Exchange:
         return self._listeners[number]
 
     def free_number(self) -> int:
-        """Return a number that nobody listens on and that was not given out before."""
+        """Return a number with no listener that was not given out before."""
         while self._next_free in self._listeners:
             self._next_free += 1
         self._next_free += 1

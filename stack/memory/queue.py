@@ -109,7 +109,7 @@ class ByteQueue:
         self._drop(QueueState.BROKEN)
 
     def wake(self) -> None:
-        """Let whoever waits look again."""
+        """Wake all waiting tasks."""
         self._parked.unpark_all()
         if self.on_change is not None:
             self.on_change()

@@ -79,9 +79,9 @@ class Replay(trio.abc.HalfCloseableStream):
         await self._stream.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
-        """End the write half; raises LocalProtocolError if the stream below can not."""
+        """End the write half; raises LocalProtocolError if the stream below cannot."""
         if not isinstance(self._stream, trio.abc.HalfCloseableStream):
-            raise LocalProtocolError(f"{type(self._stream).__name__} can not close only its write half")
+            raise LocalProtocolError(f"{type(self._stream).__name__} cannot close only its write half")
         await self._stream.send_eof()
 
     async def aclose(self) -> None:
@@ -94,7 +94,7 @@ async def negotiate_outbound(stream: Unreadable, protocols: Sequence[str]) -> st
     """Propose `protocols` in order of preference; return the one the peer takes.
 
     The header and the first proposal leave in one write. Raises NegotiationError when the peer refuses all,
-    RemoteProtocolError when it answers anything else or closes, LocalProtocolError for ids that can not be sent.
+    RemoteProtocolError when it answers anything else or closes, LocalProtocolError for ids that cannot be sent.
     """
     proposals = [encode_message(protocol) for protocol in protocols]
     if not proposals:
@@ -121,8 +121,8 @@ async def negotiate_inbound(
     """Accept the first proposal of the peer that is `supported`, and return it.
 
     Raises NegotiationError when the peer gives up or made `max_proposals` in vain (`offered` holds them),
-    RemoteProtocolError when it says anything else. `ls` gets `na`, as from go, because the answer tells any
-    stranger what runs here; pass the names as `answer_ls` to answer it.
+    RemoteProtocolError when it says anything else. `ls` gets `na`, as from go, because the answer tells every
+    peer what runs here; pass the names as `answer_ls` to answer it.
     """
     is_supported = supported if callable(supported) else supported.__contains__
     reader = _Reader(stream)
@@ -154,7 +154,7 @@ def optimistic_prefix(protocol: str) -> bytes:
     - Never nest two optimistic negotiations: a listener that refuses the outer one parses the data, hence the
       inner negotiation, as further proposals.
     - On close, first send what is left and the end of the write half, then read the answer, and only then
-      close: rust-libp2p drops the data when it can not send its echo.
+      close: rust-libp2p drops the data when it cannot send its echo.
     - The answer may be `na`: the data is lost then, and every later operation must fail.
     """
     return HEADER_MESSAGE + encode_message(protocol)

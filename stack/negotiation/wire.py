@@ -75,7 +75,7 @@ def encode_list(protocols: Iterable[str]) -> bytes:
 def decode_message(data: bytes | bytearray) -> tuple[str, int] | None:
     """Decode the message at the start of `data`: its text and its size in bytes, or None if it is incomplete.
 
-    Raises RemoteProtocolError as soon as the bytes at hand can not become a message.
+    Raises RemoteProtocolError as soon as the bytes at hand cannot become a message.
     """
     try:
         length, start = varint.decode(data)

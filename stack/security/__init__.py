@@ -1,1 +1,1 @@
-"""Security protocols: who is there, and nobody else listens."""
+"""Security protocols: they authenticate the peer and encrypt the connection."""

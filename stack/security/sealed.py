@@ -26,7 +26,7 @@ _KEPT_BUFFERS: Final = 8
 _SMALL: Final = 64 * 1024
 _FIRST: Final = 8 * 1024
 _BULK: Final = 16 * 1024
-"""A piece this large says that somebody is sending much, and that a little delay is worth larger bites."""
+"""A piece this large means a bulk transfer, where a little delay is worth larger reads."""
 
 
 class _Segment:
@@ -98,7 +98,7 @@ class SealedChannel(Channel):
     def _open(self, view: memoryview, end: int) -> list[bytes]:
         """Return the plaintext of every whole frame of `view[:end]` and keep what is left over in `_partial`.
 
-        Sets `_ended` at a goodbye, and `_failure` for what can not be opened; what came before either still counts.
+        Sets `_ended` at a close_notify, and `_failure` for what cannot be opened; what came before either still counts.
         """
 
     # ---- sending

@@ -31,7 +31,7 @@ class _Subject:
 async def check_channel(make_pair: Callable[[], Awaitable[tuple[Channel, Channel]]], *, settle: float = 0.05) -> None:
     """Check what a `Channel` promises. Raises `AssertionError`.
 
-    `make_pair` returns two connected channels; `settle` is how many seconds a flush that can not go on is given.
+    `make_pair` returns two connected channels; `settle` is how many seconds a flush that cannot go on is given.
     """
     await run_checks(_CHECKS, _Subject(make_pair, settle), settle=settle)
 

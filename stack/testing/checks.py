@@ -163,7 +163,7 @@ async def clog(stream: trio.abc.SendStream, settle: float) -> int:
         went = await (_push_pipe(stream, settle) if isinstance(stream, Pipe) else _push(stream, settle))
         quiet = 0 if went else quiet + 1
         sent += went
-        require(sent <= MOST_BUFFERED, f"the stream took {sent} bytes that nobody reads: there is no back-pressure")
+        require(sent <= MOST_BUFFERED, f"the stream took {sent} bytes that were not read: there is no back-pressure")
     return sent
 
 
@@ -218,7 +218,7 @@ async def _push(stream: trio.abc.SendStream, settle: float) -> int:
     went = 0
     with trio.move_on_after(settle):
         await stream.wait_send_all_might_not_block()
-        # How much of it goes before the deadline can not be told; that something may have gone is enough.
+        # How much of it goes before the deadline cannot be told; that something may have gone is enough.
         went = 1
         await stream.send_all(_ZEROS)
         return len(_ZEROS)

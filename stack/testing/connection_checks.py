@@ -143,7 +143,7 @@ async def _round_trip_time(subject: ConnectionSubject) -> None:
 
 
 async def _acknowledged(subject: ConnectionSubject) -> None:
-    """What `wait_acknowledged` has waited for survives the loss of the connection, although nobody had read it."""
+    """What `wait_acknowledged` has waited for survives the loss of the connection, although it was not read."""
     async with subject.sides() as (near, far), trio.open_nursery() as nursery:
         stream, accepted = await open_pair(near.connection, far.connection)
         nursery.start_soon(_reset_streams, far.connection)

@@ -90,7 +90,7 @@ class ConnectionSubject(Protocol):
 
     @property
     def flow_control(self) -> bool:
-        """Whether a stream that nobody reads leaves the others alone."""
+        """Whether a stream that is not read leaves the others alone."""
         ...
 
     def sides(self) -> AbstractAsyncContextManager[tuple[ConnectionEnd, ConnectionEnd]]:

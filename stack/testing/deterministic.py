@@ -55,7 +55,7 @@ def run_deterministic(
 
 
 def seeded_identity(random: Random) -> Identity:
-    """Return the next Ed25519 identity of a random generator. Anybody can compute it: for tests only."""
+    """Return the next Ed25519 identity of a random generator. It is not secret: for tests only."""
     secret = random.randbytes(32)
     public = Ed25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
     return Identity.decode(_PREFIX + secret + public)

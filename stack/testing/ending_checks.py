@@ -122,7 +122,7 @@ async def _reset_overtakes_send(subject: ConnectionSubject) -> None:
     async with subject.streams() as (stream, _):
         if subject.flow_control:
             took = await send_overtaken(stream, some_bytes(30_000_000), _STEPS, reset)
-            require(not took, "send_all took 30 MB that nobody read, and that were reset")
+            require(not took, "send_all took 30 MB that were not read, and then reset")
         await reset()
         with raising("sending after our own reset", trio.BrokenResourceError, trio.ClosedResourceError):
             await stream.send_all(b"x")

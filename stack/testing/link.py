@@ -18,7 +18,7 @@ MAX_RETRANSMIT_WAIT: Final = 60.0
 
 
 class OnLoss(StrEnum):
-    """What the loss of a segment does to a stream, which can not lose bytes."""
+    """What the loss of a segment does to a stream, which cannot lose bytes."""
 
     RETRANSMIT = "retransmit"
     """The segment, and all that is behind it, arrives later."""
@@ -45,7 +45,7 @@ class LinkConditions:
 
     def __post_init__(self) -> None:
         if min(self.latency, self.jitter, self.retransmit_after) < 0:
-            raise ValueError("latency, jitter and retransmit_after can not be negative")
+            raise ValueError("latency, jitter and retransmit_after cannot be negative")
         if self.bandwidth <= 0:
             raise ValueError(f"bandwidth must be above 0, not {self.bandwidth}")
         if not 0 <= self.loss < 1:

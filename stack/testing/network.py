@@ -75,7 +75,7 @@ class SimulatedNetwork:
         self._wires.clear()
         await self._background.__aexit__(kind, error, traceback)
 
-    # ---- for whoever directs the simulation
+    # ---- commands of the simulation
 
     def node(self, name: str) -> SimulatedNode:
         """Return the node of that name; it appears when it is first asked for."""
@@ -150,7 +150,7 @@ class SimulatedNetwork:
 
     async def connect(self, node: str, address: Multiaddr) -> RawConnection:
         """Dial from a node: one round trip, then a wire, or `ConnectionRefusedError`."""
-        # A number that nobody ever had is refused by the dialing node itself.
+        # A number that was never in use is refused by the dialing node itself.
         home = self._homes.get(self.exchange.number_of(address), node)
         number = next(self._wire_numbers)
         name = f"{node}>{home}#{number}"
@@ -170,7 +170,7 @@ class SimulatedNetwork:
         return RawConnection(wire.near, origin, address)
 
     def _arrive(self, node: str, home: str, number: int, address: Multiaddr) -> tuple[SimulatedWire, Multiaddr]:
-        """Hand a new wire to whoever listens there, and return it with the address it comes from."""
+        """Hand a new connection to the listener there, and return it with the address it comes from."""
         listener = self.exchange.find(address)
         wire = SimulatedWire(self, node, home, number)
         origin = memory_address(self.exchange.free_number())

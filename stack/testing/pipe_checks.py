@@ -58,7 +58,7 @@ async def _send_some(subject: _Subject) -> None:
         sent = await near.send_some(b"abc")
         require(1 <= sent <= 3, f"send_some sent {sent} of 3 bytes")
         sent += await clog(near, subject.settle)
-        # Zeros again: whoever was told to wait comes back with the same bytes, as from a queue. Pipes may count on it.
+        # Zeros again: a caller that was told to wait retries with the same bytes. Pipes may rely on it.
         with trio.move_on_after(subject.settle):
             sent += await near.send_some(b"\0")
         received = 0

@@ -32,7 +32,7 @@ class SegmentKind(StrEnum):
     FIN = "fin"
     """No more bytes will come."""
     GONE = "gone"
-    """Nobody reads any more."""
+    """The reader is gone."""
     RESET = "reset"
     """The wire is broken."""
 

@@ -74,7 +74,7 @@ class _Subject:
         return outcomes
 
     async def channels(self) -> tuple[Channel, Channel]:
-        """Return the channels of a handshake that nobody disturbs."""
+        """Return the channels of an undisturbed handshake."""
         dialed, accepted = _both_secured(await self.outcomes(memory_pipe_pair()))
         return dialed.channel, accepted.channel
 
@@ -190,7 +190,7 @@ async def _changed(subject: _Subject) -> None:
         for position in (*range(0, size, max(1, size // 40)), size - 1):
             outcomes = await _with_relay(subject, toward_listener, flip(position))
             fooled = all(isinstance(outcome, Secured) for outcome in outcomes)
-            require(not fooled, f"nobody noticed that byte {position} of {size} of the handshake was changed")
+            require(not fooled, f"neither side noticed that byte {position} of {size} of the handshake was changed")
             for outcome in outcomes:
                 kinds = (Secured, PeerIdMismatch, *FAILURES, type(None))
                 require(isinstance(outcome, kinds), f"a changed handshake gave {outcome!r}")

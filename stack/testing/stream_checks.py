@@ -166,7 +166,7 @@ async def _many(subject: ConnectionSubject) -> None:
 
 
 async def _stalled_reader(subject: ConnectionSubject) -> None:
-    """A stream that nobody reads stalls its own sender only, and loses nothing."""
+    """A stream that is not read stalls its own sender only, and loses nothing."""
     data = some_bytes(3_000_000)
     async with subject.sides() as (near, far):
         slow_sender, slow_reader = await open_pair(near.connection, far.connection)
@@ -181,7 +181,7 @@ async def _stalled_reader(subject: ConnectionSubject) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(send_slowly)
             await trio.testing.wait_all_tasks_blocked()
-            require(not sent.is_set(), "a stream that nobody reads took 30 MB")
+            require(not sent.is_set(), "a stream that is not read took 30 MB")
             await transfer(sender, reader, data)
             await transfer(reader, sender, data)
             for _ in range(10):

@@ -165,7 +165,7 @@ async def _abort(subject: Subject) -> None:
 
 
 async def _refused(subject: Subject) -> None:
-    """A dial to where nobody listens raises ConnectionRefusedError."""
+    """A dial to an address without a listener raises ConnectionRefusedError."""
     async with subject.listening() as listener:
         address = listener.address
     with raising(f"dialing {address}, which was closed,", ConnectionRefusedError):
@@ -328,7 +328,7 @@ async def _busy_eof(make_clogged: _Maker) -> None:
 
 def _half_closeable(wire: RawConnection) -> trio.abc.HalfCloseableStream:
     if not isinstance(wire.stream, trio.abc.HalfCloseableStream):
-        raise AssertionError(f"{type(wire.stream).__name__} can not be half-closed")
+        raise AssertionError(f"{type(wire.stream).__name__} cannot be half-closed")
     return wire.stream
 
 

@@ -52,7 +52,7 @@ class Subject:
 
 
 async def ready(wire: RawConnection) -> RawConnection:
-    """Shake hands where the transport leaves that to whoever accepts."""
+    """Shake hands where the transport leaves that to the accepting side."""
     return wire if wire.handshake is None else replace(wire, stream=await wire.handshake(), handshake=None)
 
 

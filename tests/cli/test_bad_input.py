@@ -189,7 +189,7 @@ def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
 
 def test_a_key_file_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
     text = line_of(cli("id", "new", "--out", str(tmp_path / "none" / "a.key")))
-    assert "can not be written: No such file or directory" in text
+    assert "cannot be written: No such file or directory" in text
 
 
 # ---- peers that are there, but lack what was asked for

@@ -64,7 +64,7 @@ def test_an_encrypted_key_is_imported_with_its_password(tmp_path: Path, identity
     assert Identity.load(back).peer_id == identity.peer_id
     password.write_text("wrong\n")
     line = line_of(cli("id", "import", locked, "--password-file", str(password), "--out", f"{back}.2"))
-    assert line == f"{locked} can not be opened: the password does not open it, or it is broken"
+    assert line == f"{locked} cannot be opened: the password does not open it, or it is broken"
 
 
 def test_wrong_passwords_and_forms_are_one_line(tmp_path: Path, identity: Identity, password: Path) -> None:

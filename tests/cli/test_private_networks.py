@@ -191,4 +191,4 @@ def test_a_key_is_never_overwritten(key_file: str) -> None:
 def test_a_key_needs_a_file_that_can_be_written(tmp_path: Path) -> None:
     assert "--out requires an argument" in line_of(cli("swarm-key", "new"))
     text = line_of(cli("swarm-key", "new", "--out", str(tmp_path / "none" / "swarm.key")))
-    assert "can not be written: No such file or directory" in text
+    assert "cannot be written: No such file or directory" in text

@@ -241,7 +241,7 @@ async def test_faulty_streams_fail(
 
 
 class EndsLoudly(YamuxStream):
-    """Can not end its direction once the peer has reset the stream."""
+    """Cannot end its direction once the peer has reset the stream."""
 
     __slots__ = ()
 

@@ -126,7 +126,7 @@ class Careless(NoSecurity):
         (Opinionated, "the dialer has /own"),
         (Stubborn, "the dialer has /a, the listener /b"),
         (Narcissist, "got another key"),
-        (NoSecurity, "nobody noticed|changed data"),
+        (NoSecurity, "neither side noticed|changed data"),
         (Careless, "the handshake gave|the handshake ended"),
     ],
 )

@@ -36,7 +36,7 @@ def load_public(data: bytes) -> Verify:
 
 
 def load_private(data: bytes) -> KeyPair:
-    """Return the pair of an RFC 5915 DER; `load_public` judges its curve."""
+    """Return the pair of an RFC 5915 DER; `load_public` checks its curve."""
     key = der.load_private(data, "ECDSA", "RFC 5915")
     if not isinstance(key, EllipticCurvePrivateKey):
         raise der.other_type("ECDSA")

@@ -59,7 +59,7 @@ def load_private(data: bytes) -> KeyPair:
     if len(data) not in (_SEED_SIZE + PUBLIC_SIZE, _SEED_SIZE + 2 * PUBLIC_SIZE):
         raise InvalidKey(f"an Ed25519 private key has 64 bytes, or 96 in its old form, not {len(data)}")
     pair = _pair(Ed25519PrivateKey.from_private_bytes(data[:_SEED_SIZE]))
-    # Signing with a public half of somebody else's choice gives the seed away (RUSTSEC-2022-0093).
+    # Signing with a public half that another chose gives the seed away (RUSTSEC-2022-0093).
     if any(data[i : i + PUBLIC_SIZE] != pair.public for i in range(_SEED_SIZE, len(data), PUBLIC_SIZE)):
         raise InvalidKey("the public half of the Ed25519 key does not belong to its private half")
     return pair

@@ -34,7 +34,7 @@ def load_public(data: bytes) -> Verify:
 
 
 def load_private(data: bytes) -> KeyPair:
-    """Return the pair of a PKCS#1 DER; `load_public` judges its size."""
+    """Return the pair of a PKCS#1 DER; `load_public` checks its size."""
     key = der.load_private(data, "RSA", "PKCS#1")
     if not isinstance(key, RSAPrivateKey):
         raise der.other_type("RSA")

@@ -2,7 +2,7 @@
 
 What is a valid signature must not depend on the library: a peer that refuses what the others accept punishes
 those who passed it on. Both libraries check the equation of RFC 8032 without the cofactor and refuse S >= L; libsodium
-alone also refuses keys and points R of small order, and keys in a non-canonical encoding. Nobody has such by
+alone also refuses keys and points R of small order, and keys in a non-canonical encoding. No honest peer has such by
 chance, so OpenSSL, which go-libp2p and rust-libp2p agree with, is asked about those few. Importing this module
 fails where PyNaCl is missing, or brings a libsodium that multiplies by the cofactor.
 """

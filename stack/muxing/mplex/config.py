@@ -16,7 +16,7 @@ class Config:
     max_message_sent: int = 64 * 1024
     """Bytes of one message of ours; larger sends are split, so that streams take turns. The spec allows 1 MiB."""
     max_stream_buffer: int = 4 * MiB
-    """Bytes received on a stream that nobody has read; then nothing more is read from the wire (js-libp2p: 4 MiB).
+    """Bytes received on a stream and not read; then nothing more is read from the wire (js-libp2p: 4 MiB).
     What was under way in one batch, some hundred KiB, comes on top."""
     stall_timeout: float = 5.0
     """Seconds a stream may hold up all others that way before it is reset (go-libp2p: 5 s)."""
@@ -27,7 +27,7 @@ class Config:
     max_outbound_streams: int = 1024
     """Streams of ours that may be open; more wait."""
     accept_backlog: int = 256
-    """Inbound streams nobody has accepted yet; more are reset."""
+    """Inbound streams not accepted yet; more are reset."""
     opens_per_second: int = 5000
     """Rate at which the peer may open streams, with bursts of up to two seconds' worth; against rapid reset
     (CVE-2023-44487), which never exceeds a count of open streams."""

@@ -19,7 +19,7 @@ class Config:
     """Bytes by which all windows of one connection together may exceed their initial 256 KiB."""
     max_buffered: int = 64 * MiB
     """Bytes received on one connection that no handler has read; the stream that exceeds it is reset.
-    Initial windows are the spec's gift to the peer: 1000 streams may send 256 KiB each before we have a say."""
+    Initial windows come with the spec: 1000 streams may send 256 KiB each before we can limit them."""
     max_discarded: int = 4 * MiB
     """Bytes the peer may go on sending on a stream that we closed, before it is reset: our answer may be on its way to
     a peer that first sends all of its question. They cost no memory."""
@@ -28,7 +28,7 @@ class Config:
     max_outbound_streams: int = 1000
     """Streams of ours that may be open; more wait."""
     accept_backlog: int = 256
-    """Inbound streams nobody has accepted yet; more are reset (the backlog of every implementation)."""
+    """Inbound streams not accepted yet; more are reset (the backlog of every implementation)."""
     ack_backlog: int = 256
     """Outbound streams the peer has not acknowledged; more wait (spec, "ACK backlog")."""
     early_streams: int = 8

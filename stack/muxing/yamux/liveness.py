@@ -27,7 +27,7 @@ class Liveness:
         self._last_heard = now
 
     def measure_once(self, now: float) -> bytes | None:
-        """Return the first ping when bytes begin to flow, in either direction: windows can not grow without it."""
+        """Return the first ping when bytes begin to flow, in either direction: windows cannot grow without it."""
         return self._ping(now) if self.rtt is None and self._sent is None else None
 
     def ask(self, now: float) -> tuple[int, bytes | None]:

@@ -87,7 +87,7 @@ class NoiseChannel(SealedChannel):
                 if plaintext:
                     chunks.append(plaintext)
         except InvalidTag:
-            # For good: whoever changed the frame could repeat the true one.
+            # Permanently: an attacker who changed the frame could send the original one later.
             self._failure = RemoteProtocolError(f"Noise frame {nonce} of {size} bytes does not decrypt")
         if nonce > MAX_NONCE:
             self._failure = RemoteProtocolError("the peer's Noise counter is used up")

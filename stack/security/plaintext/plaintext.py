@@ -20,14 +20,14 @@ READ_SIZE = 64 * 1024
 """Bytes asked of the pipe at a time."""
 
 MAX_READ = 4 * READ_SIZE
-"""Most bytes that one `read` returns, so that a fast sender can not keep the reader from its other work."""
+"""Most bytes that one `read` returns, so that a fast sender cannot keep the reader from its other work."""
 
 
 class InsecurePlaintext:
-    """No security: anybody on the way reads and changes every byte, and anybody can claim to be any peer.
+    """No security: every host on the path can read and change every byte, and claim to be any peer.
 
-    For tests, and for looking at the wire. Whoever lists it beside a real protocol lets the peer, or somebody on the
-    way, choose it. It names no muxer early.
+    For tests, and for looking at the wire. Listed beside a real protocol, it may be chosen by the peer, or by a host on
+    the path. It names no muxer early.
     """
 
     protocol_id = PROTOCOL_ID
@@ -42,7 +42,7 @@ class InsecurePlaintext:
     async def secure(
         self, stream: trio.abc.Stream, *, initiator: bool, expect: PeerId | None, muxers: Sequence[str]
     ) -> Secured:
-        """Exchange claims; see `abc.Security.secure`. Both sides speak at once, whoever dialed."""
+        """Exchange claims; see `abc.Security.secure`. Both sides send first, whichever dialed."""
         pipe = as_pipe(stream)
         try:
             await pipe.send_all(encode_length_prefixed(self._exchange))
@@ -68,7 +68,7 @@ def _check(exchange: Exchange, expect: PeerId | None) -> PublicKey:
 
 
 class PlainChannel(Channel):
-    """Passes bytes on as they are. Never use it between hosts: anybody on the way can read and change them."""
+    """Passes bytes on as they are. Never use it between hosts: every host on the path can read and change them."""
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe

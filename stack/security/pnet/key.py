@@ -29,7 +29,7 @@ _ENCODINGS: Final = ("/base16/", "/base64/", "/bin/")
 
 
 class PreSharedKey:
-    """The key that everybody in a private network has, and nobody else; it is never shown, only its fingerprint."""
+    """The key that the members of a private network share; it is never shown, only its fingerprint."""
 
     __slots__ = ("_key", "fingerprint")
 

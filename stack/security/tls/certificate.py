@@ -87,7 +87,7 @@ def verify_certificate(der: bytes, *, now: datetime | None = None) -> PublicKey:
     except x509.DuplicateExtension as error:
         raise CertificateError(f"the certificate has extension {error.oid.dotted_string} twice") from None
     except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion, CryptographyDeprecationWarning) as error:
-        raise CertificateError(f"the certificate can not be read: {error}") from None
+        raise CertificateError(f"the certificate cannot be read: {error}") from None
     _check_time(certificate, now or datetime.now(UTC))
     _check_own_signature(certificate, key)
     public_key, signature = _read_signed_key(_find_extension(extensions))
@@ -136,7 +136,7 @@ def _find_extension(extensions: x509.Extensions) -> bytes:
             found = extension.value.value
         elif extension.critical and isinstance(extension.value, x509.UnrecognizedExtension):
             oid = extension.oid.dotted_string
-            raise CertificateError(f"the certificate has a critical extension that nobody knows, {oid}")
+            raise CertificateError(f"the certificate has an unknown critical extension, {oid}")
     if found is None:
         raise CertificateError("the certificate has no libp2p extension, so it says nothing of the peer's identity")
     return found

@@ -130,7 +130,7 @@ class TlsChannel(SealedChannel):
                 # The type at the end of one record's content is where the next one's content goes.
                 keys.decrypt_into(nonce, view[start:stop], view[position:start], opened[filled : last + 1])
             except InvalidTag:
-                # For good: whoever changed the record could repeat the true one.
+                # Permanently: an attacker who changed the record could send the original one later.
                 self._fail(records.BAD_RECORD_MAC, f"TLS record {keys.sequence} of {size} bytes does not decrypt")
                 return filled, end
             keys.sequence += 1
@@ -215,5 +215,5 @@ class TlsChannel(SealedChannel):
         """Receive no more, and tell the peer why if the wire takes it at once."""
         self._failure = RemoteProtocolError(message)
         self._seal_bytes(bytes([_FATAL, alert]), ALERT)
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # then there is nobody to tell
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # then the peer is gone
             self.flush_nowait()

@@ -20,7 +20,7 @@ from .records import HEADER, SUITES, TrafficKeys
 
 PROTOCOL_ID: Final = "/tls/1.0.0"
 FALLBACK: Final = b"libp2p"
-"""The ALPN entry that leaves the muxer to multistream-select; everybody offers it."""
+"""The ALPN entry that leaves the muxer to multistream-select; every peer offers it."""
 CIPHERS: Final = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 """AES first: with the instructions that nearly all processors have it is three times as fast as ChaCha20."""
 _CLIENT_SECRET: Final = b"CLIENT_TRAFFIC_SECRET_0"
@@ -112,7 +112,7 @@ class Tls:
 
 
 def _verify(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
-    """Judge the peer's certificate by our rules instead of those of the web; called by OpenSSL, maybe repeatedly."""
+    """Verify the peer's certificate by libp2p's rules, not by the web's; called by OpenSSL, maybe repeatedly."""
     state = connection.get_app_data()
     if depth:
         state.failure = CertificateError("the peer sent a chain of certificates instead of one")
@@ -147,7 +147,7 @@ async def _shake_hands(pipe: Pipe, connection: SSL.Connection, state: _Handshake
             await _send(pipe, connection)  # the alert, so that the peer learns why
             raise (state.failure or _refusal(_reasons(error))) from None
         else:
-            # All that a server has to say now are session tickets. Nobody wants them, so they are never sent.
+            # All that a server would send now are session tickets, which libp2p does not use, so they are never sent.
             if initiator:
                 await _send(pipe, connection)
             return
@@ -185,7 +185,7 @@ def take_output(connection: SSL.Connection) -> bytes:
 
 
 def _checked(connection: SSL.Connection, state: _Handshake, *, initiator: bool) -> PublicKey:
-    """Return who the peer is, before any byte of it is given to anybody."""
+    """Return who the peer is, before any of its data is handed on."""
     chain: Sequence[x509.Certificate | crypto.X509] = connection.get_peer_cert_chain() or ()
     # OpenSSL's chain holds the peer's own certificate on the client's side only.
     if len(chain) > (1 if initiator else 0):

@@ -108,5 +108,5 @@ async def test_an_ip_address_in_place_of_a_name_needs_no_dns() -> None:
 
 
 async def test_a_name_that_is_no_host_name_is_our_error() -> None:
-    with pytest.raises(ResolveError, match="can not be a host name"):
+    with pytest.raises(ResolveError, match="cannot be a host name"):
         await lookup_host("a" * 64 + "\u03b5", "dns")

@@ -157,7 +157,7 @@ async def test_one_branch_may_fail_where_another_succeeds() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("/dns/nowhere/tcp/1", "can not resolve /dns/nowhere/tcp/1: looking up nowhere: Name or service not known"),
+        ("/dns/nowhere/tcp/1", "cannot resolve /dns/nowhere/tcp/1: looking up nowhere: Name or service not known"),
         ("/dnsaddr/nowhere", "looking up _dnsaddr.nowhere: no TXT records of _dnsaddr.nowhere"),
         (f"/dnsaddr/empty{ALICE}", f"no record of _dnsaddr.empty holds a multiaddr that ends in {ALICE}"),
         ("/dnsaddr/empty", "no record of _dnsaddr.empty holds a multiaddr$"),
@@ -204,7 +204,7 @@ async def test_thirty_two_queries_are_made_for_one_address() -> None:
         f"_dnsaddr.a{index}": [f"dnsaddr=/dns4/v{index}-{port}/tcp/1" for port in range(16)] for index in range(16)
     }
     dns = FakeDns(txt={"_dnsaddr.a": [f"dnsaddr=/dnsaddr/a{index}" for index in range(16)], **fan_out})
-    with pytest.raises(ResolveError, match=r"can not resolve /dnsaddr/a: looking up v0-0: .*more than 32 queries"):
+    with pytest.raises(ResolveError, match=r"cannot resolve /dnsaddr/a: looking up v0-0: .*more than 32 queries"):
         await resolve(dns, "/dnsaddr/a")
     assert len(dns.queries) == 32
 

@@ -73,14 +73,14 @@ def test_failed_write_leaves_nothing_new(
     if overwrite:
         path.write_bytes(b"old key")
     monkeypatch.setattr(os, "fsync", disk_full)
-    with pytest.raises(KeyFileError, match="can not be written: No space left on device"):
+    with pytest.raises(KeyFileError, match="cannot be written: No space left on device"):
         ed25519.save(path, overwrite=overwrite)
     assert [file.read_bytes() for file in path.parent.iterdir()] == ([b"old key"] if overwrite else [])
 
 
 def test_folder_in_place_of_the_file(path: Path, ed25519: Identity) -> None:
     path.mkdir()
-    with pytest.raises(KeyFileError, match="can not be written"):
+    with pytest.raises(KeyFileError, match="cannot be written"):
         ed25519.save(path, overwrite=True)
     assert list(path.parent.iterdir()) == [path]
     with pytest.raises(KeyFileError, match="is a folder, and not a key file"):
@@ -88,7 +88,7 @@ def test_folder_in_place_of_the_file(path: Path, ed25519: Identity) -> None:
 
 
 def test_missing_folder(tmp_path: Path, ed25519: Identity) -> None:
-    with pytest.raises(KeyFileError, match="can not be written: No such file"):
+    with pytest.raises(KeyFileError, match="cannot be written: No such file"):
         ed25519.save(tmp_path / "none" / "identity.key")
 
 

@@ -60,7 +60,7 @@ def test_record_of_another_peer(ed25519: Identity, record: PeerRecord, form: tup
 
 
 def test_record_of_another_peer_is_not_even_sealed(record: PeerRecord) -> None:
-    with pytest.raises(InvalidInput, match="can not be signed by"):
+    with pytest.raises(InvalidInput, match="cannot be signed by"):
         record.seal(Identity.generate())
 
 

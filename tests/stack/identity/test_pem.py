@@ -183,12 +183,12 @@ def test_a_key_file_may_be_encrypted(tmp_path: Path) -> None:
     identity = Identity.generate()
     identity.save(path, form="pkcs8", password="secret")
     assert Identity.load(path, password="secret").peer_id == identity.peer_id
-    with pytest.raises(KeyFileError, match=r"locked\.pem can not be opened: it is encrypted; give its password"):
+    with pytest.raises(KeyFileError, match=r"locked\.pem cannot be opened: it is encrypted; give its password"):
         Identity.load(path)
     with pytest.raises(InvalidInput, match="the protobuf form has no password"):
         identity.save(plain, password="secret")
     identity.save(plain)
-    with pytest.raises(KeyFileError, match=r"plain\.key can not be opened: it is not encrypted"):
+    with pytest.raises(KeyFileError, match=r"plain\.key cannot be opened: it is not encrypted"):
         Identity.load(plain, password="secret")
 
 

@@ -9,7 +9,7 @@ from peerstack.stack.negotiation import Replay
 
 
 class OneWayOut(trio.abc.Stream):
-    """A stream that can not close its write half alone, as TLS over TCP can not."""
+    """A stream that cannot close its write half alone, as TLS over TCP cannot."""
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         return b""
@@ -82,5 +82,5 @@ async def test_a_closed_stream_forgets_what_was_given_back() -> None:
 
 
 async def test_a_stream_that_can_not_half_close_says_so() -> None:
-    with pytest.raises(LocalProtocolError, match="OneWayOut can not close only its write half"):
+    with pytest.raises(LocalProtocolError, match="OneWayOut cannot close only its write half"):
         await Replay(OneWayOut()).send_eof()

@@ -190,8 +190,8 @@ WRONG = {
         "a length that is no DER",
     ),
     "indefinite length": (certificate(extension=b"\x30\x80" + signed_key()[2:] + b"\0\0"), "a length that is no DER"),
-    "no certificate": (b"hello", "can not be read"),
-    "nothing": (b"", "can not be read"),
+    "no certificate": (b"hello", "cannot be read"),
+    "nothing": (b"", "cannot be read"),
 }
 
 
@@ -214,11 +214,11 @@ def test_a_second_extension_is_refused() -> None:
 
 
 def test_a_weak_hash_is_refused() -> None:
-    # SHA-1 can not be made any more, so the name of SHA-256 (…04 03 02) becomes that of SHA-1 (…04 01) in a made one.
+    # SHA-1 cannot be made any more, so the name of SHA-256 (…04 03 02) becomes that of SHA-1 (…04 01) in a made one.
     der = certificate()
     sha256, sha1 = bytes.fromhex("06082a8648ce3d040302"), bytes.fromhex("06082a8648ce3d040301")
     assert der.count(sha256) == 2
-    with pytest.raises(CertificateError, match=r"too weak|unknown way|can not be read"):
+    with pytest.raises(CertificateError, match=r"too weak|unknown way|cannot be read"):
         verify_certificate(der.replace(sha256, sha1), now=NOW)
 
 
