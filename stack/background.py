@@ -126,12 +126,12 @@ class contained:
 
 
 def failure_of(error: BaseException) -> Exception | None:
-    """Return what `contained` would tell of this, or None if it is a cancellation or an exit and nothing else."""
+    """Return what `contained` would report of this, or None if it is only a cancellation or an exit."""
     return _sort(error, thrown_away=False)[1]
 
 
 def _only_exceptions(error: BaseException) -> Exception | None:
-    """Leave cancellations and exits out: return the exceptions of a group, of a group of one that one, or None."""
+    """Return the exceptions of a group without cancellations and exits, a single one as itself, or None."""
     if isinstance(error, Exception):
         return error
     if not isinstance(error, BaseExceptionGroup):
@@ -143,7 +143,7 @@ def _only_exceptions(error: BaseException) -> Exception | None:
 
 
 def _sort(error: BaseException, *, thrown_away: bool) -> tuple[BaseException | None, Exception | None]:
-    """Part what must leave a contained block from what it contains."""
+    """Return what must leave a contained block, and what is reported instead."""
     if isinstance(error, Exception):
         return None, error
     leaving, ending, failure = _interrupt(error), None, _only_exceptions(error)

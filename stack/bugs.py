@@ -1,4 +1,4 @@
-"""What to say of a failure, and where bugs are told: logged with their traceback, at a bounded rate."""
+"""Describe failures, and log bugs with their traceback, at a bounded rate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .limits import RateLimiter
 _log = logging.getLogger(__name__)
 
 LINES_PER_SECOND = 1 / 30
-"""Tracebacks a second of one bug, in the long run: a peer that can set it off must not fill a disk."""
+"""Tracebacks a second of one bug, in the long run: a peer that can trigger it must not fill a disk."""
 LINES_AT_ONCE = 3
 """Tracebacks of one bug that are written at once before the rate applies."""
 MAX_BUGS = 256
@@ -22,7 +22,7 @@ MAX_BUGS = 256
 
 
 class BugReporter:
-    """Tells bugs from what peers and the network do. For tests, `raise_bugs` lets them out instead."""
+    """Tells bugs from failures of peers and the network, and logs them; for tests, `raise_bugs` raises them instead."""
 
     def __init__(self, *, raise_bugs: bool = False) -> None:
         self._raise_bugs = raise_bugs

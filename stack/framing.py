@@ -26,7 +26,7 @@ class Source(Protocol):
 
 
 class BufferedReader:
-    """Read exact amounts from a receive stream, taking whatever arrives together in one go.
+    """Read exact amounts from a receive stream, taking what arrives together at once.
 
     It reads ahead: once wrapped, read the stream through the reader only, or begin with its `leftover()`.
     """
@@ -53,15 +53,6 @@ class BufferedReader:
             self._buffer += chunk
         return self._take(count)
 
-    async def receive_to_end(self, *, limit: int) -> bytes:
-        """Return everything up to the end of the stream; RemoteProtocolError beyond `limit` bytes."""
-        while len(self._buffer) <= limit:
-            chunk = await self._stream.receive_some()
-            if not chunk:
-                return self.leftover()
-            self._buffer += chunk
-        raise RemoteProtocolError(f"the peer sent more than {limit} bytes")
-
     def leftover(self) -> bytes:
         """Take out the bytes that were received but not yet read."""
         return self._take(len(self._buffer))
@@ -85,14 +76,14 @@ class Memory(Protocol):
 
 
 SMALL: Final = 4096
-"""Bytes that cost more to count than to hold."""
+"""Bytes of a message below which counting them would cost more than holding them."""
 
 
 class FrameReader:
     """Splits a receive stream into the messages it carries; for long-lived streams of many small messages.
 
-    Use it instead of `read_length_prefixed` where a wake-up may bring hundreds of messages, within `with`, so that what
-    it holds in `memory` of a message that never came whole is given back.
+    Use it instead of `read_length_prefixed` where one read may bring hundreds of messages. It is a context manager, so
+    that what `memory` holds of an incomplete message is given back.
     """
 
     def __init__(self, stream: trio.abc.ReceiveStream, *, limit: int, memory: Memory | None = None) -> None:
@@ -101,7 +92,7 @@ class FrameReader:
         self._memory = memory
         self._held = 0
         self._partial = bytearray()
-        self._missing = 1  # bytes without which another look at `_partial` is useless
+        self._missing = 1  # bytes still needed before `_partial` can hold a message
 
     def __enter__(self) -> Self:
         return self

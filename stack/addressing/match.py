@@ -47,7 +47,7 @@ def tcp_endpoint(address: Multiaddr) -> TcpEndpoint | None:
 def tcp_address(host: str, port: int) -> Multiaddr:
     """Build the multiaddr of a TCP socket from its IP address, which may have a `%zone`, and its port.
 
-    IPv4 inside IPv6 (`::ffff:192.0.2.1`, as a socket for both reports it) becomes `/ip4`.
+    IPv4 inside IPv6 (`::ffff:192.0.2.1`, as a socket for both reports it) becomes `/ip4`. Raises InvalidAddress.
     """
     bare, _, zone = host.partition("%")
     try:

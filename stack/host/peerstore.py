@@ -204,14 +204,6 @@ class Peerstore:
         entry = self._known(peer)
         return tuple(address for address in entry.live(self._clock()) if address in entry.certified) if entry else ()
 
-    def clear_addresses(self, peer: AnyPeer) -> None:
-        """Forget the addresses of a peer, permanent ones too."""
-        peer = parse_peer(peer)
-        if entry := self._known(peer):
-            entry.addresses.clear()
-            entry.certified = ()
-            self._settle(peer, entry)
-
     def add_record(
         self,
         peer: AnyPeer,

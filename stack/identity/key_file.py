@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 def read(path: Path, decode: Callable[[bytes], T]) -> T:
-    """Return what `decode` makes of the content of a key file."""
+    """Return what `decode` makes of the content of a key file. Raises KeyFileError."""
     content = read_private(path, create="Identity.generate().save(path)")
     try:
         return decode(content)
@@ -43,7 +43,10 @@ def read(path: Path, decode: Callable[[bytes], T]) -> T:
 
 
 def write(path: Path, content: bytes, *, overwrite: bool) -> None:
-    """Create the file with mode 0600 and `content`; replace an old one as a whole if `overwrite`."""
+    """Create the file with mode 0600 and `content`; replace an old one as a whole if `overwrite`.
+
+    Raises KeyFileError if the file exists already, or cannot be written.
+    """
     try:
         if overwrite:
             _replace(path, content)

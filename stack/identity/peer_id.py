@@ -60,7 +60,10 @@ class PeerId:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the peer id in `text`: a base58 multihash (`12D3…`, `Qm…`), or a CID (`bafz…`, `k51…`, `z…`)."""
+        """Return the peer id in `text`: a base58 multihash (`12D3…`, `Qm…`), or a CID (`bafz…`, `k51…`, `z…`).
+
+        Raises InvalidPeerId for any other text.
+        """
         if not isinstance(text, str):
             raise TypeError(f"the text of a peer id is str, not {type(text).__name__}; bytes go to PeerId.from_bytes")
         if len(text) > MAX_TEXT:

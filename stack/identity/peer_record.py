@@ -22,7 +22,7 @@ MAX_SEQ = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class PeerRecord:
-    """The addresses of a peer; of two records the one with the higher `seq` counts."""
+    """The addresses of a peer; the record with the higher `seq` counts. InvalidInput for a `seq` of 2**64 or more."""
 
     peer_id: PeerId
     seq: int

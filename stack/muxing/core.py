@@ -55,14 +55,14 @@ class StreamWasReset:
 
 @dataclass(frozen=True, slots=True)
 class WindowOpened:
-    """The stream's send window was empty and is not any more."""
+    """The stream's send window was empty and now has room."""
 
     stream_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class StreamAcknowledged:
-    """The peer took a stream of ours; another may be opened (where the wire has a word for it)."""
+    """The peer accepted a stream of ours; another may be opened (yamux only)."""
 
     stream_id: int
 
@@ -76,7 +76,7 @@ class StreamClosed:
 
 @dataclass(frozen=True, slots=True)
 class GoAwayReceived:
-    """The peer ends the session (where the wire has a word for it)."""
+    """The peer ends the session (yamux only)."""
 
     code: int
 
@@ -101,12 +101,12 @@ class Half(Enum):
 
     OPEN = "open"
     IGNORED = "ignored"
-    """Receiving only: closed by us, the peer has not ended it yet; data is dropped, up to a limit."""
+    """Receiving only: this side has closed the stream and the peer has not; data is dropped, up to a limit."""
     DONE = "done"
 
 
 class TokenBucket:
-    """A rate, with bursts of one second's worth; of two when the bucket was refilled in the middle of one."""
+    """A rate, with bursts of one second's worth; of up to two if the bucket is refilled during a burst."""
 
     __slots__ = ("_at", "_rate", "_tokens")
 

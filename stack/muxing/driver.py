@@ -1,6 +1,6 @@
-"""The trio driver of muxers: one task reads, one flushes, one keeps time; callers change the core and go on.
+"""The trio driver of muxers: one task reads, one flushes, one runs deadlines; callers change the core and return.
 
-A muxer is a core, which knows the frames and does no I/O, and this.
+A muxer is a core, which knows the frames and does no I/O, and this driver.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from .stream_registry import OrderlyClose, StreamRegistry
 StreamT = TypeVar("StreamT", bound=MuxerStream)
 
 HIGH_WATER = 512 * 1024
-"""Sealed bytes waiting for the wire beyond which senders wait."""
+"""Bytes sealed and not yet sent beyond which senders wait."""
 BATCH = 512 * 1024
-"""Bytes one sender may add before the others, and the wire, have their turn."""
+"""Bytes one sender may add before the others, and the flusher, have their turn."""
 MAX_QUEUED = HIGH_WATER + 2 * BATCH
 """Senders stop at HIGH_WATER and add at most one batch each turn; what lies beyond is answers to the peer's pings,
 opens and reads. A peer that asks for that much and reads nothing is attacking (CVE-2024-32984)."""
@@ -83,10 +83,10 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
         self._closed = trio.Event()
         self._hung_up = False
         self._heard = 0
-        """How often something was received; only that it changes matters."""
+        """Counts reads; only that it changes matters."""
         self._unanswered_since: float | None = None
         self._signs = trio.lowlevel.ParkingLot()
-        """Who waits for something to be received, or for the end."""
+        """Tasks that wait for something to be received, or for the end."""
 
     # ---- MuxedConnection
 
@@ -127,7 +127,7 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
         await trio.lowlevel.checkpoint()
 
     async def _hang_up(self) -> None:
-        """End our direction of the wire once all is sent: js-libp2p does not act on GO_AWAY alone."""
+        """End our direction of the channel once all is sent: js-libp2p does not act on GO_AWAY alone."""
         while self._channel.queued and self._failure is None and not self._hung_up:
             await self._flushed.park()
         if self._failure is None and not self._hung_up:
@@ -161,11 +161,11 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
 
     @property
     def unanswered_since(self) -> float | None:
-        """When content or a question was first sent after the peer was last heard of."""
+        """When data or a ping was first sent after the last data from the peer; None if nothing was."""
         return self._unanswered_since
 
     async def probe(self) -> None:
-        """Ask the peer for a sign of life and wait for any; see `abc.MuxedConnection.probe`."""
+        """Ask the peer for an answer and wait until anything is received; see `abc.MuxedConnection.probe`."""
         self._check_open()
         heard = self._heard
         async with open_background() as nursery:
@@ -181,14 +181,14 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
             raise self._lost()
 
     def _question(self) -> float:
-        """Note that the peer owes an answer from now on, and return the time."""
+        """Note that an answer of the peer is due from now on, and return the time."""
         now = trio.current_time()
         if self._unanswered_since is None:
             self._unanswered_since = now
         return now
 
     async def _until(self, reached: Callable[[], bool]) -> None:
-        """Wait until something received has brought this about. Raises ConnectionLost when the connection ends."""
+        """Wait until what was received makes `reached` true. Raises ConnectionLost when the connection ends."""
         await trio.lowlevel.checkpoint()
         while not reached():
             self._check_open()
@@ -206,7 +206,7 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
         return self._channel.queued >= HIGH_WATER
 
     def can_send(self, stream_id: int, sender: Waiter) -> bool:
-        """Say whether window and queue have room; a new window wakes the stream, an emptied queue the sender."""
+        """Say whether window and queue have room; credit wakes the stream, an emptied queue the sender."""
         if not self._core.send_credit(stream_id):
             return False
         if self.congested:
@@ -231,7 +231,7 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
         self._apply(self._core.send_eof(stream_id))
 
     def close_stream(self, stream_id: int) -> None:
-        """End our half of a stream and stop listening."""
+        """End our half of a stream and stop receiving."""
         self._apply(self._core.close(stream_id, trio.current_time()))
 
     def reset_stream(self, stream_id: int, code: int) -> None:
@@ -239,7 +239,7 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
         self._apply(self._core.reset(stream_id, code))
 
     def consumed(self, stream_id: int, size: int) -> None:
-        """Note that the application took bytes."""
+        """Note that the application consumed bytes."""
         core = self._core
         if stream_id == NO_STREAM:
             core.hold(-size)
@@ -252,7 +252,7 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
     # ---- the tasks
 
     async def _read(self) -> None:
-        """Read until the end, whichever side brings it."""
+        """Read until either side ends the connection."""
         try:
             while self._failure is None:
                 while self._core.saturated:
@@ -282,7 +282,7 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
         try:
             self._core.receive_data(chunk, now, events)
         finally:
-            # What came before the peer broke the protocol counts.
+            # What came before the violation counts.
             self._dispatch(events)
 
     def _end_of_input(self) -> StackError:
@@ -296,7 +296,7 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
         return kind(f"the connection broke: {error}")
 
     def _cannot_send(self, error: Exception) -> None:
-        """The wire takes nothing more. What the peer sent before may be there still: read it, for a moment."""
+        """The channel takes nothing more. What the peer sent before may still arrive: read on for a moment."""
         self._hung_up = True
         self._stop_sending(self._broken(error))
         self._flushed.unpark_all()
@@ -321,7 +321,7 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
     async def _keep_time(self) -> None:
         try:
             while True:
-                # A deadline that comes up meanwhile is never nearer than this.
+                # No deadline that is set meanwhile is nearer than this.
                 soonest = trio.current_time() + self._soonest_deadline
                 await trio.sleep_until(min(soonest, self._core.next_deadline()))
                 self._apply(self._core.handle_deadline(trio.current_time()))
@@ -331,7 +331,7 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
     # ---- helpers
 
     def _pump(self) -> None:
-        """Seal what the core wants sent and give it to the wire as far as it goes."""
+        """Seal what the core wants sent, and send what the channel takes at once."""
         out = self._core.data_to_send()
         if not out or self._hung_up or self._closed.is_set():
             return

@@ -1,4 +1,4 @@
-"""Streams of connections as trio streams, whatever carries them: a muxer of ours, or a transport with its own."""
+"""The streams of connections as trio streams, over a muxer or a native transport."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from .stream_registry import StreamRegistry
 
 _JOIN_BELOW = 16 * 1024
-"""Received pieces smaller than this are joined for the caller, up to _JOINED; larger ones are handed on as they are."""
+"""Received pieces smaller than this are joined for the caller, up to _JOINED; larger ones are returned as they are."""
 _JOINED = 64 * 1024
 NO_STREAM = -1
 """The id of a stream that its connection has forgotten."""
 
 
 class MuxedStream(Stream):
-    """One stream of a connection: its two directions, what was received and not read, and who waits.
+    """One stream of a connection: its two directions, what was received and not read, and the tasks that wait.
 
-    Calls change the connection's state at once or not at all; only the connection's tasks touch the wire, so a caller
+    Calls change the connection's state at once or not at all; only the connection's tasks do I/O, so a caller
     that is cancelled never leaves half a frame behind. Each direction can fail by itself.
     """
 
@@ -74,7 +74,7 @@ class MuxedStream(Stream):
 
         Raises `StreamReset` once the peer reset the stream or no longer reads it, `ConnectionLost`, and
         `trio.ClosedResourceError` or a `StreamReset` of ours once this side has closed it, also while this was running:
-        what was taken may then be thrown away. What the peer sent before a reset can still be received.
+        what was taken may then be lost. What the peer sent before a reset can still be received.
         """
         with self._send_guard:
             self._check_sending()
@@ -109,9 +109,9 @@ class MuxedStream(Stream):
     async def send_eof(self) -> None:
         """End our direction; the peer may go on sending.
 
-        Nothing happens when the peer has reset the stream or no longer reads it: there is no promise left to break,
-        and a caller that ends its question first must come to read the answer. Raises `ConnectionLost`, and what our
-        own close or reset makes of the stream.
+        Nothing happens when the peer has reset the stream or no longer reads it: no data is lost by that, and the
+        caller can go on to read the answer. Raises `ConnectionLost`, and, once this side closed or reset the stream,
+        what `send_all` raises then.
         """
         with self._send_guard:
             self._check_kept()
@@ -131,7 +131,7 @@ class MuxedStream(Stream):
             raise self._send_failure
 
     def _check_kept(self) -> None:
-        """Raise if what was taken may be thrown away since this side closed the stream, or the connection is gone."""
+        """Raise if what was taken may be lost, since this side closed the stream or the connection ended."""
         failure = self._send_failure
         if failure is not None and not _by_peer(failure):
             raise failure
@@ -142,7 +142,7 @@ class MuxedStream(Stream):
         """Receive at least one byte, or `b""` at the end.
 
         What had arrived before the peer reset the stream, or before the connection was lost, comes first; only then
-        `StreamReset` or `ConnectionLost` is raised. What this side closed or reset gives nothing any more.
+        `StreamReset` or `ConnectionLost` is raised. Nothing can be read once this side closed or reset the stream.
         """
         if max_bytes is not None and index(max_bytes) < 1:
             raise ValueError("max_bytes must be at least 1")
@@ -166,7 +166,7 @@ class MuxedStream(Stream):
         if chunks and len(data) < _JOIN_BELOW:
             data = self._join(data)
         if max_bytes is not None and len(data) > max_bytes:
-            # A view: small bites off a large piece must not copy the rest of it each time.
+            # A view: small reads of a large piece must not copy the rest of it each time.
             chunks.appendleft(memoryview(data)[max_bytes:])
             data = data[:max_bytes]
         self._connection.consumed(self._id, len(data))
@@ -189,7 +189,7 @@ class MuxedStream(Stream):
     # ---- ending
 
     async def aclose(self) -> None:
-        """End our direction and stop listening; never waits for the peer."""
+        """End our direction and stop receiving; never waits for the peer."""
         if not isinstance(self._receive_failure, trio.ClosedResourceError):
             self._send_closed = True
             self._send_failure = self._receive_failure = None
@@ -210,7 +210,7 @@ class MuxedStream(Stream):
         self._finished = False
 
     def _direction_done(self) -> None:
-        """Called when our end was sent and when the peer's was read, for connections that do not keep count."""
+        """Called when our end was sent and when the peer's was read, for connections that do not track it."""
 
     # ---- called by the connection
 
@@ -253,7 +253,7 @@ class MuxerStream(MuxedStream):
         self.break_off(failure)
 
     def forgotten(self) -> int:
-        """The session knows the stream no more, and the peer may use its id again; return the bytes not yet read."""
+        """The core has forgotten the stream, and its id may be used again; return the number of bytes not yet read."""
         self._id = NO_STREAM
         return sum(map(len, self._chunks))
 

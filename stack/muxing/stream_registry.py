@@ -1,4 +1,4 @@
-"""What connections have in common that carry `MuxedStream`s: those of muxers, and those that need none, like QUIC."""
+"""What all connections with `MuxedStream`s have in common: those of muxers, and native ones such as QUIC."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ StreamT = TypeVar("StreamT", bound=MuxedStream)
 
 
 class StreamRegistry(MuxedConnection, Generic[StreamT]):
-    """The streams of a connection: who waits for the next one, and what each asks of it."""
+    """The streams of a connection: those open, those to be accepted, and the tasks that wait for one."""
 
     def __init__(self) -> None:
         self.on_stream_closed = None
@@ -28,7 +28,7 @@ class StreamRegistry(MuxedConnection, Generic[StreamT]):
         self._failure: StackError | None = None
         """Why the connection is over."""
         self._ending: StackError | None = None
-        """Why it is about to be: nothing is sent any more, but what arrived may still be read."""
+        """Why it is about to end: nothing is sent any more, but what arrived may still be read."""
 
     # ---- opening and accepting
 
@@ -41,7 +41,7 @@ class StreamRegistry(MuxedConnection, Generic[StreamT]):
             raise self._lost()
         stream = self._begin_stream()
         if self._can_open:
-            # What made room may have made it for more than the one task it woke.
+            # There may be room for more tasks than the one that was woken.
             self._openable.unpark()
         return stream
 
@@ -61,7 +61,7 @@ class StreamRegistry(MuxedConnection, Generic[StreamT]):
 
     @abstractmethod
     def _begin_stream(self) -> StreamT:
-        """Enter a new stream of ours and return it."""
+        """Register a new stream of ours and return it."""
 
     def _offer(self, stream: StreamT) -> None:
         """Let a stream of the peer be accepted."""
@@ -75,7 +75,7 @@ class StreamRegistry(MuxedConnection, Generic[StreamT]):
             self.on_stream_closed(stream)
 
     def _stop_sending(self, reason: StackError) -> None:
-        """Let no stream send any more, and none be opened: what they sent from now on would be thrown away."""
+        """Let no stream send any more, and none be opened: what they sent from now on would be lost."""
         if self._failure is None and self._ending is None:
             self._ending = reason
             for stream in self._streams.values():
@@ -83,7 +83,7 @@ class StreamRegistry(MuxedConnection, Generic[StreamT]):
             self._openable.unpark_all()
 
     def _break_streams(self) -> None:
-        """Break all streams, and wake who waits for one: the connection is over."""
+        """Break all streams, and wake the tasks that wait for one: the connection is over."""
         streams = list(self._streams.values())
         self._streams.clear()
         for stream in streams:
@@ -95,7 +95,7 @@ class StreamRegistry(MuxedConnection, Generic[StreamT]):
     def _lost(self) -> ConnectionLost:
         return ConnectionLost(str(self._failure or self._ending))
 
-    # ---- called by streams: nothing of it waits; it is done at once, or not at all
+    # ---- called by streams; nothing here waits
 
     @abstractmethod
     def send_data(self, stream_id: int, data: memoryview) -> int:
@@ -103,7 +103,7 @@ class StreamRegistry(MuxedConnection, Generic[StreamT]):
 
     @abstractmethod
     def can_send(self, stream_id: int, sender: Waiter) -> bool:
-        """Say whether `send_data` would take something; if not, wake `sender` when it is worth another look."""
+        """Say whether `send_data` would take something; if not, wake `sender` when that may have changed."""
 
     @abstractmethod
     def send_eof(self, stream_id: int) -> None:
@@ -111,7 +111,7 @@ class StreamRegistry(MuxedConnection, Generic[StreamT]):
 
     @abstractmethod
     def close_stream(self, stream_id: int) -> None:
-        """End our direction, if that was not done, and stop listening."""
+        """End our direction, if it is still open, and stop receiving."""
 
     @abstractmethod
     def reset_stream(self, stream_id: int, code: int) -> None:
@@ -119,7 +119,7 @@ class StreamRegistry(MuxedConnection, Generic[StreamT]):
 
     @abstractmethod
     def consumed(self, stream_id: int, size: int) -> None:
-        """Note that the application took bytes, or gave some back."""
+        """Note that the application consumed bytes, or gave some back (negative)."""
 
 
 class OrderlyClose(ConnectionLost):

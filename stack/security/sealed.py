@@ -172,7 +172,10 @@ class SealedChannel(Channel):
     # ---- receiving
 
     async def read(self) -> list[bytes]:
-        """Wait for bytes and return the plaintext of every whole frame that is there; an empty list is the end."""
+        """Wait for bytes and return the plaintext of every complete frame; an empty list is the end.
+
+        Raises RemoteProtocolError for a frame that cannot be opened, ConnectionLost for an end inside a frame.
+        """
         if self._pushback:
             await trio.lowlevel.checkpoint()
             chunks, self._pushback = self._pushback, []
@@ -183,7 +186,7 @@ class SealedChannel(Channel):
                     raise self._failure.with_traceback(None)
                 await self._pipe.wait_receive_might_not_block()
                 if self._bulk:
-                    # Bytes come in numbers: one turn for the others lets more arrive, and fewer bites cost less.
+                    # In a bulk transfer, more arrives while other tasks run, and fewer, larger reads cost less.
                     await trio.lowlevel.checkpoint()
                 opened = self._read_nowait()
                 if opened is None:

@@ -135,14 +135,6 @@ async def test_a_cut_leaves_what_came_before_it_in_the_reader() -> None:
     assert reader.leftover() == b"ab"
 
 
-async def test_receive_to_end_is_bounded() -> None:
-    assert await BufferedReader(Chunks([b"ab", b"cd"])).receive_to_end(limit=4) == b"abcd"
-    endless = Chunks([b"ab"] * 100)
-    with pytest.raises(RemoteProtocolError, match="more than 5 bytes"):
-        await BufferedReader(endless).receive_to_end(limit=5)
-    assert len(endless.left) == 97
-
-
 async def test_cancelled_read_loses_nothing() -> None:
     send, receive = trio.testing.memory_stream_one_way_pair()
     reader = BufferedReader(receive)

@@ -22,7 +22,7 @@ _ALGORITHM = ECDSA(SHA256())
 
 
 def load_public(data: bytes) -> Verify:
-    """Return the verifier of a PKIX DER."""
+    """Return the verifier of a PKIX DER; InvalidKey for another type or curve of key."""
     key = der.load_public(data, "ECDSA")
     if not isinstance(key, EllipticCurvePublicKey):
         raise der.other_type("ECDSA")

@@ -55,7 +55,10 @@ def load_public(data: bytes) -> Verify:
 
 
 def load_private(data: bytes) -> KeyPair:
-    """Return the pair of seed and public key (64 bytes), or of the old form that has the public key twice."""
+    """Return the pair of seed and public key (64 bytes), or of the old form that has the public key twice.
+
+    Raises InvalidKey for other sizes, and for halves that do not belong together.
+    """
     if len(data) not in (_SEED_SIZE + PUBLIC_SIZE, _SEED_SIZE + 2 * PUBLIC_SIZE):
         raise InvalidKey(f"an Ed25519 private key has 64 bytes, or 96 in its old form, not {len(data)}")
     pair = _pair(Ed25519PrivateKey.from_private_bytes(data[:_SEED_SIZE]))

@@ -26,7 +26,10 @@ _ALGORITHM = ECDSA(SHA256())
 
 
 def load_public(data: bytes) -> Verify:
-    """Return the verifier of a compressed point; it refuses signatures with a high S, as rust-libp2p does."""
+    """Return the verifier of a compressed point; it refuses signatures with a high S, as rust-libp2p does.
+
+    Raises InvalidKey for what is no point on the curve.
+    """
     if len(data) != PUBLIC_SIZE:
         raise InvalidKey(f"a secp256k1 public key has {PUBLIC_SIZE} bytes, not {len(data)}")
     try:
@@ -43,7 +46,7 @@ def load_public(data: bytes) -> Verify:
 
 
 def load_private(data: bytes) -> KeyPair:
-    """Return the pair of a scalar of 32 bytes."""
+    """Return the pair of a scalar of 32 bytes; InvalidKey for other sizes and values."""
     scalar = int.from_bytes(data, "big")
     if len(data) != _PRIVATE_SIZE or not 0 < scalar < _ORDER:
         raise InvalidKey(f"a secp256k1 private key is a number of {_PRIVATE_SIZE} bytes below the group order")

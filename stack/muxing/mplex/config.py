@@ -19,7 +19,7 @@ class Config:
     """Bytes received on a stream and not read; then nothing more is read from the wire (js-libp2p: 4 MiB).
     What was under way in one batch, some hundred KiB, comes on top."""
     stall_timeout: float = 5.0
-    """Seconds a stream may hold up all others that way before it is reset (go-libp2p: 5 s)."""
+    """Seconds a stream may stall all others that way before it is reset (go-libp2p: 5 s)."""
     max_buffered: int = 64 * MiB
     """Bytes received on one connection that no handler has read; the stream that exceeds it is reset."""
     max_inbound_streams: int = 1024
@@ -34,7 +34,7 @@ class Config:
     idle_frames_per_second: int = 20_000
     """Frames that carry nothing, or are for streams that are gone; against floods that cost only CPU."""
     keepalive_interval: float = 30.0
-    """Seconds of silence after which the peer is asked for a sign of life, by a stream (as yamux does by a ping)."""
+    """Seconds of silence after which the peer is asked for an answer, by opening a stream (as yamux does by a ping)."""
     keepalive_timeout: float = 10.0
     """Seconds the peer then has to send anything at all."""
     close_timeout: float = 60.0

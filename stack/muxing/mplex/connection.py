@@ -53,7 +53,7 @@ class MplexConnection(MuxerDriver[MplexStream]):
         self._config = config
 
     async def run(self) -> None:
-        """Move bytes until the connection ends, and ask a peer that is silent for long whether it is there."""
+        """Move bytes until the connection ends, and probe a peer that has been silent for long."""
         async with open_background() as nursery:
             nursery.start_soon(self._keep_alive)
             await super().run()

@@ -22,7 +22,7 @@ class StreamState:
         self.ours = ours
         self.key = key_of(number, ours=ours)
         self.new_due = ours
-        """Whether the peer has not heard of it yet; it does with the first message."""
+        """Whether the peer does not know of it yet; the first message opens it."""
         self.send = Half.OPEN
         self.receive = Half.OPEN
         self.buffered = 0
@@ -78,7 +78,10 @@ class MplexCore(MuxerCore[StreamState]):
     # ---- commands
 
     def open_stream(self, now: float) -> int:
-        """Begin a stream and return its key; the peer learns of it with the first message."""
+        """Open a stream and return its key; the peer learns of it with the first message.
+
+        Raises LocalProtocolError unless `can_open`, ConnectionLost when all ids are used up.
+        """
         if self._going_away:
             raise LocalProtocolError("the session is closing")
         if not self.can_open:
@@ -92,7 +95,7 @@ class MplexCore(MuxerCore[StreamState]):
         return stream.key
 
     def send_data(self, stream_id: int, data: memoryview, now: float) -> int:
-        """Frame the first part of `data` and return its size."""
+        """Frame the first part of `data` and return its size. Raises LocalProtocolError after the end was sent."""
         stream = self._streams.get(stream_id)
         if stream is None or stream.send is not Half.OPEN:
             raise LocalProtocolError("the stream is closed for sending")
@@ -112,10 +115,10 @@ class MplexCore(MuxerCore[StreamState]):
         return self._forget_if_done(stream)
 
     def close(self, stream_id: int, now: float) -> list[Event]:
-        """End our half and stop listening; the peer has a while to end its half."""
+        """End our half and stop receiving; the peer has a while to end its half."""
         stream = self._streams.get(stream_id)
         if stream is not None and stream.new_due:
-            return self._forget(stream)  # the peer never heard of it
+            return self._forget(stream)  # the peer does not know of it
         events = self.send_eof(stream_id)
         if stream is not None and stream_id in self._streams and stream.receive is Half.OPEN:
             stream.receive = Half.IGNORED
@@ -126,7 +129,7 @@ class MplexCore(MuxerCore[StreamState]):
         return events
 
     def reset(self, stream_id: int, code: int = StreamCode.NONE) -> list[Event]:
-        """Abort the stream; nothing happens if it is gone already. The wire has no place for the code."""
+        """Abort the stream; nothing happens if it is gone already. Mplex cannot send the code."""
         stream = self._streams.get(stream_id)
         if stream is None:
             return []
@@ -187,7 +190,7 @@ class MplexCore(MuxerCore[StreamState]):
             try:
                 number, flag, length, position = decode_header(data, position)
             except Incomplete:
-                self._header = data[position:]  # less than two varints
+                self._header = data[position:]  # not yet two varints
                 break
             self._body, self._body_left = None, length
             self._receive_header(number, flag, length, now, events)
@@ -228,7 +231,7 @@ class MplexCore(MuxerCore[StreamState]):
         if not length or stream.receive is Half.DONE:
             self._count_idle(now)
         elif stream.receive is Half.IGNORED:
-            # What was under way is dropped in silence, but not for ever.
+            # What was under way is dropped, up to a limit.
             stream.buffered += length
             if stream.buffered > self._config.max_stream_buffer:
                 events += self._overrun(stream)

@@ -178,7 +178,10 @@ class YamuxCore(MuxerCore[StreamState]):
         return number
 
     def open_stream(self, now: float) -> int:
-        """Begin a stream and return its id; the peer learns of it with the first frame."""
+        """Open a stream and return its id; the peer learns of it with the first frame.
+
+        Raises LocalProtocolError unless `can_open`, ConnectionLost when all ids are used up.
+        """
         if self._session is not Session.ACTIVE:
             raise LocalProtocolError("the session is closing")
         if not self.can_open:
@@ -193,7 +196,10 @@ class YamuxCore(MuxerCore[StreamState]):
         return stream_id
 
     def send_data(self, stream_id: int, data: memoryview, now: float) -> int:
-        """Frame the first part of `data` and return its size; 0 when the window is empty."""
+        """Frame the first part of `data` and return its size; 0 when the window is empty.
+
+        Raises LocalProtocolError for a stream that is closed for sending.
+        """
         stream = self._streams.get(stream_id)
         if stream is None or stream.send is not Half.OPEN:
             raise LocalProtocolError(f"stream {stream_id} is closed for sending")
@@ -215,7 +221,7 @@ class YamuxCore(MuxerCore[StreamState]):
         return self._forget_if_done(stream)
 
     def close(self, stream_id: int, now: float) -> list[Event]:
-        """End our half and stop listening; the peer has a while to end its half."""
+        """End our half and stop receiving; the peer has a while to end its half."""
         events = self.send_eof(stream_id)
         stream = self._streams.get(stream_id)
         if stream is not None and stream.receive is Half.OPEN:
@@ -228,7 +234,7 @@ class YamuxCore(MuxerCore[StreamState]):
         return events
 
     def _discarded(self, stream: StreamState, size: int) -> None:
-        """Count what came for a stream that we closed, and let the peer go on.
+        """Count what came for a stream that this side closed, and grant the peer more credit.
 
         A reset could cost the peer our answer, which it may not have read yet, and without credit a peer that sends
         all of its question first would never come to read it.
@@ -243,7 +249,7 @@ class YamuxCore(MuxerCore[StreamState]):
         stream = self._streams.get(stream_id)
         if stream is None:
             return []
-        if not stream.flags_due & SYN:  # the peer has heard of it
+        if not stream.flags_due & SYN:  # the peer knows of it
             stream.flags_due = 0
             self._frame(WINDOW_UPDATE, stream, code, RST)
         return self._forget(stream)
@@ -366,7 +372,7 @@ class YamuxCore(MuxerCore[StreamState]):
         if flags & SYN and length > INITIAL_WINDOW:
             # Checked before the stream exists (CVE-2026-32314).
             raise _violation(f"first frame of stream {stream_id} has {length} bytes, over its window")
-        # A reset without a body is done with here, a body before its flags.
+        # A reset without a body is handled here; a body comes before its flags.
         stream = self._receive_flags(flags & ~RST if length else flags, stream_id, now, events)
         self._body_left = length
         self._body = None
@@ -470,7 +476,7 @@ class YamuxCore(MuxerCore[StreamState]):
         elif flags & ACK:
             self._send(self._liveness.answered(value, now))
 
-    # ---- what the peer may waste
+    # ---- limits on what costs the peer nothing
 
     def _count_idle(self, now: float) -> None:
         if not self._idle_frames.take(now):

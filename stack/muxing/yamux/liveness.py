@@ -1,4 +1,4 @@
-"""Pings: how far away the peer is, and whether it is still there."""
+"""Pings measure the round trip, and whether the peer is still there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .wire import PING, SYN, encode_header
 
 
 class Liveness:
-    """One ping at a time: it measures the round trip, and anything heard from the peer after it proves life."""
+    """One ping at a time: it measures the round trip, and anything received after it shows that the peer is alive."""
 
     __slots__ = ("_asked", "_config", "_last_heard", "_next", "_sent", "_wanted", "answered_pings", "rtt")
 

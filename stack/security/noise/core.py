@@ -75,7 +75,7 @@ class Handshake:
         return self._turn == 3
 
     def write(self, payload: bytes) -> bytes:
-        """Return the next message of ours, without its length prefix."""
+        """Return our next message, without its length prefix. Raises LocalProtocolError out of turn."""
         if self.complete or (self._turn % 2 == 0) != self._initiator:
             raise LocalProtocolError("it is not our turn in the Noise handshake")
         turn, self._turn = self._turn, self._turn + 1
@@ -90,7 +90,10 @@ class Handshake:
         return message + self._encrypt(payload)
 
     def read(self, message: bytes) -> bytes:
-        """Take the peer's next message and return its payload. Raises RemoteProtocolError."""
+        """Take the peer's next message and return its payload.
+
+        Raises RemoteProtocolError for a message that does not decrypt, LocalProtocolError out of turn.
+        """
         if self.complete or (self._turn % 2 == 0) == self._initiator:
             raise LocalProtocolError("it is not the peer's turn in the Noise handshake")
         turn, self._turn = self._turn, self._turn + 1
@@ -107,7 +110,7 @@ class Handshake:
         return self._decrypt(message)
 
     def finish(self) -> Session:
-        """Split into the two ciphers of the session."""
+        """Split into the two ciphers of the session. Raises LocalProtocolError before the handshake is complete."""
         if not self.complete:
             raise LocalProtocolError("the Noise handshake is not complete")
         first, second = self._derive(b"")

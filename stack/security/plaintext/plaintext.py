@@ -33,6 +33,7 @@ class InsecurePlaintext:
     protocol_id = PROTOCOL_ID
 
     def __init__(self, identity: Identity, *, for_tests_only: Literal[True]) -> None:
+        """`for_tests_only` must be given, InvalidInput otherwise: it says that no security is meant."""
         if for_tests_only is not True:
             raise InvalidInput("plaintext protects nothing; say for_tests_only=True if that is meant")
         self.local_peer = identity.peer_id

@@ -62,7 +62,6 @@ def test_unknown_peers_are_empty_and_stay_unknown(store: Peerstore) -> None:
     assert (store.addresses(PEER), store.certified_addresses(PEER), store.protocols(PEER)) == ((), (), ())
     assert (store.agent(PEER), store.protocol_version(PEER)) == ("", "")
     assert (store.observed(PEER), store.record(PEER)) == (None, None)
-    store.clear_addresses(PEER)
     store.disconnected(PEER)
     store.forget(PEER)
     store.add_addresses(PEER, [], Ttl.PERMANENT)
@@ -74,7 +73,6 @@ METHODS: list[Callable[[Peerstore, Any], object]] = [
     lambda store, peer: store.replace_addresses(peer, [address(1)]),
     lambda store, peer: store.addresses(peer),
     lambda store, peer: store.certified_addresses(peer),
-    lambda store, peer: store.clear_addresses(peer),
     lambda store, peer: store.add_record(peer, b"", 1.0),
     lambda store, peer: store.record(peer),
     lambda store, peer: store.set_protocols(peer, ["/x"]),
@@ -241,13 +239,6 @@ def test_a_connected_peer_may_have_more_and_keeps_few_when_it_goes(store: Peerst
     store.disconnected(PEER)
     assert len(store.addresses(PEER)) == 20
     assert address(7) in store.addresses(PEER)
-
-
-def test_clearing_addresses_keeps_the_rest(store: Peerstore) -> None:
-    store.add_addresses(PEER, [address(1)], Ttl.PERMANENT)
-    store.set_agent(PEER, "go")
-    store.clear_addresses(PEER)
-    assert (store.addresses(PEER), store.agent(PEER)) == ((), "go")
 
 
 # --- signed records
