@@ -59,6 +59,20 @@ class ConnectionClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerConnected:
+    """The first connection to a peer is open; it follows `ConnectionOpened`."""
+
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDisconnected:
+    """The last connection to a peer is gone; it follows `ConnectionClosed`."""
+
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
 class StreamOpened:
     """A stream was opened and its protocol agreed.
 
@@ -109,6 +123,25 @@ class AddressesChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ReachabilityChanged:
+    """A service found out whether others can dial our addresses; every address it is reported for is in one of three.
+
+    Like go-libp2p's `EvtHostReachableAddrsChanged`.
+    """
+
+    reachable: tuple[Multiaddr, ...]
+    unreachable: tuple[Multiaddr, ...]
+    unknown: tuple[Multiaddr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EventsMissed:
+    """Only for who iterates over events: so many were dropped here, since they came faster than they were read."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class ProtocolEvent:
     """Base of what protocols tell observers; each protocol has its own kinds beside its code."""
 
@@ -120,11 +153,15 @@ Event: TypeAlias = (
     | InboundRefused
     | ConnectionOpened
     | ConnectionClosed
+    | PeerConnected
+    | PeerDisconnected
     | StreamOpened
     | StreamClosed
     | HandlerFailed
     | PeerIdentified
     | AddressesChanged
+    | ReachabilityChanged
+    | EventsMissed
     | ProtocolEvent
 )
 

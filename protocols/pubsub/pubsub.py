@@ -386,7 +386,7 @@ class Pubsub:
         finally:
             for protocol in protocols:
                 self.host.unhandle(protocol)
-            self.host.events.observers.remove(self._peers)
+            self.host.unobserve(self._peers)
 
     async def run(self) -> None:
         """Do what is due, for ever."""

@@ -160,6 +160,7 @@ async def open_host(
         finally:
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await engine.aclose()
+            events.close()
     if events.failure is not None:
         raise events.failure
 

@@ -23,7 +23,7 @@ from peerstack.stack.errors import (
     StackError,
     StreamReset,
 )
-from peerstack.stack.events import Event, Observer
+from peerstack.stack.events import Event, EventsMissed, Observer, PeerConnected, PeerDisconnected
 from peerstack.stack.host import Host, Ttl
 from peerstack.stack.identity import Identity, KeyType, PeerId, PublicKey
 from peerstack.stack.limits import Limits
@@ -35,6 +35,7 @@ __all__ = [
     "DialError",
     "DialReport",
     "Event",
+    "EventsMissed",
     "Gater",
     "Host",
     "Identity",
@@ -52,6 +53,8 @@ __all__ = [
     "MuxedConnection",
     "NegotiationError",
     "Observer",
+    "PeerConnected",
+    "PeerDisconnected",
     "PeerId",
     "PeerIdMismatch",
     "PublicKey",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 
 import trio
 from multiaddr import Multiaddr
@@ -23,9 +21,8 @@ from ..addressing import (
     transport_name,
     with_peer,
 )
-from ..background import contained
 from ..errors import ConnectionLost, DialError, InvalidAddress, InvalidInput, LocalProtocolError
-from ..events import DialFailed, Event, Observer
+from ..events import DialFailed, Observer
 from ..hooks import Hooks
 from ..identity import Identity, PeerId
 from ..limits import MemoryAccount
@@ -34,18 +31,17 @@ from ..swarm import Connection, ObservedAddresses, Swarm, SwarmStatistics
 from .arguments import (
     address_of,
     announceable,
-    as_list,
     check_handler,
-    check_observer,
+    check_kind,
     check_protocol,
     check_tag,
     type_name,
 )
+from .events import EventHub
 from .peerstore import Peerstore, Ttl
 from .quirks import takes_early_proposals
+from .reachability import Reachability, ReachabilityReports
 from .routing import Search, check_router
-
-_log = logging.getLogger(__name__)
 
 Target = PeerId | str | Multiaddr
 """A peer to connect to: its id, or an address that may end in `/p2p/<peer id>`."""
@@ -58,41 +54,6 @@ class HostStatistics:
     peer_id: str
     protocols: tuple[str, ...]
     swarm: SwarmStatistics
-
-
-class EventHub:
-    """Hands events to observers.
-
-    Events come up deep inside, where what an observer raises would be taken for the failure of a stream or a peer. So
-    it is kept for whoever owns the host, which has to end and raise it.
-    """
-
-    def __init__(self, observers: Iterable[Observer] = ()) -> None:
-        self.observers: list[Observer] = []
-        for observer in as_list(observers, "observers"):
-            self.add(observer)
-        self.on_failure: Callable[[], None] = lambda: None
-        """Called when the first observer has failed."""
-        self.failure: Exception | None = None
-        """What it raised."""
-
-    def add(self, observer: Observer) -> None:
-        """Tell one more observer from now on. Raises TypeError for what has no `notify`, or an async one."""
-        check_observer(observer)
-        self.observers.append(observer)
-
-    def notify(self, event: Event) -> None:
-        """Tell every observer."""
-        for observer in self.observers:
-            with contained(partial(self._failed, observer, event)):
-                observer.notify(event)
-
-    def _failed(self, observer: Observer, event: Event, error: Exception) -> None:
-        what = type(event).__name__
-        _log.error("%r failed at %s; an observer that fails ends its host", observer, what, exc_info=error)
-        if self.failure is None:
-            self.failure = error
-            self.on_failure()
 
 
 class Host:
@@ -122,7 +83,8 @@ class Host:
         self.on_changed = Hooks[()](swarm.bugs.reason)
         """Called when our addresses or protocols may have changed."""
         self._observed = observed or ObservedAddresses()
-        self._external: tuple[Multiaddr, ...] = ()
+        self._announced: dict[str, tuple[Multiaddr, ...]] = {}
+        self._reachability = ReachabilityReports()
         swarm.on_listen_addresses_changed.add(self.on_changed, name="the host")
         swarm.on_connection_opened.add(self._connection_opened, name="the peerstore")
         swarm.on_disconnected.add(peerstore.disconnected, name="the peerstore")
@@ -151,7 +113,9 @@ class Host:
         found: dict[Multiaddr, None] = {}
         for address in self.swarm.listen_addresses:
             found.update(dict.fromkeys(_listed_out(address)))
-        found.update(dict.fromkeys((*self._external, *self.observed_addresses)))
+        for external in self._announced.values():
+            found.update(dict.fromkeys(external))
+        found.update(dict.fromkeys(self.observed_addresses))
         return list(found)
 
     @property
@@ -159,17 +123,38 @@ class Host:
         """Our addresses as enough peers agree on seeing us; what one of them sees is in the peerstore."""
         return self._observed.addresses(self.swarm.listen_addresses)
 
-    def announce(self, addresses: str | Multiaddr | Iterable[str | Multiaddr]) -> None:
-        """Announce these external addresses too, in place of earlier ones; for mapped or configured addresses.
+    def announce(self, addresses: str | Multiaddr | Iterable[str | Multiaddr], *, source: str = "application") -> None:
+        """Announce these external addresses too, in place of earlier ones of this source; an empty list takes back.
 
+        Sources are the application, for configured addresses, and services such as a port mapper or a relay.
         One address or several, each with or without `/p2p` and our own id behind it. Raises InvalidAddress for one at
         which no other peer could dial this host: of another peer, empty, unspecified, of port 0, without a transport, a
         path in the file system; and for more than 30. Then the earlier ones stay.
         """
+        check_kind(source, "the source of addresses", str)
         external = announceable(addresses, self.peer_id)
-        if external != self._external:
-            self._external = external
-            self.on_changed()
+        if external == self._announced.get(source, ()):
+            return
+        if external:
+            self._announced[source] = external
+        else:
+            del self._announced[source]
+        self.on_changed()
+
+    @property
+    def reachability(self) -> dict[Multiaddr, Reachability]:
+        """Whether others can dial our addresses, as far as services have reported it."""
+        return dict(self._reachability.current)
+
+    def report_reachability(self, statuses: Mapping[Multiaddr, Reachability], *, source: str) -> None:
+        """Report what a service found of our addresses, in place of its earlier report; an empty one takes it back.
+
+        Observers get `ReachabilityChanged` when that changes the whole. Where sources differ, reachable counts more
+        than unreachable, and that more than unknown.
+        """
+        changed = self._reachability.report(statuses, source)
+        if changed is not None:
+            self.events.notify(changed)
 
     async def listen(self, address: str | Multiaddr) -> list[Multiaddr]:
         """Listen on one more address and return where others reach it. Raises InvalidAddress, OSError."""
@@ -431,6 +416,10 @@ class Host:
     def observe(self, observer: Observer) -> None:
         """Send events to one more observer. Raises TypeError for what has no `notify`."""
         self.events.add(observer)
+
+    def unobserve(self, observer: Observer) -> None:
+        """Send an observer no more events; nothing happens if it is none."""
+        self.events.remove(observer)
 
     def statistics(self) -> HostStatistics:
         """Return a snapshot."""

@@ -38,6 +38,8 @@ from ..events import (
     DialFailed,
     Event,
     InboundRefused,
+    PeerConnected,
+    PeerDisconnected,
 )
 from ..hooks import Hooks
 from ..identity import PeerId
@@ -288,12 +290,15 @@ class Swarm:
             self._gate.check_connection(muxed.info)
             scope = self.scopes.connected(reservation, peer, muxed.info.remote_address, relay=muxed.info.relay)
             connection = Connection(muxed, scope, dialed)
+            first = peer not in self._table
             self._table.add(connection)
         except BaseException:
             await muxed.aclose()
             raise
         self.on_connection_opened(connection)
         self._notify(ConnectionOpened(muxed.info))
+        if first:
+            self._notify(PeerConnected(peer))
         return connection
 
     async def _serve(self, connection: Connection) -> None:
@@ -355,6 +360,7 @@ class Swarm:
         if peer not in self._table:
             self.trimmer.forget(peer)
             self.on_disconnected(peer)
+            self._notify(PeerDisconnected(peer))
 
     def statistics(self) -> SwarmStatistics:
         """Return a snapshot."""

@@ -108,7 +108,7 @@ class Worker:
         with trio.move_on_after(seconds):
             while len(self._room.mesh) < size:
                 await bell.wait()
-        self._pubsub.host.events.observers.remove(bell)
+        self._pubsub.host.unobserve(bell)
         return len(self._room.mesh)
 
     async def _publish(self, number: int, count: int) -> int:

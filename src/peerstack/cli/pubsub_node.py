@@ -172,7 +172,7 @@ async def wait_subscribers(pubsub: Pubsub, topic: str, count: int, seconds: floa
             while len(pubsub.topic_peers(topic)) < count:
                 await bell.wait()
     finally:
-        pubsub.host.events.observers.remove(bell)
+        pubsub.host.unobserve(bell)
     return len(pubsub.topic_peers(topic))
 
 
