@@ -1,4 +1,4 @@
-"""Publish/subscribe for a host: the public API and what holds its parts together."""
+"""Publish/subscribe for a host: the public API, which owns the router, the streams and the validation pipeline."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from .streams.connections import PeerDialer, protect_direct
 from .streams.peer_streams import BROKEN, PeerStreams
 from .streams.peers import PubsubPeers
 from .validation import signing
-from .validation.failures import containing
+from .validation.failures import contain_application_score
 from .validation.message_id import MessageIdFunction, id_of
 from .validation.pipeline import ValidationPipeline
 from .validation.sequence import SequenceNumbers
-from .validation.validators import ValidationResult, Validator, ask_all
+from .validation.validators import ValidationResult, Validator, run_all
 from .wire import Message, encode_subscriptions
 from .wire import Subscription as Announcement
 
@@ -53,7 +53,7 @@ async def open_pubsub(
     """Speak publish/subscribe with every peer of a host that does, until the block is left.
 
     Leaving the block waits until the peers have read what is queued (`PubsubConfig.close_timeout`). `direct` are
-    peers that get every message whatever is thought of them. `seed` makes the choices of the router repeatable, for
+    peers that get every message whatever their score. `seed` makes the router's random choices repeatable, for
     simulations.
     """
     require_trio("open_pubsub")
@@ -96,7 +96,7 @@ class Pubsub:
             config.gossip,
             random=random,
             now=trio.current_time(),
-            score=containing(config.score),
+            score=contain_application_score(config.score),
             gater=config.gater,
             direct=direct,
         )
@@ -154,14 +154,14 @@ class Pubsub:
         message_id: MessageIdFunction | None = None,
         author: Identity | None = None,
     ) -> AsyncIterator[JoinedTopic[Any]]:
-        """Subscribe to a topic until the block is left, as `async with pubsub.join("news") as room`.
+        """Subscribe to a topic until the block is left, as `async with pubsub.join("news") as topic`.
 
-        `codec` makes values of payloads; what it can not decode is rejected. `buffer` is how many messages may wait for
-        the reader, and `when_full` what happens then. `validators` judge the messages of the topic, for all its rooms.
-        `message_id` replaces the config's. `author` signs what is published here, in place of the host's identity.
-        Raises InvalidInput for a name that is empty or too long, or for another codec, message_id or author than a room
-        of the topic that is still open has; TypeError for what is none of these; LimitExceeded for more topics than
-        peers like us keep of one peer (`GossipConfig.max_topics_per_peer`), of which they would not tell.
+        `codec` decodes payloads; a message that it cannot decode is rejected. `buffer` is how many messages may wait
+        for the reader, and `when_full` what happens then. `validators` run on every message of the topic, for all who
+        have joined it here. `message_id` replaces the config's. `author` signs what is published here, in place of
+        the host's identity. Raises InvalidInput for a name that is empty or too long, or if the topic is joined with
+        another codec, message_id or author; TypeError for arguments of the wrong type; LimitExceeded for more topics
+        than a peer keeps of us (`GossipConfig.max_topics_per_peer`): it would ignore the others silently.
         """
         check_topic(topic)
         check_buffer(buffer)
@@ -236,11 +236,11 @@ class Pubsub:
     # ---- publishing
 
     async def publish(self, topic: str, data: bytes) -> Receipt:
-        """Publish to a topic, joined or not, and return a receipt that tells for each peer what becomes of the message.
+        """Publish to a topic, joined or not, and return a receipt with the state of the message for each peer.
 
-        Waits while the queue of a peer that shall get it is full, as long as that peer takes something, or no reader
-        here is behind. Raises InvalidInput for a message that is too large or that the validators of our own rooms do
-        not accept, within `validation_timeout`; TypeError for what is no bytes.
+        Waits while the queue of a recipient is full, as long as that peer takes something, or no reader here is
+        behind. Raises InvalidInput for a message that is too large or that our own validators do not accept within
+        `validation_timeout`; TypeError for anything but bytes.
         """
         check_topic(topic)
         data = RAW.encode(data)
@@ -251,7 +251,7 @@ class Pubsub:
         message = self._make(topic, data, state.author if state else self.host.identity)
         message.id = id_of(message, state.message_id if state else self.config.message_id)
         if state is not None and state.validators:
-            await self._ask_ourselves(state, message)
+            await self._run_own_validators(state, message)
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
             await self._checkpoint.count(len(data))
@@ -260,18 +260,18 @@ class Pubsub:
         peers = self._router.publish(message, trio.current_time())
         self._peers.flush()
         receipt.repeated = peers is None
-        # Whoever has room gets it before others are waited for: the slow delay nobody else, even if we are cancelled.
+        # Peers with space in their queue come first: a slow peer delays no other, even if we are cancelled.
         for streams in self._queue(peers or (), message, receipt):
             await self._wait_space(streams)
-            _put(streams, message, receipt)
+            _enqueue(streams, message, receipt)
         return receipt
 
     async def _wait_space(self, streams: PeerStreams) -> None:
-        """Wait until there is room in the queue of a peer; not for one that takes nothing, if that may be our fault.
+        """Wait until there is space in the queue of a peer; not for one that takes nothing, if that may be our fault.
 
-        While a reader here is behind, nothing more is read from the network, and peers of which each waits for the
-        other to read would wait for ever. So then, and for a peer that took nothing for too long before, publishing
-        is as patient as forwarding.
+        While a reader here is behind, nothing more is read from the network, and two peers that wait for each other
+        to read would wait for ever. So then, and for a peer that has stalled before, publishing is as patient as
+        forwarding.
         """
         queue, patience = streams.queue, self.config.queues.forward_patience
         while queue.full and not queue.reason:
@@ -282,7 +282,7 @@ class Pubsub:
                 await queue.wait_space()
 
     def _queue(self, peers: Iterable[PeerId], message: Message, receipt: Receipt) -> list[PeerStreams]:
-        """Queue a message for peers; return the links that have no room for it."""
+        """Queue a message for peers; return those whose queue is full."""
         full: list[PeerStreams] = []
         for peer in peers:
             streams = self._peers.streams.get(peer)
@@ -291,7 +291,7 @@ class Pubsub:
             elif streams.queue.full:
                 full.append(streams)
             else:
-                _put(streams, message, receipt)
+                _enqueue(streams, message, receipt)
         return full
 
     def _make(self, topic: str, data: bytes, author: Identity) -> Message:
@@ -299,17 +299,17 @@ class Pubsub:
             return signing.sign(author, topic, data, self._numbers.take())
         return signing.make_anonymous(topic, data)
 
-    async def _ask_ourselves(self, topic: LocalTopic, message: Message) -> None:
+    async def _run_own_validators(self, topic: LocalTopic, message: Message) -> None:
         seqno = None if message.seqno is None else int.from_bytes(message.seqno, "big")
         accepted = False
         try:
             value = topic.codec.decode(message.data)
             me = topic.author.peer_id if message.author is not None else None
             mine = PubsubMessage(topic.name, message.data, value, me, seqno, None, message.id)
-            says = f"gave no verdict on this message within {self.config.validation_timeout:g} s (validation_timeout)"
+            says = f"gave no result for this message within {self.config.validation_timeout:g} s (validation_timeout)"
             with trio.move_on_after(self.config.validation_timeout):
-                verdict = await ask_all(topic.validators, mine, topic.failures)
-                says, accepted = f"says {verdict} to this message", verdict is ValidationResult.ACCEPT
+                result = await run_all(topic.validators, mine, topic.failures)
+                says, accepted = f"says {result} to this message", result is ValidationResult.ACCEPT
             if not accepted:
                 raise InvalidInput(f"a validator of {topic.name!r} {says}")
         finally:
@@ -324,21 +324,21 @@ class Pubsub:
         return await self._peers.acknowledged(parse_peer(peer))
 
     async def drain(self) -> None:
-        """Wait until everything queued for all peers was taken by the connections."""
+        """Wait until the connections have taken everything that is queued."""
         await self._peers.drain()
 
     async def close_streams(self) -> None:
-        """Send nothing more, and wait a little until the peers have read what was sent; `open_pubsub` does it."""
+        """Send nothing more, and wait briefly until the peers have read what was sent; `open_pubsub` calls it."""
         await self._peers.close_streams()
 
-    # ---- what goes on
+    # ---- inspection
 
     def score(self, peer: AnyPeer) -> float:
-        """Return what is thought of a peer; below 0 it is in no mesh."""
+        """Return the score of a peer; below 0 it is in no mesh."""
         return self._router.score(parse_peer(peer))
 
     def score_snapshot(self, peer: AnyPeer) -> ScoreSnapshot | None:
-        """Return what the score of a peer is made of; None if it is not judged."""
+        """Return the parts of a peer's score; None if it is not scored."""
         return self._router.score_snapshot(parse_peer(peer))
 
     def statistics(self) -> PubsubStatistics:
@@ -389,12 +389,12 @@ class Pubsub:
             self.host.unobserve(self._peers)
 
     async def run(self) -> None:
-        """Do what is due, for ever."""
+        """Run the heartbeat and the dialer until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._dialer.run)
-            nursery.start_soon(self._beat)
+            nursery.start_soon(self._run_heartbeat)
 
-    async def _beat(self) -> None:
+    async def _run_heartbeat(self) -> None:
         while True:
             await trio.sleep_until(self._router.next_deadline())
             self._router.handle_deadline(trio.current_time())
@@ -416,7 +416,7 @@ class Pubsub:
                         break
                     await self._pipeline.handle_frames(streams, frames)
         except EndOfMessages:
-            await self._pipeline.wait_validated(streams)  # our end tells the peer that all of it was taken
+            await self._pipeline.wait_validated(streams)  # closing our end tells the peer that all of it was read
             await stream.aclose()
         except RemoteProtocolError as error:
             self._malformed += 1
@@ -426,7 +426,7 @@ class Pubsub:
             await self._pipeline.wait_validated(streams)
             raise  # the host resets the stream, and says so
         except BROKEN:
-            await self._pipeline.wait_validated(streams)  # the streams hears of it by itself
+            await self._pipeline.wait_validated(streams)  # `PubsubPeers` notices by itself
         finally:
             streams.release(stream)
 
@@ -441,7 +441,7 @@ class Pubsub:
                 self._topics[name].notify(PeerLeft(peer))
 
 
-def _put(streams: PeerStreams, message: Message, receipt: Receipt) -> None:
+def _enqueue(streams: PeerStreams, message: Message, receipt: Receipt) -> None:
     if streams.queue.reason:
         receipt.settle(streams.peer, Delivery(DeliveryState.DROPPED, streams.queue.reason))
     elif streams.queue.full:

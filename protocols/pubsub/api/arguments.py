@@ -1,4 +1,4 @@
-"""Checks of what programs hand to the public calls of publish/subscribe: a wrong thing is refused in one line."""
+"""Checks of the arguments of public calls: a wrong one is refused in one line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check_topic(topic: str) -> None:
 
 
 def parse_when_full(when_full: WhenFull | str) -> WhenFull:
-    """Return what happens when a room is full, also from its text. Raises TypeError and InvalidInput."""
+    """Return the WhenFull that `when_full` is or names. Raises TypeError and InvalidInput."""
     check_kind(when_full, "when_full", str, " such as WhenFull.WAIT")
     try:
         return WhenFull(when_full)
@@ -41,7 +41,7 @@ def parse_when_full(when_full: WhenFull | str) -> WhenFull:
 
 
 def check_buffer(buffer: int) -> None:
-    """Raise TypeError and InvalidInput for what is no number of messages."""
+    """Raise TypeError or InvalidInput unless `buffer` is a positive number of messages."""
     if isinstance(buffer, bool) or not isinstance(buffer, int):
         raise TypeError(f"buffer is a number of messages, not {type_name(buffer)}")
     if buffer < 1:

@@ -10,7 +10,7 @@ ValueT = TypeVar("ValueT")
 
 
 class Codec(Protocol[ValueT]):
-    """Makes bytes of values and back; what it can not decode is rejected, and counts against the sender."""
+    """Encodes and decodes payloads; a message that it cannot decode is rejected, and its senders lose score."""
 
     def encode(self, value: ValueT, /) -> bytes:
         """Return the payload for a value. Raises ValueError or TypeError for what has none."""
@@ -38,7 +38,7 @@ class RawCodec:
 
 
 class TextCodec:
-    """Text, as UTF-8; what is none is no valid payload."""
+    """Text as UTF-8; other payloads are rejected."""
 
     def encode(self, value: str, /) -> bytes:
         """Return the UTF-8 of a text. Raises TypeError for what is none."""
@@ -52,9 +52,9 @@ class TextCodec:
 
 
 class JsonCodec(Generic[ValueT]):
-    """Dataclasses, and whatever else msgspec knows, as JSON; needs the extra `typed`.
+    """Dataclasses and other types that msgspec knows, as JSON; needs the extra `typed`.
 
-    What does not fit the type, by a missing field or one of another type, is no valid payload.
+    A payload that does not fit the type, by a missing field or one of another type, is rejected.
     """
 
     def __init__(self, kind: type[ValueT]) -> None:

@@ -52,13 +52,13 @@ class PubsubConfig:
     gossip: GossipConfig = field(default_factory=GossipConfig)
     """Mesh and gossip."""
     score: ScoreConfig | None = field(default_factory=ScoreConfig.recommended)
-    """How peers are judged; None judges nobody."""
+    """How peers are scored; None scores no peer."""
     gater: GaterConfig | None = None
     """Throttles peers whose messages are rarely valid while validation is overloaded; None lets all pass."""
     queues: QueueConfig = field(default_factory=QueueConfig)
     """What may wait for each peer."""
     pacing: Pacing | None = field(default_factory=Pacing)
-    """How fast messages go to peers whose queues are short; None sends to all as fast as they take it."""
+    """How fast messages go to peers with short queues; None sends to all as fast as they read."""
     limits: RpcLimits = field(default_factory=RpcLimits)
     """What one RPC of a peer may hold."""
     max_message: int = 1 << 20
@@ -91,9 +91,9 @@ class PubsubConfig:
 
     def __post_init__(self) -> None:
         if self.max_rpc <= self.max_message:
-            raise ValueError(f"max_rpc {self.max_rpc} must have room for a message of max_message {self.max_message}")
+            raise ValueError(f"max_rpc {self.max_rpc} must be larger than max_message {self.max_message}")
         for name in ("max_message", "max_frame", "max_sent_rpc", "validation_timeout", "validation_concurrency"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
         if self.close_timeout < 0:
-            raise ValueError(f"close_timeout can not be negative, but is {self.close_timeout}")
+            raise ValueError(f"close_timeout must not be negative, but is {self.close_timeout}")

@@ -1,4 +1,4 @@
-"""What pubsub tells the observers of the host, besides what its core decides (`router_events`)."""
+"""Events for the observers of the host, besides those of the router (`router.events`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class PubsubPeerAdded(ProtocolEvent):
 
 @dataclass(frozen=True, slots=True)
 class PubsubPeerRemoved(ProtocolEvent):
-    """Our stream to a peer is over; `dropped` messages were still queued for it."""
+    """Our stream to a peer has ended; `dropped` messages were still queued for it."""
 
     peer: PeerId
     reason: str
@@ -27,7 +27,7 @@ class PubsubPeerRemoved(ProtocolEvent):
 
 @dataclass(frozen=True, slots=True)
 class MessageRejected(ProtocolEvent):
-    """A message was not valid, which counts against the peer it came from."""
+    """A message was invalid; the peer it came from loses score."""
 
     peer: PeerId
     topic: str
@@ -36,7 +36,7 @@ class MessageRejected(ProtocolEvent):
 
 @dataclass(frozen=True, slots=True)
 class ForwardDropped(ProtocolEvent):
-    """Messages were not passed on to a peer whose queue is full; it is told of them by gossip."""
+    """Messages were not forwarded to a peer whose queue is full; they are offered by gossip later."""
 
     peer: PeerId
     count: int
@@ -44,7 +44,7 @@ class ForwardDropped(ProtocolEvent):
 
 @dataclass(frozen=True, slots=True)
 class MalformedRpc(ProtocolEvent):
-    """A peer sent what is no RPC; its stream was reset."""
+    """A peer sent something that is not an RPC; its stream was reset."""
 
     peer: PeerId
     reason: str
@@ -52,7 +52,7 @@ class MalformedRpc(ProtocolEvent):
 
 @dataclass(frozen=True, slots=True)
 class PeerDropped(ProtocolEvent):
-    """A peer was disconnected for what it did."""
+    """A peer was disconnected because its score stayed low."""
 
     peer: PeerId
     reason: str

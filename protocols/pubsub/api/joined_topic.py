@@ -1,4 +1,4 @@
-"""A room: a topic as one reader and publisher sees it."""
+"""A joined topic, for one reader and publisher."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Publish = Callable[[str, bytes], Awaitable[Receipt]]
 
 @dataclass(frozen=True, slots=True)
 class TopicStatistics:
-    """A snapshot of a room."""
+    """A snapshot of a joined topic."""
 
     topic: str
     peers: int
     """Connected peers that subscribe."""
     mesh: int
-    """Those of them that messages are exchanged with as they come."""
+    """Those of them in our mesh."""
     waiting: int
     """Messages not read yet."""
     missed: int
@@ -34,7 +34,7 @@ class TopicStatistics:
 
 
 class JoinedTopic(Generic[ValueT]):
-    """A topic that was joined: `publish` to it, and iterate over it. Get one from `Pubsub.join`.
+    """A topic that was joined: publish to it, and iterate over its messages. Get one from `Pubsub.join`.
 
     One task at a time may read; join once more for another reader.
     """
@@ -56,9 +56,9 @@ class JoinedTopic(Generic[ValueT]):
         self._mesh = mesh
 
     async def publish(self, value: ValueT) -> Receipt:
-        """Publish, and return a receipt that tells for each peer what becomes of it.
+        """Publish, and return a receipt with the state of the message for each peer.
 
-        Waits while the queue of a peer that shall get the message is full. Raises InvalidInput for a message that is
+        Waits while the queue of a recipient is full. Raises InvalidInput for a message that is
         too large or that our own validators do not accept, and what the codec raises. When cancelled, the message
         may have been queued for some of the peers.
         """
@@ -68,14 +68,14 @@ class JoinedTopic(Generic[ValueT]):
         return self
 
     async def __anext__(self) -> PubsubMessage[ValueT]:
-        """Return the next message of others. Raises SubscriptionOverflow if the room was joined that way."""
+        """Return the next message of others. Raises SubscriptionOverflow with `WhenFull.RAISE`."""
         try:
             return await self._subscription.get()
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
 
     async def receive(self) -> PubsubMessage[ValueT]:
-        """Return the next message. Raises SubscriptionOverflow, and trio.EndOfChannel after the room was left."""
+        """Return the next message. Raises SubscriptionOverflow, and trio.EndOfChannel after the topic was left."""
         return await self._subscription.get()
 
     @property
@@ -85,7 +85,7 @@ class JoinedTopic(Generic[ValueT]):
 
     @property
     def mesh(self) -> list[PeerId]:
-        """The peers with which messages are exchanged as they come; the others hear of them by gossip."""
+        """The peers in our mesh: messages are exchanged with them directly; the others learn of them by gossip."""
         return self._mesh()
 
     async def wait_peers(self, count: int = 1) -> list[PeerId]:
@@ -96,9 +96,9 @@ class JoinedTopic(Generic[ValueT]):
         return self._peers()
 
     def peer_events(self) -> AsyncIterator[PeerEvent]:
-        """Return an endless iterator of the peers that join the topic, those already there first, and leave it.
+        """Return an endless iterator of `PeerJoined` and `PeerLeft`; it starts with the peers already there.
 
-        One that nobody reads keeps the last 1024.
+        If it is not read, it keeps the last 1024.
         """
         events = PeerEvents(self._peers())
         self._topic.peer_events.add(events)

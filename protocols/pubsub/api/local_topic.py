@@ -1,4 +1,4 @@
-"""The topics we are in: who reads them here, and what a message must be to be valid."""
+"""A topic joined on this host: its readers, its validators, and the order of delivery."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from .codec import Codec
 from .subscription import PubsubMessage, Subscription
 
 MAX_PEER_EVENTS: Final = 1024
-"""Comings and goings kept for one reader of them; the oldest are dropped."""
+"""Peer events kept for one reader; the oldest are dropped."""
 MAX_BEHIND_BYTES: Final = 16 << 20
-"""Bytes of messages that may wait for their turn behind one that is being validated."""
+"""Bytes of messages that may wait behind one that is being validated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +45,14 @@ PeerEvent = PeerJoined | PeerLeft
 
 
 class PeerEvents:
-    """Comings and goings, for one reader: an endless iterator."""
+    """Peers that join and leave, for one reader: an endless iterator."""
 
     def __init__(self, present: Iterable[PeerId] = ()) -> None:
         self._events: deque[PeerEvent] = deque(map(PeerJoined, present), maxlen=MAX_PEER_EVENTS)
         self._more = Waiter()
 
     def put(self, event: PeerEvent) -> None:
-        """Take note of one."""
+        """Add an event."""
         self._events.append(event)
         self._more.wake()
 
@@ -84,20 +84,20 @@ class LocalTopic:
     codec: Codec[Any]
     message_id: MessageIdFunction
     author: Identity
-    """Who signs what we publish."""
+    """Signs what we publish."""
     validation_slots: trio.Semaphore
     """One for each message in asynchronous validation."""
     subscriptions: list[Subscription[Any]] = field(default_factory=list)
     validators: list[Validator] = field(default_factory=list)
     peer_events: WeakSet[PeerEvents] = field(default_factory=WeakSet)
-    """Who wants to hear of comings and goings, as long as somebody holds on to it."""
+    """The iterators of peer events that are still referenced."""
     delivered: int = 0
     """Messages given to the readers."""
     peers_changed: trio.Event = field(default_factory=trio.Event)
     overdue: int = 0
     """Validators that have not ended though their time is over: they shield themselves from being cancelled."""
     max_behind: int = 1024
-    """Messages that may wait for their turn behind one that is being validated."""
+    """Messages that may wait behind one that is being validated."""
     failures: Failures = field(init=False)
     """What validators, codec and id function raise."""
     _order: deque[DeliverySlot] = field(default_factory=deque)
@@ -110,7 +110,7 @@ class LocalTopic:
     def check_joins(
         self, codec: Codec[Any] | None, message_id: MessageIdFunction | None, author: Identity | None
     ) -> None:
-        """Raise InvalidInput if another room of the topic can not have these."""
+        """Raise InvalidInput if the topic was joined with others."""
         if codec is not None and codec is not self.codec:
             raise InvalidInput(f"topic {self.name!r} is joined with another codec already; use the same object")
         if message_id is not None and message_id is not self.message_id:
@@ -142,7 +142,7 @@ class LocalTopic:
             self._bytes -= first.size
             if first.message is not None:
                 self._give(first.message)
-        if not self._full:
+        if not self._validation_full:
             self._settled.unpark_all()
 
     def _give(self, message: PubsubMessage[Any]) -> None:
@@ -152,23 +152,23 @@ class LocalTopic:
             subscription.put(copy.copy(message) if index else message)
 
     @property
-    def _full(self) -> bool:
+    def _validation_full(self) -> bool:
         return len(self._order) >= self.max_behind or self._bytes >= MAX_BEHIND_BYTES
 
     @property
     def full(self) -> bool:
         """Whether a reader wants the network to wait, or too much waits for a validator."""
-        return self._full or any(subscription.full for subscription in self.subscriptions)
+        return self._validation_full or any(subscription.full for subscription in self.subscriptions)
 
     async def wait_space(self) -> None:
-        """Wait until nobody wants the network to wait."""
-        while self._full:
+        """Wait until no reader and no validator holds up the network."""
+        while self._validation_full:
             await self._settled.park()
         for subscription in tuple(self.subscriptions):
             await subscription.wait_space()
 
     def notify(self, event: PeerEvent) -> None:
-        """Tell who wants to know that a peer came or went."""
+        """Tell the readers of peer events that a peer joined or left."""
         self.peers_changed.set()
         self.peers_changed = trio.Event()
         for events in self.peer_events:

@@ -46,7 +46,7 @@ NOT_NEEDED = Delivery(DeliveryState.NOT_NEEDED, "the peer said that it has the m
 class Receipt:
     """What became of a published message; it goes on changing until nothing is queued any more.
 
-    It speaks of the peers that we sent to ourselves. They pass the message on; nobody reports back from farther away.
+    It speaks of the peers that we sent to ourselves. They forward the message; no peer reports back from farther away.
     No state says that a peer accepted the message: publish/subscribe has no such answer.
     """
 
@@ -79,7 +79,7 @@ class Receipt:
         self.size = size
         """Bytes of payload."""
         self.repeated = False
-        """Whether a message with this id was seen lately, so that it goes to nobody again.
+        """Whether a message with this id was seen lately, so that it is not sent again.
 
         It happens where ids are made of the payload alone.
         """
@@ -157,7 +157,7 @@ class Receipt:
         counts = f"{len(self.sent)} sent, {len(self.queued)} queued, {len(self.dropped)} dropped"
         return f"<Receipt {self.topic!r} {self.id.hex()[:16]} {counts}>"
 
-    # ---- for whoever sends
+    # ---- for the sender
 
     def settle(self, peer: PeerId, delivery: Delivery) -> None:
         """Note what became of the message for a peer."""

@@ -1,4 +1,4 @@
-"""What pubsub says of itself."""
+"""Snapshots and counters of pubsub."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..wire import Rpc
 
 @dataclass(frozen=True, slots=True)
 class PeerStatistics:
-    """What there is between us and one peer."""
+    """The queue, score and last offence of one peer."""
 
     protocol: str
     queued: int
@@ -21,7 +21,7 @@ class PeerStatistics:
     """Messages of others that were not passed on to it, since its queue was full."""
     score: float
     offence: str = ""
-    """The last thing it did wrong."""
+    """Its last offence."""
     topics_refused: int = 0
     """Its subscriptions that were ignored, since it has too many (`GossipConfig.max_topics_per_peer`)."""
 
@@ -34,13 +34,13 @@ class PubsubStatistics:
     topics: Mapping[str, tuple[str, ...]]
     """Our topics and the peers of the mesh of each."""
     rejected: Mapping[str, int]
-    """Messages that were not valid, by reason."""
+    """Invalid messages, by reason."""
     ignored: Mapping[str, int]
-    """Messages that were dropped without blame, by reason."""
+    """Messages that were dropped without a penalty, by reason."""
     dropped: Mapping[str, str]
-    """The peers disconnected lately for what they did, and why."""
+    """The peers disconnected lately because of their score, and why."""
     malformed: int
-    """Streams reset for what was no RPC."""
+    """Streams reset because of a malformed RPC."""
     counts: Mapping[str, int]
     """What the router counted, by name."""
     skipped: int

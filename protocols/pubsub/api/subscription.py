@@ -1,4 +1,4 @@
-"""The messages that wait for one reader, and what happens when the reader is slow."""
+"""The buffer of one reader, and what happens when the reader is slow."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class WhenFull(StrEnum):
     """What happens to messages for a reader whose buffer is full."""
 
     WAIT = "wait"
-    """Nothing more is read from the peer that sent the last one, so the senders slow down in their turn.
+    """Nothing more is read from the peer that sent the last one, which slows down the senders.
 
-    As long as nobody reads at all, the oldest are dropped instead: a room that is only published to stops no network.
+    Until the first read the oldest are dropped instead: a topic that is only published to stops no network.
     """
     DROP_OLDEST = "drop oldest"
-    """The oldest message makes room; the next one that is read says how many were dropped before it."""
+    """The oldest message is dropped; the next one that is read says how many were dropped before it."""
     RAISE = "raise"
     """The reader gets SubscriptionOverflow after what is buffered, and has to join again."""
 
 
 class SubscriptionOverflow(StackError):
-    """A reader that must not miss anything was too slow."""
+    """A reader with `WhenFull.RAISE` was too slow."""
 
 
 @dataclass(slots=True, eq=False)
@@ -58,7 +58,7 @@ class PubsubMessage(Generic[ValueT]):
     fetched: bool = False
     """Whether it was asked for after a peer had offered it (gossip), so that it may come behind newer ones.
 
-    Whoever has just joined gets messages of the last seconds so, from before it was there.
+    After joining, messages of the last seconds come that way.
     """
     missed: int = 0
     """How many messages were dropped here, before this one, since the reader was slow."""
@@ -80,7 +80,7 @@ class Subscription(Generic[ValueT]):
         self._readable = Waiter()
         self._space = trio.lowlevel.ParkingLot()
         self._checkpoint = SharedCheckpoint()
-        self._guard = Guard(f"another task is already reading the room of {topic!r}")
+        self._guard = Guard(f"another task is already reading topic {topic!r}; join it once more to read twice")
         self._attended = False
         self._closed = False
         self._overflowed = False
@@ -91,7 +91,7 @@ class Subscription(Generic[ValueT]):
 
     @property
     def full(self) -> bool:
-        """Whether whoever brings messages should wait until they are read."""
+        """Whether the sender of messages should wait until they are read."""
         return self._attended and self.when_full is WhenFull.WAIT and len(self._messages) >= self._buffer
 
     def put(self, message: PubsubMessage[ValueT]) -> None:

@@ -1,4 +1,4 @@
-"""Who may not be grafted for a while (gossipsub-v1.1.md, "Prune Backoff")."""
+"""Which peers must not be grafted for a while (gossipsub-v1.1.md, "Prune Backoff")."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class Backoffs:
-    """Until when which peers must not be grafted, by topic. They outlast connections, and are bounded instead."""
+    """When peers may be grafted again, by topic. Entries outlast connections; their number is bounded."""
 
     def __init__(self, slack: float, limit: int) -> None:
         self._slack = slack
-        """Seconds we wait longer than we demand: the peer's clock began when our word, or its own, travelled."""
+        """Seconds that we wait longer than agreed: the peer's clock started when the PRUNE arrived or was sent."""
         self._limit = limit
         self._until: dict[str, OrderedDict[PeerId, float]] = {}
 

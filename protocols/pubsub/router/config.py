@@ -1,4 +1,4 @@
-"""What can be set of the gossipsub router, and why each default is what it is."""
+"""Settings of the gossipsub router, and the reasons for the defaults."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class GossipConfig:
     """Peers grafted when the median is too low."""
 
     peer_exchange: bool = False
-    """Suggest other peers in a PRUNE. What others suggest is judged by the score threshold, whatever is set here."""
+    """Suggest other peers in a PRUNE. Suggestions of others are subject to `accept_px_threshold` in either case."""
     prune_peers: int = 16
     """Peers in one PRUNE, sent and read."""
 
@@ -105,7 +105,7 @@ class GossipConfig:
     """Heartbeats with a score below the graylist threshold, without recovery to 0 in between, after which the driver is
     asked to disconnect the peer."""
     max_dropped_ids: int = 1000
-    """Ids of messages that found no place in a peer's queue, kept to offer them at the next heartbeat."""
+    """Ids of messages that did not fit into a peer's queue, kept to offer them at the next heartbeat."""
 
     def __post_init__(self) -> None:
         self._check_degrees()
@@ -142,7 +142,7 @@ class GossipConfig:
     def version_10(cls) -> Self:
         """Return the settings of gossipsub v1.0: no flood publishing, no outbound quota, no adaptive gossip.
 
-        Give the core no ScoreConfig either, and speak no newer version.
+        Give the router no ScoreConfig either, and speak no newer version.
         """
         return cls(
             degree=6,

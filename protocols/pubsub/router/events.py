@@ -1,4 +1,4 @@
-"""What goes in and out of the router core besides messages: versions, decisions, outgoing control, events."""
+"""What the router takes and gives besides messages: versions, accept status, outgoing control, events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Version(IntEnum):
-    """What a peer speaks, from the negotiated protocol id; compared by what it can do."""
+    """The protocol version of a peer, from the negotiated protocol id."""
 
     FLOODSUB = 0
     V10 = 10
@@ -30,11 +30,11 @@ class Version(IntEnum):
 
 
 class AcceptStatus(Enum):
-    """How much of an RPC is read."""
+    """How much of an RPC is processed (go-libp2p-pubsub: AcceptStatus)."""
 
     ALL = "all"
     CONTROL = "control only"
-    """The gater sheds load: no messages."""
+    """The gater sheds load: control messages only."""
     NONE = "none"
     """The peer is graylisted: only its subscriptions count."""
 
@@ -98,7 +98,7 @@ class RouterStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Grafted(ProtocolEvent):
-    """A peer entered our mesh of a topic, by its wish or by ours."""
+    """A peer entered our mesh of a topic, by its GRAFT or ours."""
 
     peer: PeerId
     topic: str
@@ -115,7 +115,7 @@ class Pruned(ProtocolEvent):
 
 @dataclass(frozen=True, slots=True)
 class PeerSubscribed(ProtocolEvent):
-    """A peer wants the messages of a topic."""
+    """A peer subscribed to a topic."""
 
     peer: PeerId
     topic: str
@@ -135,7 +135,7 @@ class SubscriptionRefused(ProtocolEvent):
 
 @dataclass(frozen=True, slots=True)
 class PeerUnsubscribed(ProtocolEvent):
-    """A peer wants the messages of a topic no more, or is gone."""
+    """A peer unsubscribed from a topic, or is gone."""
 
     peer: PeerId
     topic: str

@@ -1,4 +1,4 @@
-"""The fanouts: whom we send to in topics that we publish to without having joined (gossipsub-v1.0.md)."""
+"""Fanouts: the peers we send to in topics that we publish to without having joined (gossipsub-v1.0.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gossip: ids of messages offered, asked for and declined (IHAVE, IWANT, IDONTWANT), within limits for each peer."""
+"""Gossip (IHAVE, IWANT, IDONTWANT) within limits for each peer, and the promises that an IHAVE makes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_ASKED = 10_000
 
 
 class Gossip:
-    """What is said about messages, instead of the messages."""
+    """Handles and emits gossip."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Gossip:
         self._asked: dict[bytes, None] = {}
         """Ids that were asked for lately, in order."""
 
-    # ---- what peers say
+    # ---- received gossip
 
     def handle_ihave(self, peer: PeerState, offers: list[IHave], now: float) -> None:
         """Ask for what we have not seen, in the topics we are in."""
@@ -55,7 +55,7 @@ class Gossip:
             if offer.topic in self._state.joined:
                 self._collect(offer.ids, wanted)
         if wanted:
-            # By lot, also in order: the peer must not choose what we ask for, nor know what we expect of it.
+            # At random, in order too: the peer must not choose what we ask for, nor know which promise we track.
             ids = self._state.random.sample(list(wanted), min(len(wanted), allowance))
             peer.asked_ids += len(ids)
             self._state.outgoing(peer).iwant += ids
@@ -81,7 +81,7 @@ class Gossip:
                 wanted[message_id] = None
 
     def handle_iwant(self, peer: PeerState, ids: list[bytes], now: float) -> None:
-        """Send what a peer asks for, unless it asks too often or for too much."""
+        """Send the messages a peer asks for, unless it asks too often or for too much."""
         for message_id in dict.fromkeys(ids):
             if message_id in peer.dontwant:
                 continue
@@ -98,17 +98,17 @@ class Gossip:
             self._state.outgoing(peer).messages.append(message)
 
     def handle_idontwant(self, peer: PeerState, ids: list[bytes]) -> None:
-        """Remember what a peer has already."""
-        room = self._config.max_idontwant_messages - peer.dontwant_messages
-        if len(ids) > room:
-            self._state.counts.idontwant_ignored += len(ids) - room
-            ids = ids[:room]
+        """Remember which messages a peer has already."""
+        allowance = self._config.max_idontwant_messages - peer.dontwant_messages
+        if len(ids) > allowance:
+            self._state.counts.idontwant_ignored += len(ids) - allowance
+            ids = ids[:allowance]
         peer.dontwant_messages += len(ids)
         expires = self._state.ticks + self._config.idontwant_ttl
         for message_id in ids:
             peer.dontwant[message_id] = expires
 
-    # ---- what we say
+    # ---- sent gossip
 
     def announce(self, message: Message, mesh: Peers, source: PeerState) -> None:
         """Tell the mesh that we have a large message already, before it is validated."""
@@ -135,12 +135,12 @@ class Gossip:
             return
         random.shuffle(ids)
         for peer in peers:
-            # Where not all can be offered, everyone is offered something else.
+            # If not all ids fit, each peer gets a different selection.
             offered = random.sample(ids, config.max_ihave_ids) if len(ids) > config.max_ihave_ids else ids
             self._state.outgoing(peer).ihave.append(IHave(topic.name, offered))
 
     def offer_dropped(self, peer: PeerState) -> None:
-        """Offer a peer what found no place in its queue."""
+        """Offer a peer the messages that did not fit into its queue."""
         by_topic: dict[str, list[bytes]] = {}
         for message_id, topic in peer.dropped.items():
             if topic in peer.topics and message_id in self._cache and message_id not in peer.dontwant:
@@ -161,7 +161,7 @@ class Gossip:
             self.offer_dropped(peer)
 
     def punish_broken_promises(self, now: float) -> None:
-        """Charge those who advertised what they did not send."""
+        """Penalise the peers that did not send what they advertised."""
         if not len(self.promises):
             return
         for peer, count in self.promises.broken(now).items():
@@ -189,12 +189,12 @@ class Promises:
         return bool(self._by_id)
 
     def add(self, peer: PeerState, ids: Sequence[bytes], now: float) -> None:
-        """Expect one of `ids` from `peer`; which one it can not know."""
+        """Expect one of `ids` from `peer`, which cannot know which one."""
         expected = self._random.choice(ids)
         self._by_id.setdefault(expected, {}).setdefault(peer, now + self._followup)
 
     def fulfil(self, message_id: bytes) -> None:
-        """Void all promises of a message, since it came, from whomever and in whatever state."""
+        """Void all promises of a message that has arrived, from any peer, valid or not."""
         self._by_id.pop(message_id, None)
 
     def broken(self, now: float) -> dict[PeerState, int]:

@@ -1,4 +1,4 @@
-"""Who is in which topic, as peers say."""
+"""The subscribers of each topic, from the subscriptions that peers announce."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Membership:
         self._mesh = mesh
 
     def update(self, peer: PeerState, subscriptions: list[Subscription]) -> None:
-        """Take what a peer says about its topics."""
+        """Apply the subscriptions that a peer announces."""
         for subscription in subscriptions:
             known = peer.topics.get(subscription.topic)
             if not subscription.subscribe:
@@ -30,7 +30,7 @@ class Membership:
                 self._enter(peer, subscription.topic)
 
     def imply(self, peer: PeerState, grafts: list[str]) -> None:
-        """Take a GRAFT in a topic of ours for a subscription: it can overtake the one that was to precede it."""
+        """Treat a GRAFT in a topic of ours as a subscription: it can overtake the announcement."""
         if not peer.mesh_capable:
             return
         for name in grafts:

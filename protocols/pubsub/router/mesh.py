@@ -1,4 +1,4 @@
-"""The meshes: whom we exchange full messages with in the topics we joined (gossipsub-v1.0.md, gossipsub-v1.1.md)."""
+"""Meshes: the peers we exchange full messages with in the topics we joined (gossipsub-v1.0.md, gossipsub-v1.1.md)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Mesh:
-    """Grafts and prunes, by our wish and by that of peers."""
+    """Grafts and prunes peers, and handles their GRAFT and PRUNE."""
 
     def __init__(self, state: RouterState, thresholds: ScoreThresholds, cache: MessageCache) -> None:
         self._state = state
@@ -48,10 +48,10 @@ class Mesh:
             self._send_prune(topic, peer, backoff, exchange=self._config.peer_exchange)
         topic.mesh = None
 
-    # ---- what peers say
+    # ---- received control
 
     def handle_graft(self, peer: PeerState, topics: list[str], now: float) -> None:
-        """Take a peer into our meshes, or refuse."""
+        """Add a peer to our meshes, or refuse with PRUNE."""
         penalty = 0
         exchange = self._config.peer_exchange
         for name in dict.fromkeys(topics):
@@ -63,7 +63,7 @@ class Mesh:
             if peer in topic.mesh:
                 continue
             breaches = self._breaches(topic, peer, now)
-            if not breaches and self._welcome(topic, peer):
+            if not breaches and self._accepts_graft(topic, peer):
                 self._enter(topic, peer, now)
                 continue
             penalty += breaches
@@ -76,7 +76,7 @@ class Mesh:
             self._thresholds.penalise(peer, penalty, "GRAFT before its backoff was over")
 
     def handle_prune(self, peer: PeerState, prunes: list[Prune], now: float) -> None:
-        """Drop a peer that dropped us, and hear whom it suggests instead."""
+        """Remove a peer that pruned us, and read the peers that it suggests."""
         for prune in prunes:
             topic = self._state.joined.get(prune.topic)
             if topic is None or topic.mesh is None:
@@ -89,7 +89,7 @@ class Mesh:
                 read_suggestions(self._state, peer, prune)
 
     def forget(self, topic: TopicState, peer: PeerState, reason: PruneReason) -> None:
-        """Drop a peer that left the topic or is gone; there is nothing to tell it."""
+        """Remove a peer that left the topic or is gone, without a PRUNE."""
         if topic.mesh is not None and peer in topic.mesh:
             self._drop(topic, peer, reason)
 
@@ -101,10 +101,10 @@ class Mesh:
         flood_ends = until + self._config.graft_flood_threshold - self._config.prune_backoff
         return 2 if now < flood_ends else 1
 
-    def _welcome(self, topic: TopicState, peer: PeerState) -> bool:
+    def _accepts_graft(self, topic: TopicState, peer: PeerState) -> bool:
         if not peer.mesh_capable or peer.score < 0 or topic.mesh is None or peer not in topic.subscribers:
             return False
-        # A full mesh takes only peers that we dialed: nobody can crowd it by dialing us.
+        # A full mesh takes only peers that we dialed, so that inbound connections cannot fill it.
         return len(topic.mesh) < self._config.degree_high or peer.outbound or not self._config.hardened
 
     # ---- the heartbeat
@@ -130,7 +130,7 @@ class Mesh:
             self._graft_better(topic, mesh, now)
 
     def _excess(self, peers: list[PeerState]) -> list[PeerState]:
-        """Return whom to prune: all but `degree`, the best by score and the rest by lot, enough of them outbound."""
+        """Return the peers to prune: all but `degree`, by score, then at random, with enough outbound ones."""
         config = self._config
         self._state.random.shuffle(peers)
         peers.sort(key=lambda peer: -peer.score)
@@ -191,8 +191,8 @@ class Mesh:
         self._offer_recent(topic, peer)
 
     def _offer_recent(self, topic: TopicState, peer: PeerState) -> None:
-        # What came after the peer subscribed and before it entered the mesh would reach it neither by the mesh nor,
-        # since heartbeats tell only those outside, by gossip.
+        # Messages from between its subscription and its entry would reach it neither by the mesh nor by gossip, which
+        # heartbeats send only to peers outside the mesh.
         ids = self._cache.gossip_ids(topic.name)
         if ids:
             self._state.outgoing(peer).ihave.append(IHave(topic.name, ids[: self._config.max_ihave_ids]))

@@ -15,7 +15,7 @@ GENERATIONS = 16
 
 
 class SeenCache:
-    """The ids of messages that were decided on: first seen counts, a repeat does not prolong."""
+    """The ids of messages that were decided; a repeat does not prolong their time."""
 
     def __init__(self, ttl: float, limit: int, now: float) -> None:
         self._ttl = ttl

@@ -1,4 +1,4 @@
-"""Peers suggested in a PRUNE, ours and those of others (gossipsub-v1.1.md, "Peer Exchange")."""
+"""Peers suggested in a PRUNE, sent and received (gossipsub-v1.1.md, "Peer Exchange")."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def suggest_peers(state: RouterState, topic: TopicState, asker: PeerState) -> list[PeerInfo]:
-    """Return other peers of the topic that have done nothing wrong, by lot."""
+    """Return a random selection of other peers of the topic with a score that is not negative."""
     found = [peer for peer in topic.subscribers if peer is not asker and peer.mesh_capable and peer.score >= 0]
     if len(found) > state.config.prune_peers:
         found = state.random.sample(found, state.config.prune_peers)
@@ -24,7 +24,7 @@ def suggest_peers(state: RouterState, topic: TopicState, asker: PeerState) -> li
 
 
 def read_suggestions(state: RouterState, source: PeerState, prune: Prune) -> None:
-    """Pass on the suggestions of a peer that may make some: those we do not know yet, by lot if there are many."""
+    """Report the suggested peers that we do not know yet, a random selection if there are many."""
     suggested = prune.peers
     if len(suggested) > state.config.prune_peers:
         suggested = state.random.sample(suggested, state.config.prune_peers)

@@ -1,4 +1,4 @@
-"""The gossipsub router as a machine without I/O: RPCs and verdicts in; recipients, control, events and a deadline out.
+"""The gossipsub router without I/O: RPCs and validation results in; recipients, control, events and a deadline out.
 
 The driver decodes and validates. It calls `add_peer`, feeds `receive`, answers each message that returns with exactly
 one of `accept`, `reject` and `ignore`, and after every call sends what `take_outgoing` returns. Times are seconds.
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .config import GossipConfig
 
 BACKOFF_TICKS = 15
-"""Heartbeats from one clean-up of backoffs to the next (go): they are many, and nothing hangs on it."""
+"""Heartbeats from one clean-up of backoffs to the next (as in go): there are many, and none is urgent."""
 
 
 class GossipsubRouter:
@@ -73,7 +73,7 @@ class GossipsubRouter:
     # ---- peers
 
     def add_peer(self, peer: PeerId, version: Version, *, outbound: bool, ips: Sequence[str], now: float) -> None:
-        """Begin with a peer that speaks `version`, or learn more of one; `outbound`: we dialed it.
+        """Add a peer that speaks `version`, or update it; `outbound`: we dialed it.
 
         Call it before the first `receive` of this peer. The driver sends the hello: subscriptions, and extensions.
         """
@@ -92,7 +92,7 @@ class GossipsubRouter:
         self._thresholds.refresh(state)
 
     def remove_peer(self, peer: PeerId, now: float) -> None:
-        """End with a peer. Its backoffs and, if it is bad, its score are remembered for a while."""
+        """Remove a peer. Its backoffs and, unless it is positive, its score are kept for a while."""
         if (state := self._state.peers.pop(peer, None)) is None:
             return
         self._membership.leave_all(state)
@@ -121,7 +121,7 @@ class GossipsubRouter:
     # ---- our topics
 
     def join(self, topic: str, now: float) -> None:
-        """Want the messages of a topic."""
+        """Join a topic."""
         if topic in self._state.joined:
             return
         joined = self._state.topic(topic)
@@ -130,17 +130,17 @@ class GossipsubRouter:
         self._fanout.end(joined)
 
     def leave(self, topic: str, now: float) -> None:
-        """Want the messages of a topic no more."""
+        """Leave a topic."""
         if (left := self._state.joined.pop(topic, None)) is not None:
             self._mesh.leave(left, now)
             self._state.forget_if_empty(left)
 
-    # ---- what peers say
+    # ---- received RPCs
 
     def accept_from(self, peer: PeerId, now: float) -> AcceptStatus:
         """Return how much of an RPC of `peer` will count, so that the driver need not look at the rest.
 
-        The driver drops the messages itself unless it is ALL; ask once for each RPC, since the gater decides by lot.
+        The driver drops the messages itself unless it is ALL; call it once for each RPC: the gater is random.
         """
         state = self._state.peers.get(peer)
         if state is None or state.graylisted:
@@ -151,7 +151,7 @@ class GossipsubRouter:
         return AcceptStatus.ALL
 
     def receive(self, peer: PeerId, rpc: Rpc, now: float) -> list[Message]:
-        """Take an RPC whose messages have their ids; return the messages that must be validated."""
+        """Handle an RPC whose messages have their ids; return the messages that must be validated."""
         state = self._state.peers.get(peer)
         if state is None:
             self._state.counts.unknown_peers += 1
@@ -159,19 +159,19 @@ class GossipsubRouter:
         if rpc.subscriptions:
             self._membership.update(state, rpc.subscriptions)
         if rpc.extensions is not None or not state.greeted:
-            self._greet(state, rpc.extensions)
+            self._handle_first_rpc(state, rpc.extensions)
         if state.graylisted:
             self._state.counts.graylisted += 1
             return []
         has_control = rpc.idontwant or rpc.ihave or rpc.iwant or rpc.graft or rpc.prune
         if has_control and state.version is not Version.FLOODSUB:
-            self._control(state, rpc, now)
+            self._handle_control(state, rpc, now)
         if not rpc.messages:
             return []
         is_new = self._outcomes.is_new
         return [message for message in rpc.messages if is_new(state, message, now)]
 
-    def _greet(self, peer: PeerState, extensions: Extensions | None) -> None:
+    def _handle_first_rpc(self, peer: PeerState, extensions: Extensions | None) -> None:
         if extensions is not None and peer.version >= Version.V13:
             if peer.greeted:
                 self._thresholds.penalise(peer, 1, "extensions outside the first RPC")
@@ -179,7 +179,7 @@ class GossipsubRouter:
                 peer.extensions = extensions
         peer.greeted = True
 
-    def _control(self, peer: PeerState, rpc: Rpc, now: float) -> None:
+    def _handle_control(self, peer: PeerState, rpc: Rpc, now: float) -> None:
         fair = peer.score >= self._thresholds.gossip_threshold or peer.direct
         if rpc.idontwant:
             self._gossip.handle_idontwant(peer, rpc.idontwant)
@@ -193,7 +193,7 @@ class GossipsubRouter:
         if rpc.prune:
             self._mesh.handle_prune(peer, rpc.prune, now)
 
-    # ---- verdicts
+    # ---- validation results
 
     def accept(self, message: Message, now: float) -> list[PeerId]:
         """Take a valid message; return the peers to forward it to."""
@@ -223,7 +223,7 @@ class GossipsubRouter:
             self._thresholds.penalise(state, 1, reason)
 
     def ignore(self, message: Message, reason: RejectReason, now: float) -> None:
-        """Drop a message without blame; it may come again unless a validator has decided on it."""
+        """Drop a message without a penalty; it may come again unless a validator has decided."""
         self._outcomes.ignore(message, reason, now)
 
     # ---- ours
@@ -271,7 +271,7 @@ class GossipsubRouter:
         return chosen
 
     def knows(self, message_id: bytes) -> bool:
-        """Return whether a message with this id was decided on."""
+        """Return whether a message with this id was decided."""
         return message_id in self._seen
 
     def was_asked(self, message_id: bytes) -> bool:
@@ -284,7 +284,7 @@ class GossipsubRouter:
         return state is None or message_id not in state.dontwant
 
     def dropped(self, message_id: bytes, peer: PeerId, now: float) -> None:
-        """Note that a copy found no place in the queue of `peer`, to offer it by IHAVE at the next heartbeat."""
+        """Note that a copy did not fit into the queue of `peer`, to offer it by IHAVE at the next heartbeat."""
         self._state.counts.dropped += 1
         state = self._state.peers.get(peer)
         message = self._cache.get(message_id)
@@ -330,7 +330,7 @@ class GossipsubRouter:
         if self._gater is not None:
             self._gater.decay(now)
 
-    # ---- what comes out
+    # ---- output
 
     def take_outgoing(self) -> dict[PeerId, Outgoing]:
         """Return what is to be sent to each peer besides messages, once."""
@@ -340,7 +340,7 @@ class GossipsubRouter:
         """Return what happened since the last call, once."""
         return self._state.take_events()
 
-    # ---- what there is
+    # ---- inspection
 
     def mesh(self, topic: str) -> list[PeerId]:
         """Return the peers of our mesh of a topic."""
@@ -384,7 +384,7 @@ class GossipsubRouter:
         return self._thresholds.scores.snapshot(peer) if self._thresholds.scores is not None else None
 
     def counts(self) -> dict[str, int]:
-        """Return how often things happened since the core began, by name."""
+        """Return the router's counters by name."""
         return self._state.counts.as_dict()
 
     def statistics(self) -> RouterStatistics:

@@ -1,4 +1,4 @@
-"""What the router knows of its peers and topics, shared by the parts of the core.
+"""What the router knows of its peers and topics, shared by the parts of the router.
 
 Peers are objects here, hashed by identity, since sets of peer ids would be ordered differently in every process.
 """
@@ -24,7 +24,7 @@ Peers = dict["PeerState", None]
 
 @dataclass(slots=True)
 class Counts:
-    """How often things happened since the core began."""
+    """Counters of the router since it began."""
 
     received: int = 0
     """Messages, duplicates included."""
@@ -58,7 +58,7 @@ class Counts:
     grafts_refused: int = 0
     broken_promises: int = 0
     dropped: int = 0
-    """Copies that found no place in a queue."""
+    """Copies that did not fit into a queue."""
 
     def as_dict(self) -> dict[str, int]:
         """Return the counters by name."""
@@ -107,7 +107,7 @@ class PeerState:
         self.topics_refused = 0
         """Subscriptions that were ignored, since it has too many."""
         self.greeted = False
-        """Whether it sent the first RPC of its stream."""
+        """Whether the first RPC of its stream has arrived."""
         self.extensions: Extensions | None = None
         """What it said in that RPC."""
         self.record: bytes | None = None
@@ -128,7 +128,7 @@ class PeerState:
         """Ids it does not want, and the heartbeat after which that ends."""
         self.dontwant_messages = 0
         self.dropped: dict[bytes, str] = {}
-        """Ids, with their topics, that found no place in its queue."""
+        """Ids, with their topics, that did not fit into its queue."""
         self.out: Outgoing | None = None
 
     def __repr__(self) -> str:
@@ -136,7 +136,7 @@ class PeerState:
 
 
 class TopicState:
-    """Who is in one topic, and our part in it."""
+    """One topic: its subscribers, our mesh and fanout."""
 
     __slots__ = ("always", "fanout", "last_published", "mesh", "name", "subscribers")
 
@@ -144,7 +144,7 @@ class TopicState:
         self.name = name
         self.subscribers: Peers = {}
         self.always: Peers = {}
-        """Those among the subscribers who are outside any mesh but get all: floodsub peers and direct peers."""
+        """Subscribers that are outside meshes and get everything: floodsub peers and direct peers."""
         self.mesh: Peers | None = None
         """None unless we joined."""
         self.fanout: Peers | None = None
@@ -153,7 +153,7 @@ class TopicState:
 
 
 class RouterState:
-    """What the parts of the core share."""
+    """What the parts of the router share."""
 
     def __init__(self, peer_id: PeerId, config: GossipConfig, random: Random) -> None:
         self.config = config
@@ -211,6 +211,6 @@ class RouterState:
         return topic
 
     def forget_if_empty(self, topic: TopicState) -> None:
-        """Drop a topic in which nobody is, neither peers nor we."""
+        """Drop a topic without subscribers that we are not in."""
         if not topic.subscribers and topic.mesh is None and topic.fanout is None:
             self.topics.pop(topic.name, None)

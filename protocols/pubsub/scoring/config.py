@@ -1,4 +1,4 @@
-"""What can be set of the peer score: its weights, counters and thresholds (gossipsub v1.1, "Peer Scoring")."""
+"""Settings of the peer score: weights, counters and thresholds (gossipsub v1.1, "Peer Scoring")."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _no_topics() -> Mapping[str, TopicScoreConfig]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TopicScoreConfig:
-    """How peers are scored in one topic. A weight of 0 switches a part off; ValueError for what makes no sense.
+    """How peers are scored in one topic. A weight of 0 switches a part off; ValueError for invalid settings.
 
     Decays are factors applied to a counter each `ScoreConfig.decay_interval`; `decay_factor` computes them.
     """
@@ -100,7 +100,7 @@ class TopicScoreConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreConfig:
-    """How peers are scored, and which scores have consequences; ValueError for what makes no sense.
+    """How peers are scored, and the thresholds; ValueError for invalid settings.
 
     The defaults are `recommended()`. Only peers of topics with a `TopicScoreConfig` are scored for what they deliver.
     """
@@ -112,7 +112,7 @@ class ScoreConfig:
     graylist_threshold: float = -80.0
     """Below it what the peer sends is not processed, <= publish_threshold (rust, js)."""
     accept_px_threshold: float = 10.0
-    """From it on the peer's suggestions of other peers are taken up, >= 0 (rust, js)."""
+    """From it on suggestions of the peer (peer exchange) are used, >= 0 (rust, js)."""
     opportunistic_graft_threshold: float = 20.0
     """While the median of a mesh is below it, better peers are grafted, >= 0 (rust, js)."""
     topics: Mapping[str, TopicScoreConfig] = field(default_factory=_no_topics)
@@ -176,7 +176,7 @@ class ScoreConfig:
     def _check_thresholds(self) -> None:
         gossip, publish, graylist = self.gossip_threshold, self.publish_threshold, self.graylist_threshold
         if not 0 >= gossip >= publish >= graylist > -math.inf:
-            raise ValueError(f"not so: 0 >= gossip threshold {gossip} >= publish {publish} >= graylist {graylist}")
+            raise ValueError(f"thresholds must be 0 >= gossip {gossip} >= publish {publish} >= graylist {graylist}")
         _check_not_negative(
             accept_px_threshold=self.accept_px_threshold,
             opportunistic_graft_threshold=self.opportunistic_graft_threshold,
@@ -184,7 +184,7 @@ class ScoreConfig:
 
     @classmethod
     def recommended(cls) -> Self:
-        """Return what suits topics of any traffic: penalties for harm done, none for silence."""
+        """Return settings for topics of any traffic: penalties for harm done, none for silence."""
         return cls()
 
     @classmethod

@@ -49,7 +49,7 @@ class DecayClock:
 
 
 class Retained(Generic[KeyT, ValueT]):
-    """Values that are kept for equally many seconds, and so many at most; the oldest make room."""
+    """Values kept for a fixed time: no peer gets rid of its score by reconnecting. Bounded; the oldest go first."""
 
     def __init__(self, seconds: float, capacity: int) -> None:
         self._seconds = seconds

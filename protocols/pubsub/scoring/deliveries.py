@@ -1,4 +1,4 @@
-"""Who sent which message, remembered for as long as late copies of it can come in."""
+"""Which peers sent a message, remembered for as long as late copies can arrive."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Status(Enum):
-    """What is known of a message. One that a validator ignored is forgotten: nobody is credited or charged."""
+    """The state of a message. One that a validator ignored is forgotten: no peer is credited or penalised."""
 
     PENDING = "pending"
     """It is in validation."""
@@ -47,7 +47,7 @@ class Delivery:
         return self._peers or ()
 
     def forget_peers(self) -> None:
-        """Remember nobody any more, to save memory."""
+        """Forget the peers, to save memory."""
         self._peers = None
 
 

@@ -1,4 +1,4 @@
-"""The peer gater: while validation is overloaded, accept messages by chance, more from those who send good ones.
+"""The peer gater: while validation is overloaded, accept messages at random, more from peers that send valid ones.
 
 A source is an IP address (an IPv6 one with its /64 subnet), or a peer of unknown address. As in go-libp2p-pubsub;
 the specs have no such thing.
@@ -30,7 +30,7 @@ def _no_weights() -> Mapping[str, float]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GaterConfig:
-    """When the gater acts, and how it judges; ValueError for what makes no sense. The defaults are go's."""
+    """When the gater acts, and how it weighs messages; ValueError for invalid settings. The defaults are go's."""
 
     threshold: float = 0.33
     """Throttled messages for each validated one from which on the gater acts, > 0."""
@@ -106,7 +106,7 @@ class _Source:
 
 
 class PeerGater:
-    """Counts what validation made of each source's messages. Peers that were not added are not counted for."""
+    """Counts the validation results of each source's messages. Peers that were not added are not counted."""
 
     def __init__(self, config: GaterConfig, random: Random, now: float) -> None:
         self._config = config
@@ -152,8 +152,8 @@ class PeerGater:
     def accepts(self, peer: PeerId, now: float) -> bool:
         """Return whether to take messages of this RPC of `peer`, or only its control part.
 
-        While overloaded, by chance: the share of valid messages among all of its source, with one for good measure,
-        so that nobody is shut out.
+        While overloaded, at random, with the share of valid messages of its source as the probability. One is added to
+        the valid ones, so that no source is shut out.
         """
         if not self._throttled or not self._acts(now):
             return True
@@ -175,7 +175,7 @@ class PeerGater:
         self._validated += 1
 
     def throttle(self, now: float) -> None:
-        """Count a message for which validation had no room."""
+        """Count a message that was dropped because validation was full."""
         self._throttled += 1
         self._last_throttle = now
 

@@ -1,4 +1,4 @@
-"""The peer score: what each peer's behaviour has earned it, P1 to P7 (gossipsub v1.1, "Peer Scoring")."""
+"""The peer score, P1 to P7 (gossipsub v1.1, "Peer Scoring")."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class PeerScore:
         self.set_ips(peer, ips)
 
     def remove_peer(self, peer: PeerId, now: float) -> None:
-        """Forget a peer that is gone, or retain its score if that is not to its credit.
+        """Forget a peer that is gone, or retain its score unless that is positive.
 
         A retained score does not fade; P2 is void, and leaving the mesh now counts as being pruned. The peer no
         longer counts for the colocation of others.
@@ -94,10 +94,10 @@ class PeerScore:
         record = self._connected.get(peer)
         if record is None:
             return
-        to_its_credit = self.score(peer) > 0
+        positive = self.score(peer) > 0
         del self._connected[peer]
         self._colocation.remove(record.keys)
-        if to_its_credit:
+        if positive:
             return
         record.keys = ()
         for counters in record.topics.values():
@@ -123,12 +123,12 @@ class PeerScore:
             counters.enter_mesh(now)
 
     def prune(self, peer: PeerId, topic: str) -> None:
-        """Note that `peer` has left our mesh of `topic`, by whosever wish."""
+        """Note that `peer` has left our mesh of `topic`, for whatever reason."""
         counters = self._counters(peer, topic)
         if counters is not None:
             counters.leave_mesh()
 
-    # ---- messages: `validate`, then exactly one verdict; `duplicate` for each further copy, at any time
+    # ---- messages: `validate`, then exactly one result; `duplicate` for each further copy, at any time
 
     def validate(self, message_id: bytes, topic: str, now: float) -> None:
         """Note that a message goes into validation: from now on those who send it as well are remembered."""
@@ -173,7 +173,7 @@ class PeerScore:
             self._count_invalid(peer, topic)
 
     def reject(self, message_id: bytes, topic: str, source: PeerId | None, now: float) -> None:
-        """Charge an invalid message to `source` and to all who sent it or will send it (a validator's Reject)."""
+        """Penalise `source` and all that sent or will send an invalid message (a validator's REJECT)."""
         if self._topics.get(topic, self._config.default_topic) is None:
             return
         delivery = self._deliveries.begin(message_id, now)
@@ -185,7 +185,7 @@ class PeerScore:
         delivery.forget_peers()
 
     def refuse(self, message_id: bytes, topic: str, source: PeerId) -> None:
-        """Charge `source` alone with a message whose id cannot be trusted (signature, author, forged origin).
+        """Penalise `source` alone for a message whose id cannot be trusted (signature, author, forged origin).
 
         The id is free again: others may have the true message of that id.
         """
@@ -193,7 +193,7 @@ class PeerScore:
         self._count_invalid(source, topic)
 
     def ignore(self, message_id: bytes) -> None:
-        """Credit and charge nobody with a message (a validator's Ignore, a full queue)."""
+        """Drop a message without credit or penalty (a validator's IGNORE, a full queue)."""
         delivery = self._deliveries.get(message_id)
         if delivery is not None and delivery.status is Status.PENDING:
             self._deliveries.forget(message_id)
@@ -208,7 +208,7 @@ class PeerScore:
             record.stale = True
 
     def score(self, peer: PeerId) -> float:
-        """Return the score of `peer` as of the last event; 0 for strangers. Time in the mesh grows at `decay` only."""
+        """Return the score of `peer` as of the last event; 0 if unknown. Time in the mesh grows at `decay` only."""
         record = self._connected.get(peer) or self._retained.get(peer)
         if record is None:
             return 0.0
@@ -223,7 +223,7 @@ class PeerScore:
         return score
 
     def snapshot(self, peer: PeerId) -> ScoreSnapshot | None:
-        """Return what the score of `peer` is made of; None for strangers."""
+        """Return the parts of the score of `peer`; None if unknown."""
         record = self._record(peer)
         if record is None:
             return None

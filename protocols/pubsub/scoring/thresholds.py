@@ -1,4 +1,4 @@
-"""What the score of a peer means for it: thresholds, penalties, graylisting, and when it should be disconnected."""
+"""Score thresholds: penalties, graylisting, and when a peer should be disconnected."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 
 class ScoreThresholds:
-    """Keeps `PeerState.score` current: at heartbeats, and at once when a peer does wrong.
+    """Keeps `PeerState.score` current: at heartbeats, and at once after an offence.
 
-    What a peer does well counts from the next heartbeat on, so that messages need no computation of scores.
+    Good behaviour counts from the next heartbeat on, so that messages need no computation of scores.
     """
 
     def __init__(self, state: RouterState, config: ScoreConfig | None, now: float) -> None:
         self._state = state
         self.scores = PeerScore(config, now) if config is not None else None
-        """None: nobody is scored, and all have 0."""
+        """None: no peer is scored, and all have 0."""
         self.gossip_threshold = config.gossip_threshold if config is not None else 0.0
         self.publish_threshold = config.publish_threshold if config is not None else 0.0
         self._graylist_threshold = config.graylist_threshold if config is not None else 0.0
-        # Whoever is not judged is not trusted to introduce others either.
+        # Without scores no peer is trusted with peer exchange.
         self.accept_px_threshold = config.accept_px_threshold if config is not None else inf
         self.opportunistic_graft_threshold = config.opportunistic_graft_threshold if config is not None else 0.0
 
     def refresh(self, peer: PeerState) -> None:
-        """Look up the score of a peer, and draw the consequences."""
+        """Update the score of a peer, and graylist it if it is too low."""
         if self.scores is None:
             return
         peer.score = score = self.scores.score(peer.id)
@@ -45,7 +45,7 @@ class ScoreThresholds:
         peer.graylisted = below
 
     def refresh_all(self) -> None:
-        """Look up all scores; once for each heartbeat."""
+        """Update all scores; once for each heartbeat."""
         if self.scores is None:
             return
         for peer in self._state.peers.values():

@@ -1,4 +1,4 @@
-"""What a peer does in one topic, and the points it is worth: P1 to P4 of the peer score."""
+"""The counters of a peer in one topic and their points: P1 to P4 of the peer score."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The streams to and from peers: queues, pacing, reopening, and dialing who is suggested."""
+"""The streams to and from peers: queues, pacing, reopening, and dialing suggested peers."""

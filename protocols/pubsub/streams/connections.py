@@ -19,25 +19,25 @@ from ..router.events import Grafted, Pruned, RouterEvent
 _log = logging.getLogger(__name__)
 
 MAX_WAITING: Final = 128
-"""Suggestions that wait for their turn; more are dropped (go-libp2p: the same)."""
+"""Suggestions that wait to be dialed; more are dropped (go-libp2p: the same)."""
 WORKERS: Final = 8
 """Dials to suggested peers at the same time (go-libp2p: the same)."""
 DIAL_TIMEOUT: Final = 30.0
 """Seconds for one dial."""
 DIRECT_INTERVAL: Final = 300.0
-"""Seconds between two looks at whether the direct peers are connected (go-libp2p: the same)."""
+"""Seconds between two checks that the direct peers are connected (go-libp2p: the same)."""
 MESH_VALUE: Final = 20
-"""What a peer is worth for each mesh it is in: closing its connection would tear a hole into the topic.
+"""The tag value of a peer for each mesh it is in: trimming its connection would harm delivery.
 
-go-libp2p-pubsub protects such peers. But a peer enters a mesh by its own GRAFT as well, and a stranger should not be
-able to make itself impossible to trim: here it goes after all that are in no mesh.
+go-libp2p-pubsub protects such peers. But a peer can enter a mesh by its own GRAFT, and must not be able to make itself
+impossible to trim: here it is trimmed after all peers that are in no mesh.
 """
 
 DIRECT: Final = "pubsub direct"
 
 
 class PeerDialer:
-    """Dials in the background. What can not be reached costs nothing but the try."""
+    """Dials suggested and direct peers in the background."""
 
     def __init__(self, host: Host, direct: Iterable[PeerId]) -> None:
         self._host = host
@@ -63,7 +63,7 @@ class PeerDialer:
                 return
 
     async def run(self) -> None:
-        """Dial for ever."""
+        """Dial until cancelled."""
         async with trio.open_nursery() as nursery:
             for _ in range(WORKERS):
                 nursery.start_soon(self._work)
@@ -86,11 +86,11 @@ class PeerDialer:
             try:
                 await self._host.connect(peer)
             except (StackError, OSError) as error:
-                _log.debug("peer %s can not be reached: %s", peer, error)
+                _log.debug("cannot reach peer %s: %s", peer, error)
 
 
 def tag_mesh_peer(host: Host, event: RouterEvent) -> None:
-    """Tag a peer that entered a mesh, and take the tag back when it leaves."""
+    """Tag a peer that entered a mesh, and untag it when it leaves."""
     match event:
         case Grafted(peer=peer, topic=topic):
             host.tag(peer, f"pubsub {topic}", MESH_VALUE)
@@ -100,7 +100,7 @@ def tag_mesh_peer(host: Host, event: RouterEvent) -> None:
 
 @contextmanager
 def protect_direct(host: Host, direct: Iterable[PeerId]) -> Iterator[None]:
-    """Have the connections to direct peers never trimmed within the block."""
+    """Protect the connections to direct peers from trimming within the block."""
     peers = tuple(direct)
     for peer in peers:
         host.protect(peer, DIRECT)

@@ -23,10 +23,10 @@ def is_stock(agent: str) -> bool:
 class Pacing:
     """How many messages go to one peer at once, and then for each second.
 
-    Stock implementations put what they receive into short queues and drop what has no place, without a word: in
+    Stock implementations put what they receive into short queues and silently drop what does not fit: in
     go-libp2p 32 messages wait for validation and 32 for each subscriber. Of 1000 messages sent at once to a stock Kubo
-    19 to 91 arrived, 987 when they were half a millisecond apart, and all at two. Who raised those queues loses nothing
-    but the burst: switch it off (`PubsubConfig(pacing=None)`) in a network of such peers.
+    19 to 91 arrived, 987 when they were half a millisecond apart, and all at two. In a network where those queues were
+    raised, switch it off (`PubsubConfig(pacing=None)`).
     """
 
     rate: float = 500.0

@@ -1,4 +1,4 @@
-"""The streams between us and one peer: ours, that only we write on, and the peer's, that we only read."""
+"""The streams between us and one peer: our outbound one, and the peer's inbound ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .send_queue import MAX_TAKEN, Batch, SendQueue
 
 BROKEN = (StackError, trio.BrokenResourceError, trio.ClosedResourceError)
 RECOVERY_BYTES: Final = 1 << 20
-"""Bytes that a peer which took nothing for too long must take before publishers wait for it again."""
+"""Bytes that a stalled peer must take before publishers wait for it again."""
 HALF_CLOSED: Final = 1.0
 """Seconds after the opening in which a peer that only reads may end the direction that it does not need."""
 MAX_INBOUND: Final = 4
@@ -31,7 +31,7 @@ MAX_INBOUND: Final = 4
 
 
 class PeerStreams:
-    """What there is between us and one peer."""
+    """The outbound stream to a peer with its queue, and the inbound streams of that peer."""
 
     def __init__(self, peer: PeerId, queue: SendQueue, config: QueueConfig, rpc_counts: RpcCounts) -> None:
         self.peer = peer
@@ -45,9 +45,9 @@ class PeerStreams:
         self.opened = trio.Event()
         """Set while the router knows the peer, and when it never will again: look at `queue.closed`."""
         self.retry_now = trio.Event()
-        """Set when a try to open our stream should not wait any longer."""
+        """Set when our stream should be opened again without waiting longer."""
         self.stalled = False
-        """Whether it once took nothing for too long, and has not taken much since: no publisher waits for it."""
+        """Whether it once took nothing for too long, and has not taken much since: publishers do not wait for it."""
         self.orderly = False
         """Whether our stream ended as the connection was closed by one side, rather than lost."""
         self.failures = 0
@@ -57,13 +57,13 @@ class PeerStreams:
         self.forward_dropped = 0
         """Messages not passed on, since the queue was full."""
         self.offence = ""
-        """The last thing it did wrong."""
+        """Its last offence."""
         self.inbound: list[Stream] = []
         """The peer's streams, the oldest first."""
         self.memory: MemoryAccount | None = None
         """What is held of the peer's messages, once there was one worth counting."""
         self.validating: deque[trio.Event] = deque()
-        """Lots of messages from the peer that are being judged, each set when it has been; the oldest first."""
+        """Batches of messages from the peer under validation, each set when done; the oldest first."""
         self.published_at = -inf
         """When a message was last sent, on trio's clock."""
         self.read_to_end = trio.Event()
@@ -73,26 +73,26 @@ class PeerStreams:
         self._rpc_counts = rpc_counts
 
     def adopt(self, stream: Stream) -> None:
-        """Read this stream of the peer as well.
+        """Add an inbound stream.
 
         One is enough, but after both have dialed rust-libp2p opens one on each connection and sends on both, and some
         forget what we subscribe to as soon as any of their streams is reset.
         """
         if not self.inbound:
-            self.topics = []  # it begins anew, and will say again what it subscribes to
+            self.topics = []  # the peer starts over, and announces its subscriptions again
         self.inbound.append(stream)
         if len(self.inbound) > MAX_INBOUND:
             self.inbound.pop(0).reset()
         self.retry_now.set()
 
     def release(self, stream: Stream) -> None:
-        """Forget a stream of the peer that is read no more."""
+        """Remove an inbound stream."""
         if stream in self.inbound:
             self.inbound.remove(stream)
             self._released.unpark_all()
 
     def reset_inbound(self) -> None:
-        """Read no stream of the peer any more: it will begin anew, and say again what it subscribes to."""
+        """Reset all inbound streams: the peer will open another, and announce its subscriptions again."""
         waiting, self.opened = self.opened, trio.Event()
         for stream in self.inbound:
             stream.reset()
@@ -101,7 +101,7 @@ class PeerStreams:
         waiting.set()
 
     async def wait_inbound_read(self) -> None:
-        """Wait until the streams that the peer has now have been read to their end."""
+        """Wait until the inbound streams that are open now have been read to their end."""
         streams = tuple(self.inbound)
         while any(stream in self.inbound for stream in streams):
             await self._released.park()
@@ -140,9 +140,9 @@ class PeerStreams:
         return self.stream is stream
 
     async def _wait_work(self, stream: Stream) -> str:
-        """Wait until there is something to send, and no doubt that the connection is alive; return why it is over.
+        """Wait until there is something to send and the connection is known to be alive; return why the stream is over.
 
-        What a dead connection takes is lost. What waits goes to the peer on a better one, once the dead one is closed.
+        What a dead connection takes is lost. What waits is sent on another one, once the dead one is closed.
         """
         await self.queue.wait_work()
         try:

@@ -1,4 +1,4 @@
-"""The links to all peers: opened as peers come, fed with what the core decides, and cleared up behind."""
+"""All peers that speak pubsub: their streams are opened, fed with what the router decides, and closed."""
 
 from __future__ import annotations
 
@@ -50,26 +50,26 @@ VERSIONS: Final = {
 RETRY_PAUSES: Final = (0.5, 2.0, 8.0, 30.0, 60.0)
 """Seconds before each new try to open our stream, when it ended while the connection lasts; the last one recurs."""
 MIN_RETRY_PAUSE: Final = RETRY_PAUSES[0]
-"""Seconds between two tries however much a peer hurries us: each costs a stream and what must be said again."""
+"""Seconds between two tries, even if the peer opens streams sooner: each costs a stream and a hello."""
 GRACE: Final = 2.0
 """Seconds without a stream for which a peer stays in the router, and what is meant for it waits."""
 MAX_UNKNOWN_TRIES: Final = 3
-"""Tries to open a stream to a peer of which nothing says that it speaks pubsub."""
+"""Tries to open a stream to a peer that identify does not list as one with pubsub."""
 READ_LAST_TIMEOUT: Final = 0.5
-"""Seconds in which a peer whose end of our stream broke may end its own, before it counts as gone."""
+"""Seconds in which the inbound streams of a peer that broke our stream are still read, before it counts as gone."""
 READ_TIMEOUT: Final = 1.0
-"""Seconds that a peer has to read the last message, before we go."""
+"""Seconds that a peer has to read the last message before we close."""
 STABLE_AFTER: Final = 60.0
-"""Seconds after which a stream that breaks, other than by taking nothing, breaks for the first time again."""
+"""Seconds after which a stream counts as stable: when it breaks, the retry pauses begin anew."""
 
 MAX_DROPPED: Final = 100
-"""Peers whose disconnecting is remembered."""
+"""Disconnected peers that are remembered with the reason."""
 
 Hello = Callable[[], list[bytes]]
 
 
 class PubsubPeers:
-    """Keeps one streams for each connected peer that speaks pubsub."""
+    """Keeps the streams to each connected peer that speaks pubsub."""
 
     def __init__(
         self,
@@ -99,17 +99,17 @@ class PubsubPeers:
         self.counts: Counter[str] = Counter()
         """Our streams to peers: opened, not opened, ended, and of those that ended because the peer took nothing."""
         self._full: dict[PeerId, None] = {}
-        """Peers with a full queue that something was passed on to."""
+        """Peers with a full queue that something was forwarded to."""
 
     @property
     def streams(self) -> Mapping[PeerId, PeerStreams]:
-        """The links by peer."""
+        """The streams by peer."""
         return MappingProxyType(self._streams)
 
-    # ---- peers come and go
+    # ---- connecting and disconnecting
 
     def notify(self, event: Event) -> None:
-        """Hear of peers; this is an observer of the host."""
+        """Handle events of the host, as its observer."""
         match event:
             case PeerIdentified(peer=peer):
                 if peer in self._streams:
@@ -124,7 +124,7 @@ class PubsubPeers:
                     self._streams[info.remote_peer].retry_now.set()
 
     def streams_to(self, peer: PeerId) -> PeerStreams:
-        """Return the streams to a peer; it is made, and its stream opened, if there is none."""
+        """Return the streams to a peer; if there are none, ours is opened."""
         streams = self._streams.get(peer)
         if streams is None:
             queue = SendQueue(
@@ -172,20 +172,20 @@ class PubsubPeers:
         finally:
             self._remove(streams, reason, lost=lost)
         if not streams.queue.ending and self._reachable(streams.peer):
-            self.streams_to(streams.peer)  # it came back while this streams was wound up
+            self.streams_to(streams.peer)  # it came back while these were being closed
 
     def _reachable(self, peer: PeerId) -> bool:
         return bool(self._host.connections(peer) and self._host.peerstore.supports(peer, *self.protocols))
 
     def _speaks_no_pubsub(self, streams: PeerStreams) -> bool:
-        """Return whether a peer does not speak pubsub any more; if it does after all, it opens its stream."""
+        """Return whether a peer does not speak pubsub any more; if it does, it will open a stream."""
         store, peer = self._host.peerstore, streams.peer
         if streams.inbound or store.supports(peer, *self.protocols):
             return False
         return bool(store.protocols(peer)) or streams.failures > MAX_UNKNOWN_TRIES
 
     async def _pause(self, streams: PeerStreams, reason: str) -> None:
-        """Wait before the next stream to a peer; what the last one may have lost waits for it, if that is soon."""
+        """Wait before the next stream to a peer; keep what the last one may have lost, if the wait is short."""
         pause = RETRY_PAUSES[min(streams.failures, len(RETRY_PAUSES)) - 1]
         _log.debug("pubsub stream to %s: %s; next try in %g s", streams.peer, reason, pause)
         if streams.stalled or not streams.opened.is_set() or pause > GRACE:
@@ -226,11 +226,11 @@ class PubsubPeers:
             self._host.events.notify(PubsubPeerRemoved(streams.peer, streams.queue.reason, dropped))
 
     def adopt(self, streams: PeerStreams, stream: Stream) -> None:
-        """Read this stream of a peer as well."""
+        """Add an inbound stream of a peer."""
         if streams.opened.is_set() and streams.queue.paused and not streams.inbound:
-            # Both directions begin anew, so its pubsub does: it has not said yet what it subscribes to.
+            # Both directions are new, so its pubsub was restarted: it has not announced its subscriptions yet.
             self._forget(streams)
-            streams.queue.resend_nothing("the peer began anew")
+            streams.queue.resend_nothing("the peer restarted its pubsub")
         streams.adopt(stream)
 
     async def _run_stream(self, streams: PeerStreams) -> str:
@@ -244,7 +244,7 @@ class PubsubPeers:
             streams.queue.pause()
             self.counts["stalled" if streams.stalled else "ended"] += 1
             if not streams.queue.reason:
-                # A peer that leaves breaks our stream, and what it said last may still be on its way to the core.
+                # A peer that leaves breaks our stream, while its last messages may not have been read yet.
                 with trio.move_on_after(READ_LAST_TIMEOUT):
                     await streams.wait_inbound_read()
             return reason
@@ -258,7 +258,7 @@ class PubsubPeers:
         if not self._host.connections(peer):
             return None, "the connection is gone"
         known = self._host.peerstore.supports(peer, *self.protocols)
-        # Two at least are offered: of a single one the answer would not be waited for, and a peer may never give it.
+        # At least two are offered: for a single one negotiation is optimistic, and the peer may never answer.
         offered = [*known, *(protocol for protocol in self.protocols if protocol not in known), self.protocols[-1]]
         timeout = self._config.queues.open_timeout
         reason = f"no stream could be opened: the peer agreed to no protocol within {timeout:g} s"
@@ -302,15 +302,15 @@ class PubsubPeers:
     # ---- sending
 
     def flush(self) -> None:
-        """Queue what the core wants sent, and act on what it found."""
+        """Queue what the router wants sent, and handle its events."""
         for peer, outgoing in self._router.take_outgoing().items():
             streams = self._streams.get(peer)
             if streams is not None:
                 self._queue(streams, outgoing)
         for event in self._router.take_events():
-            self._act(event)
+            self._handle(event)
 
-    def _act(self, event: RouterEvent) -> None:
+    def _handle(self, event: RouterEvent) -> None:
         match event:
             case ShouldDisconnect(peer=peer, reason=reason):
                 self.dropped.pop(str(peer), None)
@@ -331,7 +331,7 @@ class PubsubPeers:
         self._on_event(event)
 
     def note_offence(self, peer: PeerId, offence: str) -> None:
-        """Note the last thing a peer did wrong."""
+        """Record the last offence of a peer."""
         streams = self._streams.get(peer)
         if streams is not None:
             streams.offence = offence
@@ -352,14 +352,14 @@ class PubsubPeers:
                 streams.queue.put(message)
 
     def announce(self, subscriptions: Sequence[bytes]) -> None:
-        """Queue encoded subscriptions for every peer whose stream is open; the others hear of them in the hello."""
+        """Queue encoded subscriptions for every peer whose stream is open; the others get them in the hello."""
         for streams in self._streams.values():
             if streams.opened.is_set():
                 streams.queue.put_control(subscriptions)
                 self.rpc_counts.subscriptions += len(subscriptions)
 
     def forward(self, message: Message, peers: Sequence[PeerId], now: float) -> None:
-        """Queue a message of others for peers; where even the reserve is used up, gossip will tell of it."""
+        """Forward a message to peers; where the reserve of the queue is used up, it is offered by gossip later."""
         for peer in peers:
             streams = self._streams.get(peer)
             if streams is None or streams.queue.reason:
@@ -374,7 +374,7 @@ class PubsubPeers:
                 self._full[peer] = None
 
     async def wait_space(self) -> None:
-        """Wait for peers that something was passed on to and whose queue is full, unless they take nothing."""
+        """Wait for peers with a full queue that something was forwarded to, unless they take nothing."""
         patience = self._config.queues.forward_patience
         for peer in tuple(self._full):
             streams = self._streams.get(peer)
@@ -392,8 +392,8 @@ class PubsubPeers:
     async def close_streams(self) -> None:
         """End our streams, and wait until the peers have read them: what is unread is lost with the connection.
 
-        They tell by ending their direction, as go-libp2p, rust-libp2p and we do. js-libp2p and py-libp2p do not, and
-        just get the time.
+        go-libp2p, rust-libp2p and peerstack confirm by ending their direction. js-libp2p and py-libp2p do not, and only
+        get the time.
         """
         open_streams = tuple(self._streams.values())
         for streams in open_streams:

@@ -1,4 +1,4 @@
-"""What waits to be sent to one peer."""
+"""The queue of control and messages to one peer, and the messages that a broken stream may have lost."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ MAX_MESSAGES_FRAME = 500
 """Messages in one frame: rust-libp2p gives up a stream with more."""
 MAX_TAKEN = 1 << 20
 """Messages in one batch, where nothing else bounds it."""
-GATHER_TURNS = 4
-"""Turns of other tasks that may add to a batch before it goes out: half a millisecond each while they publish."""
+GATHER_CHECKPOINTS = 4
+"""Checkpoints in which other tasks may add to a batch before it is sent: half a millisecond each while they publish."""
 
 Wanted = Callable[[Message], bool]
 
@@ -36,7 +36,7 @@ Wanted = Callable[[Message], bool]
 MAX_RECENT = 4 << 20
 """Bytes of messages kept for a while after the connection took them, in case the stream breaks before they are read."""
 DOUBT_AGE = 60.0
-"""Seconds after which the end of a connection says nothing of a message: one that is dead is noticed before that."""
+"""Seconds after which a lost connection makes no message uncertain: a dead one is noticed before that."""
 RESEND_AGE = 30.0
 """Seconds after which a message is not sent again on a new stream: others forget in 60 s that they have seen it."""
 LEARNED_FOR = 600.0
@@ -106,7 +106,7 @@ class SendQueue:
 
     @property
     def overfull(self) -> bool:
-        """Whether even what can not wait is left out."""
+        """Whether even the reserve for forwarded messages is used up."""
         return len(self._messages) >= 2 * self._config.max_messages or self._bytes >= 2 * self._config.max_bytes
 
     @property
@@ -126,7 +126,7 @@ class SendQueue:
 
     @property
     def ended(self) -> bool:
-        """Whether all was said: nothing waits, and `end` was called."""
+        """Whether nothing waits, and `end` was called."""
         return self._ending and not (self._control or self._messages)
 
     def stuck_for(self, now: float) -> float:
@@ -187,11 +187,11 @@ class SendQueue:
     # ---- taking out
 
     async def wait_work(self) -> None:
-        """Wait until there is something to send, nothing is taken any more, or all was said. One task at a time."""
+        """Wait until there is something to send, the queue is closed, or everything was sent. One task at a time."""
         while not (self._control or self._messages or self.reason or self._ending):
             await self._work.wait()
-        # As long as each turn of the others brings more, wait for it: a batch costs much more than a turn.
-        for _ in range(GATHER_TURNS):
+        # Wait while each checkpoint brings more: a batch costs much more than a checkpoint.
+        for _ in range(GATHER_CHECKPOINTS):
             size = self._bytes
             await trio.lowlevel.checkpoint()
             if self._bytes == size or size >= BATCH:

@@ -35,7 +35,7 @@ class Failures:
         """Failures so far."""
         self._subject = subject
         self._cost = cost
-        self._untold = 0
+        self._unlogged = 0
         self._quiet_until = -inf
 
     def contained(self, what: str) -> contained:
@@ -47,7 +47,7 @@ class Failures:
         now = trio.current_time()
         first = not self.count
         self.count += 1
-        self._untold += 1
+        self._unlogged += 1
         if first:
             _log.error("%s of %s failed; %s", what, self._subject, self._cost, exc_info=error)
         elif now < self._quiet_until:
@@ -57,21 +57,21 @@ class Failures:
                 "%s of %s failed, %d times since the last line; %s; the last error: %r",
                 what,
                 self._subject,
-                self._untold,
+                self._unlogged,
                 self._cost,
                 error,
             )
-        self._untold = 0
+        self._unlogged = 0
         self._quiet_until = now + QUIET
 
     def close(self) -> None:
-        """Tell of the failures that no line told of."""
-        if self._untold:
-            _log.error("the code of %s failed %d more times; %s", self._subject, self._untold, self._cost)
-            self._untold = 0
+        """Log the failures that were counted since the last line."""
+        if self._unlogged:
+            _log.error("the code of %s failed %d more times; %s", self._subject, self._unlogged, self._cost)
+            self._unlogged = 0
 
 
-def containing(config: ScoreConfig | None) -> ScoreConfig | None:
+def contain_application_score(config: ScoreConfig | None) -> ScoreConfig | None:
     """Return the same settings with an `application_score` that gives 0 where the application's raises."""
     if config is None or config.application_score is None:
         return config

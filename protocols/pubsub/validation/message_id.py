@@ -1,7 +1,7 @@
 """What makes two messages the same: functions from a message to its id, which all peers of a topic must share.
 
-IHAVE, IWANT and IDONTWANT speak of ids. The implementations have different defaults, so a network of several
-kinds still floods messages along its meshes, but recovers none by gossip and punishes peers for promises they
+IHAVE, IWANT and IDONTWANT speak of ids. The implementations have different defaults, so a mixed
+network still sends messages along its meshes, but recovers none by gossip and penalises peers for promises they
 could not keep. Choose one function for the topic everywhere; `sha256_of_data` is the easiest to write in any language.
 """
 
@@ -18,7 +18,7 @@ MessageIdFunction: TypeAlias = Callable[[Message], bytes]
 """Must give the same bytes for the same message at every peer, and not raise; at most 1 KiB travels in gossip."""
 
 _INLINE = 0  # the first byte of peer ids that contain the public key; behind it comes the length
-_NOBODY = "15R"  # what rust-libp2p writes for a message without author
+_NO_AUTHOR = "15R"  # what rust-libp2p writes for a message without author
 
 
 def default_id(message: Message) -> bytes:
@@ -32,13 +32,13 @@ def default_id(message: Message) -> bytes:
 
 
 def sha256_of_data(message: Message) -> bytes:
-    """Return SHA-256 of the data: the same content is the same message, whoever publishes it and how often."""
+    """Return SHA-256 of the data: equal content is the same message, regardless of author."""
     return hashlib.sha256(message.data).digest()
 
 
 def rust_default_id(message: Message) -> bytes:
     """Return the default of rust-libp2p: the author's peer id in base58, then the sequence number in decimal."""
-    author = _NOBODY if message.author is None else str(author_of(message.author))
+    author = _NO_AUTHOR if message.author is None else str(author_of(message.author))
     return f"{author}{int.from_bytes(message.seqno or b'', 'big')}".encode()
 
 

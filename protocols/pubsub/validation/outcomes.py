@@ -1,4 +1,4 @@
-"""Messages of peers: which are new and must be validated, and what the verdict means for those who sent them."""
+"""Which messages are new and must be validated, and what the result means for the peers that sent them."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class RejectReason(StrEnum):
     """A peer passed on what we are said to have written."""
     TOO_LARGE = "too_large"
     UNDECODABLE = "undecodable"
-    """The codec of the topic can not read it."""
+    """The codec of the topic cannot decode it."""
     VALIDATION_FAILED = "validation_failed"
     """A validator rejected it."""
 
     VALIDATION_IGNORED = "validation_ignored"
-    """A validator ignored it; from here on nobody is to blame."""
+    """A validator ignored it. This reason and those below penalise no peer."""
     REPEATED = "repeated"
     """It came before, longer ago than ids are remembered: its author's number is known."""
     VALIDATION_THROTTLED = "validation_throttled"
@@ -57,7 +57,7 @@ MAX_UNPUBLISHED = 10_000
 
 
 class ValidationOutcomes:
-    """Finds new messages, and credits or charges their senders."""
+    """Finds new messages, and credits or penalises their senders."""
 
     def __init__(
         self,
@@ -83,10 +83,10 @@ class ValidationOutcomes:
         config = state.config
         self._announce_from = config.idontwant_threshold if config.idontwant else None
 
-    # ---- what comes in
+    # ---- received messages
 
     def is_new(self, peer: PeerState, message: Message, now: float) -> bool:
-        """Return whether a message must be validated; then the driver owes a verdict."""
+        """Return whether a message must be validated; then the driver must accept, reject or ignore it."""
         counts = self._counts
         counts.received += 1
         message_id = message.id
@@ -132,7 +132,7 @@ class ValidationOutcomes:
             self._gater.duplicate(peer.id)
 
     def _is_variant(self, under_way: PendingValidation, peer: PeerState, message: Message, now: float) -> bool:
-        """Return whether a message with an id under validation is another one, which must be validated as well."""
+        """Return whether a message with an id under validation has other bytes, and must be validated as well."""
         same = under_way.same(message)
         if same is None and under_way.variants() < MAX_VARIANTS:
             return True
@@ -142,11 +142,11 @@ class ValidationOutcomes:
         return False
 
     def _self_origin(self, peer: PeerState, message: Message) -> None:
-        """Refuse what claims to be ours though we never sent it."""
+        """Refuse a message with our name as author that we never sent."""
         self._counts.self_origin += 1
         self._refuse(message, peer)
 
-    # ---- verdicts
+    # ---- results
 
     def is_unpublished(self, message_id: bytes) -> bool:
         """Return whether a message of ours with this id may go out: none did, or it reached no peer."""
@@ -166,7 +166,7 @@ class ValidationOutcomes:
             del self._unpublished[next(iter(self._unpublished))]
 
     def accept(self, message: Message, now: float) -> list[PeerState] | None:
-        """Credit a valid message; return all who sent it, or None if it was decided on before."""
+        """Credit a valid message; return the peers that sent it, or None if it was decided before."""
         validation = self._pending.pop(message)
         if validation is None or not self._seen.add(message.id, now):
             return None
@@ -179,7 +179,7 @@ class ValidationOutcomes:
         return validation.sources
 
     def reject(self, message: Message, reason: RejectReason, now: float) -> None:
-        """Charge an invalid message to all who sent it."""
+        """Penalise all peers that sent an invalid message."""
         validation = self._pending.pop(message)
         self._counts.rejected += 1
         if validation is None:
@@ -200,7 +200,7 @@ class ValidationOutcomes:
                 self._gater.reject(peer.id)
 
     def ignore(self, message: Message, reason: RejectReason, now: float) -> None:
-        """Drop a message without blame."""
+        """Drop a message without a penalty."""
         validation = self._pending.pop(message)
         self._counts.ignored += 1
         if validation is None:
@@ -208,7 +208,7 @@ class ValidationOutcomes:
         if self._scores is not None:
             self._scores.ignore(message.id)
         if reason is RejectReason.REPEATED:
-            # Unless another message of this id waits for its verdict, which must not be hidden.
+            # Unless another message with this id is still pending, which must not be hidden.
             if self._pending.get(message.id) is None:
                 self._seen.add(message.id, now)
         elif reason in DECIDED:
@@ -219,7 +219,7 @@ class ValidationOutcomes:
             self._gater.throttle(now)
 
     def _refuse(self, message: Message, peer: PeerState) -> None:
-        """Charge one peer with a message whose id can not be trusted."""
+        """Penalise one peer for a message whose id cannot be trusted."""
         if self._scores is not None:
             self._scores.refuse(message.id, message.topic, peer.id)
         self._thresholds.refresh(peer)

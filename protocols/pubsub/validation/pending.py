@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ..wire import Message
 
 MAX_SOURCES = 64
-"""Peers remembered for one message: no mesh is larger, and those who gossip are few."""
+"""Peers remembered for one message: no mesh is larger, and few peers gossip it."""
 MAX_VARIANTS = 4
 """Messages with one id and different bytes that are validated side by side."""
 

@@ -1,4 +1,4 @@
-"""What happens to the RPCs of peers: decoded, judged, delivered here and passed on."""
+"""The path of received RPCs: decoded, checked, validated, delivered here and forwarded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .failures import Failures
 from .message_id import NUMBERED, id_of
 from .sequence import IN_ORDER, SequenceTracker
 from .signing import InvalidMessage, RejectReason, SignaturePolicy
-from .validators import Question, ValidationResult, ask, decode
+from .validators import PendingResult, ValidationResult, decode, run
 
 GRACE: Final = 1.0
 """Seconds that a validator has to end after it was cancelled; then its message is ignored without waiting for it."""
@@ -39,15 +39,15 @@ GRACE: Final = 1.0
 
 @dataclass(slots=True, eq=False)
 class MessageBatch:
-    """The messages that one read of a stream brought."""
+    """The messages that one read of a stream completed."""
 
     streams: PeerStreams
     messages: list[Message]
     held: int
-    """Bytes held for those that nobody else holds."""
+    """Bytes of memory reserved for those that are held nowhere else."""
 
     def take(self, message: Message) -> int:
-        """Return how many bytes are held for a message that outlives the batch; its holder gives them back."""
+        """Return the bytes reserved for a message that outlives the batch; its holder frees them."""
         size = min(self.held, len(message.encoded))
         self.held -= size
         return size
@@ -67,11 +67,11 @@ class AsyncValidation:
     held: int
     """Bytes held for the message."""
     overdue: bool = False
-    """Whether it was given up."""
+    """Whether it was abandoned."""
 
 
 class ValidationPipeline:
-    """Takes in what peers send."""
+    """Validates what peers send. Its counterpart in go-libp2p-pubsub is `validation`."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class ValidationPipeline:
         """Which numbers of each author came."""
         self._async_validations: dict[AsyncValidation, None] = {}
         """Messages in asynchronous validators, the oldest first."""
-        self._bugs = Failures("pubsub", "what was being judged is ignored")
+        self._bugs = Failures("pubsub", "what was being validated is ignored")
         self._freed = trio.lowlevel.ParkingLot()
         self.rejected: Counter[str] = Counter()
         """Messages rejected, by reason."""
@@ -102,7 +102,7 @@ class ValidationPipeline:
         """What peers sent."""
 
     async def handle_frames(self, streams: PeerStreams, frames: Sequence[bytes]) -> None:
-        """Process the RPCs that came together from one peer.
+        """Handle the RPCs that one read of a stream completed.
 
         Raises RemoteProtocolError for what is no RPC, and LimitExceeded if they may not be held in memory.
         """
@@ -116,7 +116,7 @@ class ValidationPipeline:
             self._router.misbehaved(streams.peer, "what it sent was no RPC")
             raise
         finally:
-            # Whatever the last frame is, those before it count.
+            # Even if the last frame is malformed, those before it count.
             self._peers.flush()
             if batch.messages:
                 await self._start(batch)
@@ -144,7 +144,7 @@ class ValidationPipeline:
                 return size
 
     async def _wait_freed(self, streams: PeerStreams, error: LimitExceeded) -> None:
-        """Wait until others of a peer's messages are judged; where there are none, raise the error."""
+        """Wait until other messages of the peer are validated; if there are none, raise the error."""
         if streams.memory is None or not streams.memory.held:
             raise error
         await self._freed.park()
@@ -155,7 +155,7 @@ class ValidationPipeline:
             self._freed.unpark_all()
 
     async def wait_validated(self, streams: PeerStreams) -> None:
-        """Wait until what a peer sent so far has been judged."""
+        """Wait until everything that a peer has sent so far is validated."""
         while streams.validating:
             await streams.validating[-1].wait()
 
@@ -167,7 +167,7 @@ class ValidationPipeline:
         return self._router.receive(peer, rpc, now)
 
     def _filter(self, peer: PeerId, messages: list[Message], now: float) -> list[Message]:
-        """Return the messages that are worth looking at, with their ids."""
+        """Return the messages that pass the cheap checks, with their ids."""
         found: list[Message] = []
         pending = iter(messages)
 
@@ -179,7 +179,7 @@ class ValidationPipeline:
 
         policy, me = self._config.signatures, self._host.peer_id
         while True:
-            with contained(failed):  # for as many messages as go well: one for each would cost too much
+            with contained(failed):  # one block for many messages: one for each would cost too much
                 for message in pending:
                     message.source = peer
                     topic = self._topics.get(message.topic)
@@ -197,13 +197,13 @@ class ValidationPipeline:
                 raise InvalidMessage(RejectReason.TOO_LARGE)
         except InvalidMessage as error:
             message.id = b""
-            # Our own messages come back from honest peers too, after we began anew with the same identity.
+            # Honest peers return our own messages after a restart with the same identity.
             settle = self._ignore if error.reason is RejectReason.SELF_ORIGIN else self._reject
             settle(message, error.reason, now)
             return False
         return True
 
-    # ---- judging
+    # ---- validation
 
     async def _start(self, batch: MessageBatch) -> None:
         """Validate messages now, or in the background if a thread verifies them; two batches of a peer at most."""
@@ -223,7 +223,7 @@ class ValidationPipeline:
 
     async def _validate_in_background(self, batch: MessageBatch, before: trio.Event | None, done: trio.Event) -> None:
         try:
-            with self._bugs.contained("the judging"):
+            with self._bugs.contained("the validation"):
                 await self._validate(batch, before)
                 await self._wait_for_slow(batch.messages)
         finally:
@@ -232,9 +232,9 @@ class ValidationPipeline:
             done.set()
 
     async def _validate(self, batch: MessageBatch, before: trio.Event | None = None) -> None:
-        """Give every message its result, or start what will, once those before have theirs.
+        """Validate every message, or start an asynchronous validator, after the batch `before`.
 
-        Nothing is left in the core when it is cancelled.
+        When cancelled, it leaves nothing pending in the router.
         """
         messages = batch.messages
         waiting = deque(messages)
@@ -265,7 +265,7 @@ class ValidationPipeline:
         return messages[0].signature is not None or self._config.signatures.signs
 
     async def _verify(self, messages: list[Message]) -> Sequence[RejectReason | None]:
-        """Check signatures, all that came together at once, and beside the event loop where it is worth it."""
+        """Verify the signatures of a batch, in a worker thread where it is worth it."""
         if not self._signed(messages):
             return [None] * len(messages)
         if self._worth_a_thread(messages):
@@ -290,16 +290,16 @@ class ValidationPipeline:
     ) -> None:
         slots, held = topic.validation_slots, False
         if topic.validators and not slots.value:
-            # Before anybody is asked: an answer that nobody can wait for must not have begun.
+            # Before any validator runs: one that is started must have a slot to wait in.
             await slots.acquire()
             held, now = True, trio.current_time()
         if topic.overdue >= self._config.validation_concurrency:
-            # Validators that do not end when they are cancelled would fill the memory one by one.
+            # Validators that do not end when cancelled would fill the memory one by one.
             if held:
                 slots.release()
             self._drop(message, RejectReason.VALIDATION_THROTTLED, now)
             return
-        answer = ask(topic.validators, received, topic.failures) if topic.validators else ValidationResult.ACCEPT
+        answer = run(topic.validators, received, topic.failures) if topic.validators else ValidationResult.ACCEPT
         if isinstance(answer, ValidationResult):
             if held:
                 slots.release()
@@ -315,20 +315,20 @@ class ValidationPipeline:
         self._async_validations[waiting] = None
         self._nursery.start_soon(self._wait_for_result, waiting, answer)
 
-    async def _wait_for_result(self, waiting: AsyncValidation, question: Question) -> None:
+    async def _wait_for_result(self, waiting: AsyncValidation, pending: PendingResult) -> None:
         result: ValidationResult | None = None
         try:
-            with trio.move_on_at(waiting.ends) as scope, self._bugs.contained("the judging"):
-                result = await question()
+            with trio.move_on_at(waiting.ends) as scope, self._bugs.contained("the validation"):
+                result = await pending()
             if scope.cancel_called:
-                result = None  # an answer that swallowed the cancellation comes too late
-            with self._bugs.contained("the judging"):
+                result = None  # a validator that swallowed the cancellation is too late
+            with self._bugs.contained("the validation"):
                 self._end(waiting, result, trio.current_time())
         finally:
             self._release(waiting)
 
     def _end(self, waiting: AsyncValidation, result: ValidationResult | None, now: float) -> None:
-        """Do what the answer of an asynchronous validator demands, unless it was given up."""
+        """Apply the result of an asynchronous validator, unless it was abandoned."""
         if waiting not in self._async_validations:
             return
         accepted = False
@@ -355,18 +355,18 @@ class ValidationPipeline:
             waiting.topic.overdue -= 1
 
     def abandon_overdue(self, now: float) -> None:
-        """Ignore the messages of validators that are still not done, though they were cancelled in time."""
+        """Ignore the messages of validators that have not ended although they were cancelled."""
         for waiting in list(self._async_validations):
             if waiting.ends + GRACE > now:
                 break
             waiting.overdue = True
             waiting.topic.overdue += 1
             waiting.topic.failures.report("a validator", TimeoutError("it did not end when it was cancelled"))
-            with self._bugs.contained("the judging"):
+            with self._bugs.contained("the validation"):
                 self._end(waiting, None, now)
 
     def _apply(self, message: Message, result: ValidationResult, now: float) -> bool:
-        """Do what a result demands; return whether the message is to be delivered."""
+        """Apply a validation result; return whether to deliver the message."""
         match result:
             case ValidationResult.ACCEPT if self._router.knows(message.id):
                 # Another message with the same id was faster.
@@ -417,15 +417,15 @@ class ValidationPipeline:
         )
 
     def _drop(self, message: Message, reason: RejectReason, now: float) -> None:
-        """Ignore a message that may come again, though its number was taken note of."""
+        """Ignore a message that may come again, and forget its sequence number."""
         if message.author is not None and message.seqno is not None:
             self.sequences.forget(message.author, int.from_bytes(message.seqno, "big"))
         self._ignore(message, reason, now)
 
-    # ---- slowness is passed on
+    # ---- back-pressure
 
     async def _wait_for_slow(self, messages: Sequence[Message]) -> None:
-        """Wait for readers that want to be waited for, and for peers that messages are passed on to."""
+        """Wait for slow readers, and for peers with full queues that messages were forwarded to."""
         if not messages:
             return
         for name in dict.fromkeys(message.topic for message in messages):

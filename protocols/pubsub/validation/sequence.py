@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 MAX_AUTHORS: Final = 4096
-"""Authors remembered, the longest silent forgotten first: anybody can make up authors."""
+"""Authors remembered, the longest silent forgotten first: a peer can make up any number of authors."""
 MAX_RUNS: Final = 1024
 """Runs of numbers without a hole that are remembered of one author, the lowest forgotten first."""
 MAX_ALL_RUNS: Final = 65536
@@ -47,7 +47,7 @@ class _Runs:
         self.ends = [number]
 
     def insert(self, number: int) -> Place:
-        """Take note of a number that is below the highest, and tell where it stands."""
+        """Record a number below the highest, and return its place."""
         starts, ends = self.starts, self.ends
         above = bisect_right(starts, number)
         if above and number <= ends[above - 1]:
@@ -114,7 +114,7 @@ class SequenceTracker:
         return self.skipped - self.closed
 
     def place(self, author: bytes, seqno: int) -> Place:
-        """Take note of a number, and tell where it stands; the first of an author follows no gap."""
+        """Record a number, and return its place; the first of an author follows no gap."""
         runs = self._authors.get(author)
         if runs is None:
             self._authors[author] = _Runs(seqno)
@@ -144,7 +144,7 @@ class SequenceTracker:
         return place
 
     def forget(self, author: bytes, seqno: int) -> None:
-        """Take back a number that was placed last, since its message was dropped and may come again."""
+        """Forget a number, since its message was dropped and may come again."""
         runs = self._authors.get(author)
         if runs is None:
             return

@@ -1,4 +1,4 @@
-"""Who wrote a message: signing it, and checking what its author, number, key and signature say (pubsub/README.md).
+"""Sign messages, and check their author, sequence number, key and signature (libp2p specs, pubsub/README.md).
 
 The signature covers `libp2p-pubsub:` and the protobuf of the message without `signature` and `key`, though the
 specification only says without `signature`: all implementations leave out both.
@@ -39,16 +39,16 @@ _INLINE = 0  # the first byte of peer ids that contain the public key
 
 
 class SignaturePolicy(StrEnum):
-    """What messages of all topics must carry, the same for all peers of a network.
+    """What messages must carry, in all topics and at all peers of a network.
 
-    The lax policies of old, where the signature is checked if there is one, are left out: they let anybody write
-    in the name of everybody.
+    The older lax policies, which check a signature only if there is one, are left out: under them anyone can publish
+    in another peer's name.
     """
 
     STRICT_SIGN = "strict_sign"
-    """Author, sequence number and signature, all of them, and right."""
+    """Author, sequence number and a valid signature."""
     STRICT_NO_SIGN = "strict_no_sign"
-    """None of them: nobody knows who wrote a message (Ethereum)."""
+    """None of them: messages are anonymous (Ethereum)."""
 
     @property
     def signs(self) -> bool:
@@ -57,7 +57,7 @@ class SignaturePolicy(StrEnum):
 
 
 class InvalidMessage(StackError):
-    """A message is not to be accepted; `reason` says why."""
+    """A message is invalid; `reason` says why."""
 
     def __init__(self, reason: RejectReason) -> None:
         super().__init__(f"message rejected: {reason}")
@@ -82,7 +82,7 @@ def make_anonymous(topic: str, data: bytes) -> Message:
 def check(message: Message, policy: SignaturePolicy, me: PeerId | None = None) -> None:
     """Check everything but the signature itself, which `verify_batch` does; InvalidMessage tells what is wrong.
 
-    With `me` the message came from a peer and can not be one of ours. A sequence number has exactly eight bytes,
+    With `me` the message came from a peer and cannot be one of ours. A sequence number has exactly eight bytes,
     as js-libp2p and rust-libp2p demand. go-libp2p-pubsub takes any, yet writes eight; passing on others would cost
     us our score with all but go.
     """

@@ -1,4 +1,4 @@
-"""Validators of applications: what they answer, and how they are asked."""
+"""Validators of applications: what they return, and how they are run."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from .failures import Failures
 
 
 class ValidationResult(StrEnum):
-    """What a validator thinks of a message."""
+    """What a validator decides about a message (go-libp2p: ValidationResult, rust-libp2p: MessageAcceptance)."""
 
     ACCEPT = "accept"
-    """It is valid: deliver it and pass it on."""
+    """It is valid: deliver and forward it."""
     IGNORE = "ignore"
-    """Neither deliver it nor pass it on; the peer it came from is not to blame."""
+    """Neither deliver nor forward it; the peer it came from is not penalised."""
     REJECT = "reject"
-    """It is not valid, and whoever passes it on is scored down."""
+    """It is invalid: the peers that forward it lose score."""
 
 
 Validator: TypeAlias = Callable[[PubsubMessage[Any]], ValidationResult | Awaitable[ValidationResult]]
-"""Judges a message, at once or after a while. One that raises is logged, and the message ignored."""
+"""Validates a message, synchronously or as a coroutine. If it raises, that is logged and the message ignored."""
 
-Question: TypeAlias = Callable[[], Awaitable[ValidationResult]]
+PendingResult: TypeAlias = Callable[[], Awaitable[ValidationResult]]
 
 
 def decode(codec: Codec[Any], data: bytes, failures: Failures) -> tuple[ValidationResult, Any]:
-    """Return ACCEPT and the value in a payload; REJECT if there is none, IGNORE if the codec fails in another way."""
+    """Return ACCEPT and the value in a payload; REJECT for a ValueError, IGNORE if the codec raises anything else."""
     with failures.contained("the codec"):
         try:
             return ValidationResult.ACCEPT, codec.decode(data)
@@ -39,10 +39,10 @@ def decode(codec: Codec[Any], data: bytes, failures: Failures) -> tuple[Validati
     return ValidationResult.IGNORE, None
 
 
-def ask(
+def run(
     validators: Sequence[Validator], message: PubsubMessage[Any], failures: Failures
-) -> ValidationResult | Question:
-    """Ask validators in order until one does not accept; return the verdict, or how to get it by waiting."""
+) -> ValidationResult | PendingResult:
+    """Run validators in order until one does not accept; return the result, or a function that waits for it."""
     for index, validator in enumerate(validators):
         answer = _call(validator, message, failures)
         if isinstance(answer, ValidationResult):
@@ -50,25 +50,25 @@ def ask(
                 return answer
             continue
         rest = validators[index + 1 :]
-        return lambda: _ask_on(answer, rest, message, failures)
+        return lambda: _run_rest(answer, rest, message, failures)
     return ValidationResult.ACCEPT
 
 
-async def ask_all(validators: Sequence[Validator], message: PubsubMessage[Any], failures: Failures) -> ValidationResult:
-    """Ask validators in order until one does not accept."""
-    answer = ask(validators, message, failures)
+async def run_all(validators: Sequence[Validator], message: PubsubMessage[Any], failures: Failures) -> ValidationResult:
+    """Run validators in order until one does not accept."""
+    answer = run(validators, message, failures)
     return answer if isinstance(answer, ValidationResult) else await answer()
 
 
-async def _ask_on(
+async def _run_rest(
     waiting: Awaitable[Any], rest: Sequence[Validator], message: PubsubMessage[Any], failures: Failures
 ) -> ValidationResult:
-    verdict = await _wait_for(waiting, failures)
-    return verdict if verdict is not ValidationResult.ACCEPT else await ask_all(rest, message, failures)
+    result = await _wait_for(waiting, failures)
+    return result if result is not ValidationResult.ACCEPT else await run_all(rest, message, failures)
 
 
 def _call(validator: Validator, message: PubsubMessage[Any], failures: Failures) -> ValidationResult | Awaitable[Any]:
-    # The bugs of the application must not become the peer's fault, nor end the reading.
+    # A bug of the application must neither count against the peer nor end the reading.
     with failures.contained("a validator"):
         answer = validator(message)
         return answer if inspect.isawaitable(answer) else _checked(answer)
@@ -84,4 +84,4 @@ async def _wait_for(waiting: Awaitable[Any], failures: Failures) -> ValidationRe
 def _checked(answer: object) -> ValidationResult:
     if isinstance(answer, ValidationResult):
         return answer
-    raise TypeError(f"a validator answers with a ValidationResult, not with {answer!r}")
+    raise TypeError(f"a validator returns a ValidationResult, not {answer!r}")

@@ -9,7 +9,7 @@ A frame is a varint and that many bytes of RPC. An RPC is a row of protobuf fiel
     testExtension = 6492434, empty
 
 Written by hand: the signature covers bytes of the message, so presence and order of fields must be kept, message ids
-are bytes though some schemas call them strings, and a decoder that counts while it reads can not be made to
+are bytes though some schemas call them strings, and a decoder that counts while it reads cannot be made to
 allocate more than its limits say.
 """
 

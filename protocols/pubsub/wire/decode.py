@@ -58,7 +58,7 @@ class RpcLimits:
     max_topic: int = 1024
     """Bytes of a topic's name. Longer ones are an error, in a subscription only skipped: a peer may want them."""
     max_messages: int = 8192
-    """More are an error: there is no frame of honest peers that has room for them."""
+    """More are an error: no frame of an honest peer holds so many."""
     max_subscriptions: int = 1024
     """An empty one costs its sender two bytes and us an object."""
     max_ids: int = 5000

@@ -13,7 +13,7 @@ MAX_IDONTWANT = 10  # ids in one RPC: go-libp2p-pubsub reads no more
 _TEST_EXTENSION = 6492434  # number of a field of RPCs, and of one of ControlExtensions
 TEST_EXTENSION = encode_uint64(_TEST_EXTENSION << 3 | 2) + b"\0"  # the field of an RPC, an empty message
 
-_HEADER_ROOM = 4  # bytes of tag and length round the content of a field below 2 MiB
+_HEADER_SIZE = 4  # bytes of tag and length round the content of a field below 2 MiB
 
 
 def make_message(
@@ -68,15 +68,15 @@ def encode_control(
     Lists of ids are split over entries, suggested peers that do not fit into a PRUNE are left out, and each field
     has at most ten IDONTWANT. One id or topic that is longer than `max_size` by itself makes a longer field.
     """
-    room = max_size - _HEADER_ROOM
+    space = max_size - _HEADER_SIZE
     entries: list[bytes] = [] if extensions is None else [_field(b"2", _extensions(extensions))]
     entries += [_field(b"\x1a", _text(b"\n", topic)) for topic in graft]
-    entries += [_field(b'"', _prune(entry, room - _HEADER_ROOM)) for entry in prune]
-    entries += _id_entries(b"\x12", b"", b"\n", iwant, room)
+    entries += [_field(b'"', _prune(entry, space - _HEADER_SIZE)) for entry in prune]
+    entries += _id_entries(b"\x12", b"", b"\n", iwant, space)
     for entry in ihave:
-        entries += _id_entries(b"\n", _text(b"\n", entry.topic), b"\x12", entry.ids, room)
+        entries += _id_entries(b"\n", _text(b"\n", entry.topic), b"\x12", entry.ids, space)
     refused = [_field(b"*", _field(b"\n", message_id)) for message_id in idontwant]
-    return [_field(b"\x1a", content) for content in _pack(entries, refused, room)]
+    return [_field(b"\x1a", content) for content in _pack(entries, refused, space)]
 
 
 def frame(parts: Sequence[bytes]) -> bytes:
@@ -93,12 +93,12 @@ def join_frames(frames: Iterable[Sequence[bytes]]) -> bytes:
     return b"".join(pieces)
 
 
-def _pack(entries: list[bytes], refused: list[bytes], room: int) -> Iterator[bytes]:
+def _pack(entries: list[bytes], refused: list[bytes], space: int) -> Iterator[bytes]:
     content: list[bytes] = []
     size = of_refused = 0
     for index, entry in enumerate(entries + refused):
         is_refused = index >= len(entries)
-        if content and (size + len(entry) > room or of_refused == MAX_IDONTWANT):
+        if content and (size + len(entry) > space or of_refused == MAX_IDONTWANT):
             yield b"".join(content)
             content, size, of_refused = [], 0, 0
         content.append(entry)
@@ -108,14 +108,14 @@ def _pack(entries: list[bytes], refused: list[bytes], room: int) -> Iterator[byt
         yield b"".join(content)
 
 
-def _id_entries(tag: bytes, prefix: bytes, id_tag: bytes, ids: Iterable[bytes], room: int) -> Iterator[bytes]:
-    """Yield entries that begin with `prefix` and share `ids` among them, of at most `room` bytes each."""
-    content, size = [prefix], len(prefix) + _HEADER_ROOM
+def _id_entries(tag: bytes, prefix: bytes, id_tag: bytes, ids: Iterable[bytes], space: int) -> Iterator[bytes]:
+    """Yield entries that begin with `prefix` and share `ids` among them, of at most `space` bytes each."""
+    content, size = [prefix], len(prefix) + _HEADER_SIZE
     for message_id in ids:
         encoded = _field(id_tag, message_id)
-        if len(content) > 1 and size + len(encoded) > room:
+        if len(content) > 1 and size + len(encoded) > space:
             yield _field(tag, b"".join(content))
-            content, size = [prefix], len(prefix) + _HEADER_ROOM
+            content, size = [prefix], len(prefix) + _HEADER_SIZE
         content.append(encoded)
         size += len(encoded)
     if len(content) > 1:
@@ -131,16 +131,16 @@ def _subscription(subscription: Subscription) -> bytes:
     return content
 
 
-def _prune(prune: Prune, room: int) -> bytes:
+def _prune(prune: Prune, space: int) -> bytes:
     backoff = b"" if prune.backoff is None else b"\x18" + encode_uint64(prune.backoff)
     content = [_text(b"\n", prune.topic)]
-    room -= len(content[0]) + len(backoff)
+    space -= len(content[0]) + len(backoff)
     for info in prune.peers:
         record = b"" if info.record is None else _field(b"\x12", info.record)
         encoded = _field(b"\x12", _field(b"\n", info.peer) + record)
-        if len(encoded) <= room:
+        if len(encoded) <= space:
             content.append(encoded)
-            room -= len(encoded)
+            space -= len(encoded)
     return b"".join((*content, backoff))
 
 

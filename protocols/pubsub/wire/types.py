@@ -53,7 +53,7 @@ class Message:
 
 @dataclass(slots=True)
 class Subscription:
-    """A peer's word that it wants a topic, or no longer does."""
+    """An announcement that a peer subscribes to a topic, or unsubscribes."""
 
     subscribe: bool
     topic: str
@@ -79,7 +79,7 @@ class PeerInfo:
 
 @dataclass(slots=True)
 class Prune:
-    """A peer's word that it took us out of its mesh."""
+    """A PRUNE: the peer removed us from its mesh."""
 
     topic: str
     peers: list[PeerInfo] = field(default_factory=list)

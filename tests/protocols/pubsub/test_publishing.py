@@ -153,7 +153,7 @@ async def test_publishing_waits_no_longer_than_validation_may_take(autojump_cloc
         async with alice.pubsub.join("news", validators=[never]) as at_alice:
             await at_alice.wait_peers()
             began = trio.current_time()
-            with pytest.raises(InvalidInput, match="gave no verdict on this message within 5 s"):
+            with pytest.raises(InvalidInput, match="gave no result for this message within 5 s"):
                 await at_alice.publish(b"hello?")
             assert trio.current_time() - began == 5
         await alice.pubsub.publish("news", b"hello")

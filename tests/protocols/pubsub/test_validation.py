@@ -21,7 +21,7 @@ from peerstack.protocols.pubsub import (
 from peerstack.protocols.pubsub.api.events import MessageRejected
 from peerstack.protocols.pubsub.validation.failures import Failures
 from peerstack.protocols.pubsub.validation.signing import sign
-from peerstack.protocols.pubsub.validation.validators import ask, ask_all
+from peerstack.protocols.pubsub.validation.validators import run, run_all
 from peerstack.stack.errors import InvalidInput
 from peerstack.stack.events import HandlerFailed
 from peerstack.stack.identity import Identity
@@ -69,9 +69,9 @@ async def test_the_first_that_does_not_accept_decides() -> None:
         return ValidationResult.ACCEPT
 
     failures = Failures("'news'")
-    assert ask([], MESSAGE, failures) is ValidationResult.ACCEPT
+    assert run([], MESSAGE, failures) is ValidationResult.ACCEPT
     assert (
-        ask(
+        run(
             [say(ValidationResult.ACCEPT), say(ValidationResult.REJECT), say(ValidationResult.IGNORE)],
             MESSAGE,
             failures,
@@ -81,7 +81,7 @@ async def test_the_first_that_does_not_accept_decides() -> None:
     assert asked == [ValidationResult.ACCEPT, ValidationResult.REJECT]
     asked.clear()
     assert (
-        await ask_all(
+        await run_all(
             [later, say(ValidationResult.ACCEPT), later, say(ValidationResult.IGNORE), later], MESSAGE, failures
         )
         is ValidationResult.IGNORE
