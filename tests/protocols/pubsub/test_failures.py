@@ -293,7 +293,7 @@ async def hears(nodes: list[Node], room: JoinedTopic[bytes]) -> None:
         assert nodes[0].pubsub.score(nodes[1].peer_id) >= 0
 
 
-async def test_a_bug_of_our_own_in_judging_costs_those_messages_only(
+async def test_a_bug_of_our_own_in_validation_costs_those_messages_only(
     autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def later(message: PubsubMessage[bytes]) -> ValidationResult:
@@ -304,7 +304,7 @@ async def test_a_bug_of_our_own_in_judging_costs_those_messages_only(
         async with bob.pubsub.join("news", validators=[later]) as at_bob:
             await at_alice.wait_peers()
             with monkeypatch.context() as patched:
-                patched.setattr(bob.pubsub._pipeline, "_settle", lambda *_: 1 // 0)
+                patched.setattr(bob.pubsub._pipeline, "_apply", lambda *_: 1 // 0)
                 await at_alice.publish(b"lost")
                 await trio.sleep(1)
             await at_alice.publish(b"after all")
