@@ -25,44 +25,44 @@ def show(message: PubsubMessage[bytes]) -> None:
     print(f"{author}: {text}", flush=True)
 
 
-async def listen(room: JoinedTopic[bytes]) -> None:
+async def listen(topic: JoinedTopic[bytes]) -> None:
     """Print what the others say."""
-    async for message in room:
+    async for message in topic:
         if message.missed:
             print(f"({message.missed} messages came faster than they could be printed)", file=sys.stderr)
         show(message)
 
 
-async def say(room: JoinedTopic[bytes], line: bytes) -> None:
+async def say(topic: JoinedTopic[bytes], line: bytes) -> None:
     """Broadcast a line."""
-    receipt = await room.publish(line)
+    receipt = await topic.publish(line)
     if receipt.reached_no_peer:
         print("(nobody is there to hear it)", file=sys.stderr)
 
 
-async def speak(room: JoinedTopic[bytes]) -> None:
+async def speak(topic: JoinedTopic[bytes]) -> None:
     """Broadcast the lines of standard input."""
     rest = b""
     while chunk := await trio.to_thread.run_sync(os.read, sys.stdin.fileno(), 65536, abandon_on_cancel=True):
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
-            await say(room, line)
+            await say(topic, line)
     if rest:
-        await say(room, rest)
+        await say(topic, rest)
 
 
 async def broadcast(listen_at: list[str], peers: list[str]) -> None:
     """Be a peer until standard input ends."""
     async with open_host(listen=listen_at) as host:
-        async with open_pubsub(host) as pubsub, pubsub.join(TOPIC) as room, trio.open_nursery() as nursery:
-            nursery.start_soon(listen, room)
+        async with open_pubsub(host) as pubsub, pubsub.join(TOPIC) as topic, trio.open_nursery() as nursery:
+            nursery.start_soon(listen, topic)
             for address in peers:
                 await host.connect(address)
             if peers:
-                await room.wait_peers()
+                await topic.wait_peers()
             for own in host.addresses:
                 print(own, flush=True)
-            await speak(room)
+            await speak(topic)
             nursery.cancel_scope.cancel()
 
 
