@@ -155,6 +155,29 @@ async def test_one_that_arrives_beside_a_direct_one_closes_nothing_but_itself(
         await stream.aclose()
 
 
+@pytest.mark.parametrize("dead", [False, True])
+async def test_a_direct_one_in_doubt_is_tried_before_one_with_limits(
+    dead: bool, monkeypatch: pytest.MonkeyPatch, autojump_clock: Clock
+) -> None:
+    async with network() as net:
+        alice, bob = net.alice, net.bob.peer_id
+        await net.connect_by_relay()
+        kept = await alice.open_stream(bob, ECHO, allow_limited=True)
+        await alice.connect(bob, direct=True)
+        await trio.sleep(1)
+        direct, relayed = alice.connections(bob)
+        direct.doubted = True
+        assert alice.connections(bob) == [relayed, direct]
+        if dead:
+            monkeypatch.setattr(direct, "open_stream", trio.sleep_forever)
+            monkeypatch.setattr(direct, "probe", trio.sleep_forever)
+        async with await alice.open_stream(bob, ECHO) as stream:
+            await say_hello(stream)
+            assert stream.connection.info.relay is None
+            assert (stream.connection is direct) is not dead
+        await kept.aclose()
+
+
 async def test_the_end_of_its_time_costs_the_relayed_connection_only(autojump_clock: Clock) -> None:
     async with network() as net:
         await net.connect_by_relay()
