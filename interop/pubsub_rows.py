@@ -30,6 +30,8 @@ from interop.pubsub_talk import (
 )
 
 BURST = 500
+MANY = 1000
+PACE_MS = 2
 FEW = 20
 LARGE_BYTES = 64 * KIB
 IDONTWANT_BYTES = 4 * KIB
@@ -44,6 +46,7 @@ STRICT = ("--pubsub", "gossipsub")
 SCORING = ("--pubsub", "gossipsub", "--pubsub-score", "default")
 UNSIGNED = ("--pubsub", "gossipsub", "--pubsub-sign", "none")
 FLOODSUB = ("--pubsub", "floodsub")
+STOCK = (*STRICT, "--pubsub-queues", "stock")
 BACKOFF = ("--pubsub", "gossipsub", "--pubsub-backoff", str(BACKOFF_SECONDS))
 NO_MESH = ("--pubsub", "gossipsub", "--pubsub-degree", "0")
 
@@ -73,6 +76,12 @@ async def ours_to_theirs(scene: Scene) -> None:
     """Every message of a burst of ours is delivered there once, by its author."""
     await meet(scene.topic, scene.ours, scene.theirs)
     await carry(scene.topic, scene.ours, scene.theirs, BURST)
+
+
+async def paced_to_stock(scene: Scene) -> None:
+    """What is published slowly enough all arrives where queues are as short as they come: 32 messages in most."""
+    await meet(scene.topic, scene.ours, scene.theirs)
+    await carry(scene.topic, scene.ours, scene.theirs, MANY, interval_ms=PACE_MS)
 
 
 async def theirs_to_ours(scene: Scene) -> None:
@@ -326,6 +335,7 @@ PLAIN = (
     Row(name="floodsub: theirs knows nothing else", check=floodsub_both_ways, theirs=FLOODSUB),
     Row(name="floodsub: ours knows nothing else", check=floodsub_both_ways, ours=FLOODSUB),
 )
+STOCK_QUEUES = (Row(name="publish 1000 x 1 KiB, 2 ms apart: ours to stock queues", check=paced_to_stock, theirs=STOCK),)
 CONNECTING = (
     Row(name="both dial at once", check=both_dial, directions=(Direction.THEIRS_DIALS,), connected=False),
     Row(name="connected again, same topic", check=again),
@@ -353,6 +363,6 @@ GOSSIP = (
         helpers=(Helper(options=STRICT, is_ours=True, knows_ours=False),),
     ),
 )
-LANES: Sequence[Sequence[Row]] = (PLAIN, CONNECTING, KEYS, LEAVING, BACKOFFS, GOSSIP)
+LANES: Sequence[Sequence[Row]] = (PLAIN, STOCK_QUEUES, CONNECTING, KEYS, LEAVING, BACKOFFS, GOSSIP)
 """Rows that share processes, one after the other; lanes run side by side."""
 ROWS = {row.name: row for lane in LANES for row in lane}

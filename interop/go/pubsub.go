@@ -26,13 +26,14 @@ const (
 
 // pubsubOptions are the command line's; without a router there is no publish/subscribe.
 type pubsubOptions struct {
-	router, sign           string
+	router, sign, queues   string
 	backoffSeconds, degree int
 }
 
 func (o *pubsubOptions) define(flags *flag.FlagSet) {
 	flags.StringVar(&o.router, "pubsub", "", "gossipsub or floodsub; off when empty")
 	flags.StringVar(&o.sign, "pubsub-sign", "strict", "strict or none")
+	flags.StringVar(&o.queues, "pubsub-queues", "long", "long or stock")
 	flags.IntVar(&o.backoffSeconds, "pubsub-backoff", libraryDefault, "seconds of backoff after PRUNE and leaving")
 	flags.IntVar(&o.degree, "pubsub-degree", libraryDefault, "D, D_low and D_high of the mesh")
 }
@@ -78,9 +79,13 @@ func (o pubsubOptions) common() ([]pubsub.Option, error) {
 		pubsub.WithMessageIdFn(messageID),
 		pubsub.WithMaxMessageSize(pubsubMaxRPC),
 		pubsub.WithMaxControlMessageSize(pubsubMaxRPC),
-		pubsub.WithPeerOutboundQueueSize(pubsubQueue),
-		pubsub.WithValidateQueueSize(pubsubQueue),
-		pubsub.WithValidateThrottle(pubsubQueue),
+	}
+	if !o.stockQueues() {
+		options = append(options,
+			pubsub.WithPeerOutboundQueueSize(pubsubQueue),
+			pubsub.WithValidateQueueSize(pubsubQueue),
+			pubsub.WithValidateThrottle(pubsubQueue),
+		)
 	}
 	switch o.sign {
 	case "strict":
@@ -90,6 +95,9 @@ func (o pubsubOptions) common() ([]pubsub.Option, error) {
 	}
 	return nil, &unsupportedError{"pubsub-sign " + o.sign, "not a signature policy of this peer"}
 }
+
+// stockQueues tells whether all queues keep the lengths that the library gives them: 32 messages.
+func (o pubsubOptions) stockQueues() bool { return o.queues == "stock" }
 
 func newGossipSub(
 	ctx context.Context, h host.Host, o pubsubOptions, common []pubsub.Option,
@@ -150,7 +158,9 @@ func (m *messenger) topic(name string) (*joinedTopic, error) {
 	if err != nil {
 		return nil, err
 	}
-	joined := &joinedTopic{service: m.service, handle: handle, tally: newTally(m.self)}
+	joined := &joinedTopic{
+		service: m.service, handle: handle, tally: newTally(m.self), stockQueue: m.options.stockQueues(),
+	}
 	m.topics[name] = joined
 	return joined, nil
 }
@@ -160,6 +170,8 @@ type joinedTopic struct {
 	service *pubsub.PubSub
 	handle  *pubsub.Topic
 	tally   *tally
+	// stockQueue tells whether a subscription's queue has the library's length.
+	stockQueue bool
 
 	mu           sync.Mutex
 	subscription *pubsub.Subscription // nil while not subscribed
@@ -173,7 +185,11 @@ func (t *joinedTopic) subscribe() error {
 	if t.subscription != nil {
 		return nil
 	}
-	subscription, err := t.handle.Subscribe(pubsub.WithBufferSize(pubsubQueue))
+	var options []pubsub.SubOpt
+	if !t.stockQueue {
+		options = append(options, pubsub.WithBufferSize(pubsubQueue))
+	}
+	subscription, err := t.handle.Subscribe(options...)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,8 @@ export const PUBSUB_OPTIONS = {
   pubsub: { type: 'string' },
   'pubsub-sign': { type: 'string', default: 'strict' },
   'pubsub-backoff': { type: 'string' },
-  'pubsub-degree': { type: 'string' }
+  'pubsub-degree': { type: 'string' },
+  'pubsub-queues': { type: 'string', default: 'long' } // there are none whose length could be set
 }
 
 /** Say what of the options can not be had, as `[what, reason]`; undefined when all can. */

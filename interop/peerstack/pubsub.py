@@ -40,6 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pubsub", default=None)
     parser.add_argument("--pubsub-sign", default="strict")
     parser.add_argument("--pubsub-backoff", type=float, default=None)
+    parser.add_argument("--pubsub-queues", choices=("long", "stock"), default="long")
     parser.add_argument("--pubsub-degree", type=int, default=None)
     parser.add_argument("--pubsub-score", default="none")
 
@@ -63,7 +64,9 @@ def config(options: argparse.Namespace) -> PubsubConfig | None:
         message_id=sha256_of_data,
         gossip=gossip,
         score=SCORES[options.pubsub_score],
-        queues=QueueConfig(max_messages=BURST, max_bytes=BURST_BYTES),
+        queues=QueueConfig()
+        if options.pubsub_queues == "stock"
+        else QueueConfig(max_messages=BURST, max_bytes=BURST_BYTES),
         pacing=None,  # the contract wants long queues of everyone
         max_message=LARGEST,
         max_rpc=2 * LARGEST,

@@ -140,4 +140,5 @@ if __name__ == "__main__":
     parser.add_argument("--pubsub-sign", default="strict")
     parser.add_argument("--pubsub-backoff")
     parser.add_argument("--pubsub-degree")
+    parser.add_argument("--pubsub-queues", default="long")
     sys.exit(trio.run(main, parser.parse_args()))

@@ -34,11 +34,15 @@ def data_id(message):
     return hashlib.sha256(message.data).digest()
 
 
-# What no parameter sets, looked up in these modules at each use: 32 in both queues by default, beyond which messages
-# are dropped, and a message cache that knows messages by author and sequence number, whatever the message id is.
-libp2p.pubsub.pubsub.SUBSCRIPTION_CHANNEL_SIZE = BURST
-libp2p.pubsub.pubsub.RpcQueue = partial(RpcQueue, max_size=BURST)
+# What no parameter sets, looked up in its module at each use: a message cache that knows messages by author and
+# sequence number, whatever the message id is.
 libp2p.pubsub.mcache.default_msg_id_fn = data_id
+
+
+def lengthen_queues():
+    """Set what no parameter sets, either: 32 in both queues by default, beyond which messages are dropped."""
+    libp2p.pubsub.pubsub.SUBSCRIPTION_CHANNEL_SIZE = BURST
+    libp2p.pubsub.pubsub.RpcQueue = partial(RpcQueue, max_size=BURST)
 
 
 class CountingPubsub(Pubsub):
@@ -120,6 +124,8 @@ async def run_pubsub(host, options):
     if options.pubsub is None:
         yield None
         return
+    if options.pubsub_queues != "stock":
+        lengthen_queues()
     router = _router(options)
     pubsub = CountingPubsub(
         host, router, seen_ttl=120, strict_signing=True, msg_id_constructor=data_id, max_inbound_rpc_size=LARGEST_RPC

@@ -48,6 +48,7 @@ pub fn from_command_line() -> Result<Options, Failure> {
             "--pubsub" => router = Some(named_router(&value)?),
             "--pubsub-sign" => settings.signing = named_signing(&value)?,
             "--pubsub-backoff" => settings.backoff_seconds = Some(value.parse()?),
+            "--pubsub-queues" => settings.stock_queues = value == "stock",
             "--pubsub-degree" => settings.degree = Some(value.parse()?),
             _ => return Err(format!("unknown option {option}").into()),
         }

@@ -56,6 +56,8 @@ pub struct Settings {
     pub backoff_seconds: Option<u64>,
     /// D, D_low and D_high.
     pub degree: Option<usize>,
+    /// Whether queues keep the lengths that the library gives them.
+    pub stock_queues: bool,
 }
 
 impl Settings {
@@ -89,10 +91,13 @@ impl Settings {
             .duplicate_cache_time(SEEN_TIME)
             .max_transmit_size(MAX_RPC_BYTES)
             .max_control_message_size(MAX_CONTROL_BYTES)
-            .max_publish_messages(MAX_MESSAGES_PER_RPC)
-            .connection_handler_queue_len(QUEUED_MESSAGES)
-            .publish_queue_duration(QUEUED_TIME)
-            .forward_queue_duration(QUEUED_TIME);
+            .max_publish_messages(MAX_MESSAGES_PER_RPC);
+        if !self.stock_queues {
+            config
+                .connection_handler_queue_len(QUEUED_MESSAGES)
+                .publish_queue_duration(QUEUED_TIME)
+                .forward_queue_duration(QUEUED_TIME);
+        }
         if let Some(seconds) = self.backoff_seconds {
             let backoff = Duration::from_secs(seconds);
             config.prune_backoff(backoff).unsubscribe_backoff(backoff);
