@@ -16,6 +16,7 @@ from multiaddr import Multiaddr
 from peerstack import DialError, Host, Identity, open_host, ping
 from peerstack.stack.abc import Protector, Security
 from peerstack.stack.events import InboundRefused
+from peerstack.stack.net.datagrams import SocketAddress
 from peerstack.stack.report import StageName
 from peerstack.stack.security.noise import Noise
 from peerstack.stack.security.pnet import PreSharedKey
@@ -24,7 +25,6 @@ from peerstack.stack.swarm import SwarmConfig
 from peerstack.stack.testing import RecordingObserver
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 from peerstack.transports.quic import QuicConfig, QuicTransport
-from peerstack.transports.quic.interface import SocketAddress
 
 from ..transports.quic import link
 from ..transports.quic.hosts import ANYWHERE

@@ -15,10 +15,10 @@ from multiaddr import Multiaddr
 from peerstack import Host, Identity, PeerId, open_host, ping
 from peerstack.stack.abc import ConnectionInfo
 from peerstack.stack.events import InboundRefused
+from peerstack.stack.net.datagrams import SocketAddress
 from peerstack.stack.swarm import SwarmConfig
 from peerstack.stack.testing import RecordingObserver
 from peerstack.transports.quic import QuicTransport
-from peerstack.transports.quic.interface import SocketAddress
 
 from ..transports.quic.hosts import ANYWHERE
 from ..transports.quic.link import MemoryNetwork, MemorySocket

@@ -9,8 +9,7 @@ from multiaddr import Multiaddr
 
 from peerstack.stack.addressing import Component, components, parse_address
 from peerstack.stack.errors import InvalidAddress
-
-from .interface import SocketAddress
+from peerstack.stack.net.datagrams import SocketAddress
 
 
 def socket_address(address: Multiaddr) -> SocketAddress | None:

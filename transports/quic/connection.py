@@ -19,6 +19,7 @@ from peerstack.stack.background import Waiter, contained, open_background
 from peerstack.stack.codes import StreamCode
 from peerstack.stack.errors import ConnectionLost, StackError
 from peerstack.stack.muxing.stream_registry import OrderlyClose, StreamRegistry
+from peerstack.stack.net.datagrams import SocketAddress
 
 from .address import quic_address
 from .config import QuicConfig
@@ -31,7 +32,6 @@ from .interface import (
     ResetReceived,
     RouteAdded,
     RouteRemoved,
-    SocketAddress,
     StopReceived,
 )
 from .send_buffer import SendRoom

@@ -14,6 +14,7 @@ from peerstack.stack.abc import Direction, Incoming
 from peerstack.stack.background import contained, open_background
 from peerstack.stack.bugs import BugReporter
 from peerstack.stack.limits import RateLimiter
+from peerstack.stack.net.datagrams import DatagramSocket, SocketAddress
 
 from .address import quic_address
 from .connection import QuicConnection
@@ -27,8 +28,6 @@ from .engine import (
     parse_header,
 )
 from .engine.packets import SMALLEST_INITIAL, VERSION
-from .interface import SocketAddress
-from .sockets import DatagramSocket
 from .tokens import TOKEN_SIZE
 
 MAX_READS: Final = 16

@@ -10,9 +10,7 @@ from typing import Protocol, TypeAlias
 
 from peerstack.stack.errors import StackError
 from peerstack.stack.identity import PublicKey
-
-SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
-"""As Python's sockets name the ends of IPv4 and IPv6."""
+from peerstack.stack.net.datagrams import SocketAddress
 
 
 @dataclass(frozen=True, slots=True)

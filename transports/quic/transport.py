@@ -17,6 +17,9 @@ from peerstack.stack.background import open_background
 from peerstack.stack.errors import InvalidAddress
 from peerstack.stack.identity import Identity, PeerId
 from peerstack.stack.limits import GrowsWindows, WindowBudget
+from peerstack.stack.net.datagrams import SocketAddress
+from peerstack.stack.net.shared import SharedNetwork
+from peerstack.stack.net.udp import DatagramNetwork
 from peerstack.stack.report import Attempt, Stage, StageName
 from peerstack.stack.security.tls.certificate import make_certificate
 
@@ -25,8 +28,6 @@ from .config import MIB, QuicConfig
 from .connection import QuicConnection
 from .endpoint import Arrival, Endpoint
 from .engine import AioquicEngine, EngineSettings
-from .interface import SocketAddress
-from .network import DatagramNetwork, UdpNetwork
 from .tokens import ResetTokens
 
 GROWTH_BUDGET = 256 * MIB
@@ -46,7 +47,7 @@ class QuicTransport(GrowsWindows):
     ) -> None:
         """`memory` bounds the growth of receive windows, by default what the host's `Limits` say.
 
-        `network` is the operating system's UDP by default.
+        `network` is the operating system's UDP by default; a `SharedNetwork` lets other protocols use the same ports.
         """
         self.local_peer = identity.peer_id
         """Who this transport proves to be."""
@@ -55,7 +56,7 @@ class QuicTransport(GrowsWindows):
         self._settings = EngineSettings(
             self._config, make_certificate(identity), ResetTokens(identity), memory or WindowBudget(GROWTH_BUDGET)
         )
-        self._network = network or UdpNetwork()
+        self._network = network or SharedNetwork()
         self._endpoints: list[Endpoint] = []
 
     def grow_within(self, budget: WindowBudget, per_connection: int) -> None:

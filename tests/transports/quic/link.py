@@ -10,7 +10,7 @@ from random import Random
 
 import trio
 
-from peerstack.transports.quic.interface import SocketAddress
+from peerstack.stack.net.datagrams import SocketAddress
 
 Tap = Callable[[bytes, SocketAddress, SocketAddress], bytes | None]
 """Sees each datagram with its source and destination; returns it, or what is to pass instead, or None to lose it."""

@@ -15,10 +15,11 @@ from cryptography import x509
 
 from peerstack.stack.identity import Identity
 from peerstack.stack.limits import WindowBudget
+from peerstack.stack.net.datagrams import SocketAddress
 from peerstack.stack.security.tls.certificate import Credentials, make_certificate
 from peerstack.transports.quic import QuicConfig
 from peerstack.transports.quic.engine import AioquicEngine, EngineSettings
-from peerstack.transports.quic.interface import Ended, Event, SocketAddress
+from peerstack.transports.quic.interface import Ended, Event
 from peerstack.transports.quic.tokens import ResetTokens
 
 CLIENT: SocketAddress = ("192.0.2.1", 1111)

@@ -8,8 +8,9 @@ import trio.testing
 
 from peerstack.stack.addressing import parse_address
 from peerstack.stack.identity import Identity
+from peerstack.stack.net.datagrams import SocketAddress
 from peerstack.transports.quic import QuicConfig, QuicTransport
-from peerstack.transports.quic.interface import HandshakeCompleted, SocketAddress
+from peerstack.transports.quic.interface import HandshakeCompleted
 
 from .hosts import join
 from .link import MemoryNetwork

@@ -10,21 +10,21 @@ import pytest
 import trio
 
 from peerstack.stack.identity import Identity
+from peerstack.stack.net.datagrams import SocketAddress
+from peerstack.stack.net.udp import UdpNetwork
 from peerstack.stack.report import StageName
 from peerstack.transports.quic import QuicTransport
 from peerstack.transports.quic.address import quic_address
-from peerstack.transports.quic.interface import SocketAddress
-from peerstack.transports.quic.network import UdpNetwork
 
+from ...stack.net.test_datagrams import V4, V6, received
 from .hosts import attempt
-from .test_sockets import V4, V6, received
 
 if sys.platform != "linux":
     pytest.skip("other systems have neither batches nor a queue of errors", allow_module_level=True)
 
 assert sys.platform == "linux"  # type checkers of other systems see nothing below
 
-from peerstack.transports.quic.linux import MAX_BATCH, group  # noqa: E402
+from peerstack.stack.net.linux import MAX_BATCH, group  # noqa: E402
 
 
 def test_batches_hold_one_size_and_a_shorter_last() -> None:

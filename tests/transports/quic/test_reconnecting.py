@@ -13,8 +13,8 @@ from peerstack import open_host
 from peerstack.stack.abc import ConnectionState, Stream
 from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity
+from peerstack.stack.net.datagrams import SocketAddress
 from peerstack.transports.quic import QuicTransport
-from peerstack.transports.quic.interface import SocketAddress
 
 from .hosts import ANYWHERE
 from .link import MemoryNetwork

@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from peerstack.stack.abc import ConnectionState
-from peerstack.transports.quic.interface import SocketAddress
+from peerstack.stack.net.datagrams import SocketAddress
 
 from .hosts import Pair, connected
 from .link import MemoryNetwork

@@ -88,7 +88,7 @@ async def test_dials_without_a_listener_share_one_socket() -> None:
         for pair in pairs:
             for connection in pair:
                 await connection.aclose()
-    assert all(endpoint._socket._socket.fileno() == -1 for endpoint in dialer._endpoints)  # type: ignore[attr-defined]
+    assert all(endpoint._socket._shared.socket._socket.fileno() == -1 for endpoint in dialer._endpoints)  # type: ignore[attr-defined]
 
 
 async def test_a_wildcard_listener_knows_which_address_a_peer_reached() -> None:

@@ -19,6 +19,7 @@ from peerstack.stack.codes import StreamCode
 from peerstack.stack.errors import RemoteProtocolError, StackError
 from peerstack.stack.identity import PeerId, PublicKey
 from peerstack.stack.limits import WindowBudget
+from peerstack.stack.net.datagrams import SocketAddress
 from peerstack.stack.security.tls.certificate import Credentials
 
 from ..config import QuicConfig
@@ -31,7 +32,6 @@ from ..interface import (
     ResetReceived,
     RouteAdded,
     RouteRemoved,
-    SocketAddress,
     StopReceived,
 )
 from ..tokens import ResetTokens

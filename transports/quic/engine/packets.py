@@ -18,7 +18,7 @@ from aioquic.quic.packet import (
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.retry import QuicRetryTokenHandler
 
-from ..interface import SocketAddress
+from peerstack.stack.net.datagrams import SocketAddress
 
 ID_SIZE: Final = 8
 """Bytes of the connection ids we choose."""

@@ -10,8 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from .interface import SocketAddress
-from .sockets import UdpSocket
+from .datagrams import SocketAddress, UdpSocket
 
 assert sys.platform != "win32"  # for type checkers: other systems lack some of the methods used
 

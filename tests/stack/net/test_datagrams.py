@@ -7,9 +7,8 @@ import errno
 import pytest
 import trio
 
-from peerstack.transports.quic.interface import SocketAddress
-from peerstack.transports.quic.network import UdpNetwork
-from peerstack.transports.quic.sockets import MAX_BACKLOG, UdpSocket
+from peerstack.stack.net.datagrams import MAX_BACKLOG, SocketAddress, UdpSocket
+from peerstack.stack.net.udp import UdpNetwork
 
 V4, V6 = ("127.0.0.1", 0), ("::1", 0, 0, 0)
 

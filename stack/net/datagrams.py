@@ -1,4 +1,4 @@
-"""Datagram sockets as the QUIC endpoint sees them, and UDP ones by the calls that every system has."""
+"""Datagram sockets as QUIC and its like see them, and UDP ones by the calls that every system has."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import trio
 
-from .interface import SocketAddress
-
 _log = logging.getLogger(__name__)
 
+SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
+"""As Python's sockets name the ends of IPv4 and IPv6."""
 RECEIVE_SIZE: Final = 65_536
 _TOLD: Final = (
     errno.ENETUNREACH,

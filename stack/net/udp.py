@@ -7,10 +7,8 @@ import sys
 from contextlib import suppress
 from typing import Final, Protocol
 
-from peerstack.stack.net.sockets import new_socket
-
-from .interface import SocketAddress
-from .sockets import DatagramSocket, UdpSocket
+from .datagrams import DatagramSocket, SocketAddress, UdpSocket
+from .sockets import new_socket
 
 if sys.platform != "win32":  # for type checkers; it is used on Linux only
     from .linux import LinuxUdpSocket
