@@ -141,10 +141,10 @@ def test_a_picture_that_can_not_be_written_is_a_failure_after_the_results(tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--nodes", "10", "--sources", "11"], "11 sources can not be among 10 nodes"),
+        (["--nodes", "10", "--sources", "11"], "11 sources cannot be among 10 nodes"),
         (["--latency", "fast"], "Give milliseconds, such as 10-150"),
         (["--latency", "150-10"], "latencies go from the least to the greatest"),
-        (["--loss", "100"], "some frames must arrive at once"),
+        (["--loss", "100"], "loss below 1"),
         (["--sybils", "3"], "sybils need an attack"),
         (["--nodes", "1"], "Must be >= 2"),
         (["--version", "1.4"], "--version"),

@@ -68,7 +68,7 @@ async def test_giant_names_of_topics_are_not_kept(autojump_clock: Clock) -> None
         assert kept(place.victim)["topics"] == before["topics"] + 1
 
 
-async def test_messages_of_topics_nobody_joined_are_not_even_verified(
+async def test_messages_of_topics_not_joined_are_not_even_verified(
     autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verified = 0
@@ -142,7 +142,7 @@ async def test_after_the_longest_backoff_a_peer_is_grafted_again(autojump_clock:
         assert peer.peer_id in place.at_victim.mesh
 
 
-async def test_a_prune_of_a_stranger_to_the_mesh_changes_nothing_but_its_own_backoff(autojump_clock: Clock) -> None:
+async def test_a_prune_from_outside_the_mesh_changes_nothing_but_the_backoff(autojump_clock: Clock) -> None:
     async with field_of_battle() as place, hostile_peer(place) as peer:
         prunes = [Prune(f"t{number}", [], 2**64 - 1) for number in range(1024)]
         await peer.say(*encode_control(prune=prunes))
@@ -156,7 +156,7 @@ def introduced(count: int) -> list[PeerInfo]:
     return [PeerInfo(Identity.generate().peer_id.to_bytes(), b"no record") for _ in range(count)]
 
 
-async def test_peers_suggested_by_whoever_has_earned_nothing_are_not_dialed(autojump_clock: Clock) -> None:
+async def test_peers_suggested_by_a_peer_with_a_low_score_are_not_dialed(autojump_clock: Clock) -> None:
     async with field_of_battle() as place, hostile_peer(place, TOPIC) as peer:
         await peer.say(*encode_control(prune=[Prune(TOPIC, introduced(16), 60)]))
         assert place.victim.events.of(PeersSuggested) == []
@@ -177,7 +177,7 @@ async def test_bad_records_of_suggested_peers_are_refused_one_by_one(autojump_cl
         assert len(place.victim.host.peers) == 2
 
 
-async def test_a_record_of_another_peer_introduces_nobody(autojump_clock: Clock) -> None:
+async def test_a_record_of_another_peer_is_refused(autojump_clock: Clock) -> None:
     trusting = PubsubConfig(score=ScoreConfig(accept_px_threshold=0))
     async with field_of_battle(trusting) as place, hostile_peer(place, TOPIC) as peer:
         record = place.honest.host.peerstore.record(place.victim.peer_id)
@@ -224,7 +224,7 @@ async def test_a_peer_that_only_promises_is_out_of_the_mesh(autojump_clock: Cloc
         assert peer.peer_id not in place.at_victim.mesh
 
 
-async def test_a_message_is_sent_three_times_at_most_to_whoever_asks(autojump_clock: Clock) -> None:
+async def test_a_message_is_sent_three_times_at_most_to_a_peer_that_asks(autojump_clock: Clock) -> None:
     async with field_of_battle() as place, hostile_peer(place, TOPIC) as peer:
         receipt = await place.at_victim.publish(b"news")
         await place.at_honest.receive()

@@ -83,7 +83,7 @@ async def test_a_message_with_any_byte_flipped_is_not_delivered_and_does_not_hid
 
 @pytest.mark.parametrize("author", KINDS)
 @pytest.mark.parametrize("writer", KINDS)
-async def test_nobody_writes_in_the_name_of_another(
+async def test_a_message_in_the_name_of_another_peer_is_refused(
     autojump_clock: Clock, author: KeyTypeName, writer: KeyTypeName
 ) -> None:
     """GHSA-c3gv-825q-fvmp: a message signed by B, with the key of B, and A for its author."""
@@ -244,9 +244,7 @@ SIGNED_PARTS: dict[str, tuple[dict[str, bytes], str]] = {
 
 
 @pytest.mark.parametrize("part", SIGNED_PARTS)
-async def test_where_nobody_signs_not_even_an_empty_part_of_a_signature_is_taken(
-    autojump_clock: Clock, part: str
-) -> None:
+async def test_strict_no_sign_refuses_even_an_empty_part_of_a_signature(autojump_clock: Clock, part: str) -> None:
     fields, reason = SIGNED_PARTS[part]
     unsigned = PubsubConfig(signatures=SignaturePolicy.STRICT_NO_SIGN)
     async with field_of_battle(unsigned) as place, hostile_peer(place, TOPIC) as peer:

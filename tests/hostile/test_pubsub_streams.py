@@ -212,7 +212,7 @@ async def test_control_for_a_peer_that_never_reads_is_bounded(autojump_clock: Cl
         assert queue.reason == "the peer does not read: too many control messages wait for it"
 
 
-async def test_a_peer_that_reads_one_byte_at_a_time_holds_up_nobody_for_long(autojump_clock: Clock) -> None:
+async def test_a_peer_that_reads_one_byte_at_a_time_does_not_hold_up_others_for_long(autojump_clock: Clock) -> None:
     async with field_of_battle(SMALL_QUEUES) as place, hostile_peer(place, TOPIC, reads=Hostile.trickle) as peer:
         await trio.sleep(2)
         assert peer.peer_id in place.at_victim.mesh

@@ -139,7 +139,7 @@ def test_what_is_sent_on_is_canonical_and_says_the_same(data: bytes) -> None:
 
 
 @given(messages, st.sampled_from(SignaturePolicy))
-def test_checking_ends_in_a_verdict(message: Message, policy: SignaturePolicy) -> None:
+def test_checking_ends_in_a_result(message: Message, policy: SignaturePolicy) -> None:
     with contextlib.suppress(InvalidMessage):
         signing.check(message, policy, ME.peer_id)
     assert signing.verify_batch([message])[0] is not None  # nobody signs by chance

@@ -1,4 +1,4 @@
-"""An honest node: the real router with a real codec, and what a driver does, without streams and queues."""
+"""An honest node: the real router and wire format, and the work of a driver without streams and queues."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HELLO = frame(encode_subscriptions([Subscription(True, TOPIC)]))
 
 
 class HonestNode:
-    """A node that does what it should."""
+    """A node that follows the protocol."""
 
     def __init__(self, index: int, peer_id: PeerId, scenario: Scenario, network: Network, record: Record) -> None:
         self.index = index
@@ -34,7 +34,7 @@ class HonestNode:
         self._edges: dict[PeerId, Edge] = {}
         self._seqno = 0
         random = Random(f"{scenario.seed}/router {index}")
-        # Nobody starts in the same moment: the first heartbeat is 1 to 2 s after the connections are made.
+        # Nodes do not start at the same time: the first heartbeat is 1 to 2 s after the connections are made.
         config = replace(scenario.gossip, heartbeat_initial_delay=1.0 + random.random())
         self.router = GossipsubRouter(peer_id, config, random=random, now=0.0, score=scenario.score)
         self.router.join(TOPIC, 0.0)
@@ -58,12 +58,12 @@ class HonestNode:
         self._network.send(edge, HELLO)
 
     def lose(self, edge: Edge) -> None:
-        """Hear that a peer hung up."""
+        """Note that a peer closed the connection."""
         if self._edges.pop(edge.source.peer_id, None) is not None:
             self.router.remove_peer(edge.source.peer_id, self._schedule.now)
             self._flush()
 
-    # ---- what there is
+    # ---- inspection
 
     def mesh(self) -> list[Node]:
         """Return the nodes in our mesh."""
@@ -74,10 +74,10 @@ class HonestNode:
         low = [edge.sink for peer, edge in self._edges.items() if self.router.score(peer) < 0]
         return [node for node in low if isinstance(node, HonestNode)]
 
-    # ---- what comes in
+    # ---- receiving
 
     def take(self, edge: Edge, frame: bytes) -> None:
-        """Do what an RPC asks for, as a driver would whose validators accept everything at once."""
+        """Handle an RPC, as a driver whose validators accept everything at once."""
         router, sender, now = self.router, edge.source.peer_id, self._schedule.now
         if sender not in self._edges:
             self._begin(edge.back, outbound=False)
@@ -111,7 +111,7 @@ class HonestNode:
         self._flush()
         self._schedule.at(self.router.next_deadline(), self._on_deadline)
 
-    # ---- what goes out
+    # ---- sending
 
     def _forward(self, message: Message, peers: Sequence[PeerId]) -> None:
         if not peers:

@@ -22,8 +22,8 @@ ArgsT = TypeVarTuple("ArgsT")
 class Schedule:
     """A heap of calls by time; those of the same time are made in the order they were added.
 
-    The `Timeline` of the simulated network does the same on trio's clock. A jump of that clock costs a turn of the
-    event loop, and here nearly every event has a moment of its own, a million of them.
+    The `Timeline` of the simulated network does the same on trio's clock. A jump of that clock costs a pass of the
+    event loop, and here nearly each of a million events has its own time.
     """
 
     def __init__(self) -> None:
@@ -48,17 +48,17 @@ class Schedule:
 
 
 class Node(Protocol):
-    """Whoever sits at the end of a link."""
+    """A node at the end of a link."""
 
     index: int
     name: str
     peer_id: PeerId
 
     def take(self, edge: Edge, frame: bytes) -> None:
-        """Hear what came over `edge`: one RPC with its length before it."""
+        """Receive a frame from `edge`: one RPC with its length before it."""
 
     def lose(self, edge: Edge) -> None:
-        """Hear that the other end of `edge` closed the connection."""
+        """Note that the other end of `edge` closed the connection."""
 
 
 class Edge:
@@ -79,7 +79,7 @@ class Edge:
 
 
 class Network:
-    """Connects nodes, carries frames from one to the other in order, and writes down every arrival."""
+    """Connects nodes, carries frames in order, and traces every arrival."""
 
     def __init__(self, scenario: Scenario, schedule: Schedule) -> None:
         self.schedule = schedule
@@ -124,7 +124,7 @@ class Network:
         schedule.at(arrival, self._arrive, edge, frame, digest or digest_of(frame))
 
     def hang_up(self, edge: Edge) -> None:
-        """Close a connection from the end where `edge` begins; what is under way is lost."""
+        """Close a connection from the source of `edge`; frames on the way are lost."""
         edge.closed = edge.back.closed = True
         self.schedule.at(self.schedule.now + edge.link.conditions.latency, edge.sink.lose, edge)
 

@@ -1,4 +1,4 @@
-"""What a simulation is judged by: who got which message when, and what that cost."""
+"""The results of a simulation: when each node got each message, and the traffic."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _quantile(ordered: Sequence[float], expected: int, share: float) -> float | 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One message, and how it fared."""
+    """One message and its deliveries."""
 
     at: float
     """Seconds since the simulation began."""
@@ -103,7 +103,7 @@ class Census:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What came out of a simulation; the same for the same scenario."""
+    """The results of a simulation; the same for the same scenario."""
 
     trace_hash: str
     """Over every frame that arrived: when, where, how long, and what it was."""
@@ -132,7 +132,7 @@ class Results:
 
 
 class Record:
-    """Takes notes while the simulation runs."""
+    """Records publications and deliveries while the simulation runs."""
 
     def __init__(self) -> None:
         self.copies_received = 0

@@ -1,4 +1,4 @@
-"""What is simulated: how many nodes, how far apart, who publishes how often, and who attacks."""
+"""What is simulated: the nodes, their latencies, the messages, the attack, and the score settings that suit them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..scoring.decay import decay_factor
 TOPIC = "simulation"
 
 MEMORY = 65.0
-"""Messages of the topic that a count of deliveries remembers. With fewer, chance alone would convict the innocent."""
+"""Messages of the topic that a count of deliveries remembers. With fewer, honest peers would be penalised by chance."""
 LEAST_SHARE = 0.1
 """Of the messages of a topic, the share that a mesh peer must deliver. A copy that crosses ours counts too: an honest
 peer delivers about half of them or more, and hardly one less than a quarter."""
 DEFICIT = 100.0
-"""Points that a peer loses if it delivers nothing: far more than the points anybody can earn."""
+"""Points that a peer loses if it delivers nothing: far more than the points that a peer can earn."""
 SILENCE = 15.0
 """Seconds without any message that a peer may have behind it when its deliveries begin to be counted."""
 
@@ -43,15 +43,15 @@ class Attack(StrEnum):
     NONE = "none"
     """There are no sybils."""
     SYBIL = "sybil"
-    """They join with everybody else, graft whomever they meet and pass nothing on ("cold boot")."""
+    """They join with all others, graft every peer and forward nothing ("cold boot")."""
     SPAM = "spam"
-    """The same, and who prunes them gets a GRAFT every second."""
+    """The same, and peers that prune them get a GRAFT every second."""
     ECLIPSE = "eclipse"
-    """In the middle of the run they connect to one node only, the victim, and pass nothing on."""
+    """In the middle of the run they connect to one node only, the victim, and forward nothing."""
     CENSOR = "censor"
-    """In the middle of the run they connect to all, and pass on everything but what one author publishes."""
+    """In the middle of the run they connect to all, and forward everything but the messages of one author."""
     FLASH = "flash"
-    """They join with everybody else and behave; in the middle of the run all at once stop to pass anything on."""
+    """They join with all others and behave; in the middle of the run all stop forwarding at once."""
 
     @property
     def late(self) -> bool:
@@ -61,7 +61,7 @@ class Attack(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scenario:
-    """A simulation; the same scenario always gives the same run. Times are seconds. ValueError for what can not be."""
+    """A simulation; the same scenario always gives the same run. Times are seconds. ValueError if invalid."""
 
     nodes: int = 1000
     """Honest nodes, all in one topic."""
@@ -70,7 +70,7 @@ class Scenario:
     messages: int = 60
     """Messages published, one after the other."""
     sources: int = 5
-    """Nodes that publish; each message comes from one of them, by lot."""
+    """Nodes that publish; each message comes from a random one of them."""
     interval: float = 1.0
     """From one message to the next."""
     size: int = 256
@@ -81,7 +81,7 @@ class Scenario:
     """After the last message."""
 
     connections: int = 20
-    """Other nodes that each node dials, by lot; about as many dial it."""
+    """Other nodes that each node dials, at random; about as many dial it."""
     latency: tuple[float, float] = (0.010, 0.150)
     """The least and the greatest latency of a connection, one way; drawn evenly for each."""
     jitter: float = 0.1
@@ -101,19 +101,19 @@ class Scenario:
     sybils: int = 0
     """How many there are, each with an address of its own."""
     sybil_connections: int = 20
-    """Honest nodes that each sybil dials, by lot; in an eclipse only the victim."""
+    """Honest nodes that each sybil dials, at random; in an eclipse only the victim."""
 
     def __post_init__(self) -> None:
         if not 2 <= self.nodes <= 100_000 or not 0 <= self.sybils <= 100_000:
             raise ValueError("there must be 2 to 100000 nodes, and at most 100000 sybils")
         if not 1 <= self.sources <= self.nodes:
-            raise ValueError(f"{self.sources} sources can not be among {self.nodes} nodes")
+            raise ValueError(f"{self.sources} sources cannot be among {self.nodes} nodes")
         if self.messages < 1 or self.size < 0 or self.connections < 1 or self.sybil_connections < 1:
             raise ValueError("there must be at least one message, and one connection of each node")
         if not 0 <= self.latency[0] <= self.latency[1] < inf or not 0 <= self.jitter < inf:
             raise ValueError("latencies go from the least to the greatest, and are not negative, nor is the jitter")
         if not self.bandwidth > 0 or not 0 <= self.loss < 1:
-            raise ValueError("bandwidth must be above 0, and some frames must arrive at once")
+            raise ValueError("bandwidth must be above 0, and loss below 1")
         if not 0 < self.interval < inf or not 0 <= self.warm_up < inf or not 0 <= self.linger < inf:
             raise ValueError("there must be time between messages, and none of the times is negative or endless")
         if (self.attack is Attack.NONE) != (self.sybils == 0):
@@ -126,7 +126,7 @@ class Scenario:
 
     @property
     def attack_at(self) -> float:
-        """When the attack begins, as far as it can be felt: messages from then on are what it is judged by."""
+        """When the attack begins, as far as it can be felt: messages from then on are the affected ones."""
         if self.attack.late:
             return self.warm_up + self.messages // 3 * self.interval
         return self.warm_up
@@ -152,9 +152,9 @@ class Scenario:
 def score_config(rate: float) -> ScoreConfig:
     """Return settings for a topic with `rate` messages per second in all; if it varies, the least there ever are.
 
-    They follow those of the GossipSub 1.1 evaluation report (2020): who delivers too little leaves the mesh (P3), is
-    not soon back (P3b), and loses no more than that: the thresholds below which a peer is not heard are for those who
-    break rules (P4, P7). P6 is off, since all sybils have addresses of their own.
+    They follow those of the GossipSub 1.1 evaluation report (2020): a peer that delivers too little leaves the mesh
+    (P3) and does not return soon (P3b), but loses no more than that: graylisting is for peers that break rules (P4,
+    P7). P6 is off, since all sybils have addresses of their own.
     """
     if not rate > 0:
         raise ValueError(f"a topic must have messages to be scored by them, not {rate} a second")

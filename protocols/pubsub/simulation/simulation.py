@@ -1,4 +1,4 @@
-"""A simulation: builds the nodes of a scenario, lets them live, and sums up."""
+"""A simulation: builds the nodes of a scenario, runs them, and returns the results."""
 
 from __future__ import annotations
 
@@ -82,19 +82,19 @@ class Simulation:
             suspects=sum(len(router.suspects()) for router in self._routers),
         )
 
-    # ---- what happens
+    # ---- running
 
     def run(self) -> Iterator[float]:
-        """Live on, second by second, and yield the share of the whole that is over after each."""
+        """Run second by second, and yield the share that is done after each."""
         ends = self.scenario.ends
         while self._schedule.now < ends:
             self._schedule.run(min(self._schedule.now + STEP, ends))
             yield self._schedule.now / ends
 
-    # ---- what came of it
+    # ---- results
 
     def results(self) -> Results:
-        """Sum up."""
+        """Return the results."""
         scenario, record = self.scenario, self._record
         nodes, author = self._aim()
         return Results(
@@ -112,7 +112,7 @@ class Simulation:
         )
 
     def _aim(self) -> tuple[Sequence[int], int | None]:
-        """Return the nodes that the attack is to harm, and the author whose messages, None for all."""
+        """Return the nodes that the attack targets, and the author whose messages it targets, None for all."""
         match self.scenario.attack:
             case Attack.ECLIPSE:
                 return [self._target], None

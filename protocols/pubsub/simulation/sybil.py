@@ -1,4 +1,4 @@
-"""An attacker: a node that speaks just enough of gossipsub v1.0 to get into meshes, and turns when it is told to."""
+"""An attacker: a node that speaks just enough of gossipsub v1.0 to get into meshes, and attacks when told to."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .scenario import TOPIC, Attack, Scenario
 REGRAFT_AFTER: Final = 60.0, 75.0
 """Seconds, between which a pruned sybil waits before it comes back: just beyond the backoff."""
 SPAM_AFTER: Final = 1.0, 1.0
-"""The same for those who do not care about backoffs."""
+"""The same for sybils that ignore backoffs."""
 _GRAFT: Final = frame(encode_control(graft=[TOPIC]))
 
 
 class Sybil:
-    """Grafts every peer, prunes nobody, sends no gossip, and passes messages on as long as that serves it."""
+    """Grafts every peer, prunes none, sends no gossip, and forwards messages until it attacks."""
 
     def __init__(
         self, index: int, number: int, peer_id: PeerId, scenario: Scenario, network: Network, *, target: PeerId
@@ -49,12 +49,12 @@ class Sybil:
                 self._network.send(edge, HELLO)
 
     def lose(self, edge: Edge) -> None:
-        """Hear that a peer hung up."""
+        """Note that a peer closed the connection."""
         self._edges.pop(edge.source.peer_id, None)
         self._mesh.pop(edge.source.peer_id, None)
 
     def take(self, edge: Edge, frame: bytes) -> None:
-        """Look for a way into the peer's mesh, and pass on what it is told to."""
+        """Try to enter the peer's mesh, and forward messages unless attacking."""
         rpc = decode_rpc(content_of(frame))
         self._control(edge, rpc)
         for message in rpc.messages:

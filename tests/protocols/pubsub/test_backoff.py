@@ -54,7 +54,7 @@ def test_what_is_over_is_forgotten() -> None:
     assert len(backoffs) == 0
 
 
-def test_the_oldest_makes_room() -> None:
+def test_the_oldest_is_dropped_first() -> None:
     backoffs = Backoffs(slack=1.0, limit=3)
     for index in range(1, 6):
         backoffs.add("t", peer_id(index), 60.0, now=100.0)

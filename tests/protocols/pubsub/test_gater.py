@@ -154,7 +154,7 @@ def test_peers_without_address_are_sources_of_their_own() -> None:
     assert share(gater, C) == 1.0
 
 
-def test_strangers_are_not_gated_and_leave_no_trace() -> None:
+def test_unknown_peers_are_not_gated_and_leave_no_trace() -> None:
     gater = gating()
     spoil(gater, B)
     gater.ignore(B)

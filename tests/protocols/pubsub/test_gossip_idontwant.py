@@ -33,7 +33,7 @@ def test_it_is_said_once() -> None:
     assert declined(lone) == []
 
 
-def test_only_peers_of_the_mesh_that_know_the_word_hear_it() -> None:
+def test_only_mesh_peers_that_speak_v12_get_idontwant() -> None:
     lone = Lone(GossipConfig(degree=2, degree_low=0, degree_high=10, degree_out=0, degree_score=0))
     for index, version in ((1, Version.V13), (2, Version.V12), (3, Version.V11), (4, Version.V10), (5, Version.V12)):
         lone.add(index, version)
@@ -45,7 +45,7 @@ def test_only_peers_of_the_mesh_that_know_the_word_hear_it() -> None:
     assert declined(lone) == [1, 2]
 
 
-def test_peers_that_said_they_have_it_do_not_hear_it() -> None:
+def test_peers_that_sent_idontwant_get_none() -> None:
     lone = Lone(peers=4)
     lone.says(3, idontwant=[message(1).id])
     lone.says(1, message(1, size=2000))

@@ -36,7 +36,7 @@ async def open_leaver(network: MemoryNetwork, other: Host) -> AsyncIterator[Pubs
             yield pubsub
 
 
-async def test_who_publishes_and_is_gone_at_once_is_heard_to_the_end(autojump_clock: Clock) -> None:
+async def test_messages_of_a_peer_that_publishes_and_leaves_at_once_arrive(autojump_clock: Clock) -> None:
     network, busy = MemoryNetwork(), PubsubConfig(validation_concurrency=1)
 
     async def take_time(_: PubsubMessage[bytes]) -> ValidationResult:

@@ -96,7 +96,7 @@ async def open_talk(
         yield room, lobby, bob, at_bob
 
 
-async def test_messages_in_validators_count_until_their_verdict(autojump_clock: Clock) -> None:
+async def test_messages_in_validators_count_until_their_result(autojump_clock: Clock) -> None:
     verdict = trio.Event()
 
     async def wait(message: PubsubMessage[bytes]) -> ValidationResult:
@@ -115,7 +115,7 @@ async def test_messages_in_validators_count_until_their_verdict(autojump_clock: 
 
 
 @pytest.mark.parametrize("how", ["times out", "raises", "leaves"])
-async def test_messages_whose_verdict_never_comes_are_given_back(autojump_clock: Clock, how: str) -> None:
+async def test_messages_whose_validator_never_ends_are_freed(autojump_clock: Clock, how: str) -> None:
     async def never(message: PubsubMessage[bytes]) -> ValidationResult:
         await trio.sleep(2 if how == "raises" else 10**6)
         raise ZeroDivisionError

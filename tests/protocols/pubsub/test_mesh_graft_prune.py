@@ -235,7 +235,7 @@ def test_suggestions_of_others_are_ignored(score: float) -> None:
     assert suggestions(lone) == []
 
 
-def test_without_scores_nobody_may_suggest() -> None:
+def test_without_scores_no_suggestion_is_used() -> None:
     lone = Lone(peers=2)
     lone.says(1, prune=["t"], suggests=SUGGESTED)
     assert suggestions(lone) == []
@@ -282,7 +282,7 @@ def test_we_suggest_fair_peers_of_the_topic_where_that_is_on() -> None:
     ]
 
 
-def test_we_suggest_nobody_by_default() -> None:
+def test_we_suggest_no_peers_by_default() -> None:
     lone = Lone(peers=20)
     lone.leave()
     assert all(not said.prune[0].peers for said in lone.told().values())

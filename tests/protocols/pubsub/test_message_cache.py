@@ -50,7 +50,7 @@ def test_ids_are_forgotten_after_a_long_silence() -> None:
     assert len(seen) == 0
 
 
-def test_the_oldest_ids_make_room() -> None:
+def test_the_oldest_ids_are_dropped_first() -> None:
     seen = SeenCache(120.0, 1600, now=0.0)
     for message_id in ids(5000):
         seen.add(message_id, 0.0)
@@ -96,7 +96,7 @@ def test_requests_are_counted_for_each_peer_and_message() -> None:
     assert cache.request(b"unknown", peer_id(1)) is None
 
 
-def test_the_oldest_messages_make_room_by_number() -> None:
+def test_the_oldest_messages_are_dropped_first_by_number() -> None:
     cache = cache_of(messages=3)
     kept = [message(number) for number in range(5)]
     for each in kept:
@@ -105,7 +105,7 @@ def test_the_oldest_messages_make_room_by_number() -> None:
     assert cache.gossip_ids("t") == [each.id for each in kept[2:]]
 
 
-def test_the_oldest_messages_make_room_by_size() -> None:
+def test_the_oldest_messages_are_dropped_first_by_size() -> None:
     cache = cache_of(size=3500)
     kept = [message(number, size=1000) for number in range(5)]
     for each in kept[:3]:

@@ -39,7 +39,7 @@ async def receive(room: JoinedTopic[bytes]) -> PubsubMessage[bytes]:
 
 
 @pytest.mark.parametrize("when_full", [WhenFull.DROP_OLDEST, WhenFull.RAISE])
-async def test_a_reader_that_never_reads_does_not_stop_other_rooms(autojump_clock: Clock, when_full: WhenFull) -> None:
+async def test_a_reader_that_never_reads_does_not_stop_other_topics(autojump_clock: Clock, when_full: WhenFull) -> None:
     async with open_nodes(2) as (alice, bob), open_rooms([alice, bob], "other") as (_, at_bob):
         async with alice.pubsub.join("news") as news, bob.pubsub.join("news", buffer=5, when_full=when_full) as idle:
             await news.wait_peers()

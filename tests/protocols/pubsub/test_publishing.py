@@ -70,7 +70,7 @@ async def test_text_is_published_where_the_codec_says_so(autojump_clock: Clock) 
         ({"author": "me"}, TypeError, "author must be of type Identity"),
     ],
 )
-async def test_a_room_is_not_joined_with_what_it_cannot_use(
+async def test_a_topic_is_not_joined_with_what_it_cannot_use(
     autojump_clock: Clock, options: dict[str, Any], error: type[Exception], words: str
 ) -> None:
     async with open_nodes(1) as (alice,):

@@ -95,7 +95,7 @@ async def test_what_comes_before_the_first_heartbeat_reaches_whoever_is_behind_o
             assert (await at_carol.receive()).data == b"hello"
 
 
-async def test_without_peers_a_receipt_says_that_nobody_was_reached(autojump_clock: Clock) -> None:
+async def test_without_peers_a_receipt_says_that_it_reached_no_peer(autojump_clock: Clock) -> None:
     async with open_nodes(1) as (alice,), open_rooms([alice]) as (room,):
         receipt = await room.publish(b"hello?")
         assert receipt.reached_no_peer
@@ -237,7 +237,7 @@ async def test_what_a_reader_misses_is_told(autojump_clock: Clock) -> None:
             ]
 
 
-async def test_two_rooms_of_a_topic_get_all_each(autojump_clock: Clock) -> None:
+async def test_two_subscriptions_to_a_topic_get_all_each(autojump_clock: Clock) -> None:
     async with open_nodes(2) as (alice, bob), open_rooms([alice, bob]) as (at_alice, one):
         async with bob.pubsub.join("news") as other:
             await at_alice.publish(b"hello")
@@ -268,7 +268,7 @@ async def test_a_host_has_one_pubsub_at_a_time(autojump_clock: Clock) -> None:
                 pass
 
 
-async def test_the_same_message_again_goes_to_nobody_and_the_receipt_says_so(autojump_clock: Clock) -> None:
+async def test_the_same_message_is_not_sent_again_and_the_receipt_says_so(autojump_clock: Clock) -> None:
     async with open_nodes(2, UNSIGNED) as nodes, open_rooms(nodes) as (at_alice, at_bob):
         assert not (await at_alice.publish(b"hello")).repeated
         again = await at_alice.publish(b"hello")

@@ -82,7 +82,7 @@ def test_the_gater_hears_of_everyone_who_sent_what_is_rejected(recorded: Lone) -
         assert heard(recorded) == [("reject", 1), ("reject", 2)]
 
 
-def test_the_gater_hears_of_what_is_ignored_and_of_what_there_was_no_room_for(recorded: Lone) -> None:
+def test_the_gater_counts_ignored_and_throttled_messages(recorded: Lone) -> None:
     (fresh,) = recorded.says(1, message(1))
     recorded.says(2, message(2))
     recorded.core.ignore(fresh, RejectReason.VALIDATION_IGNORED, recorded.now)

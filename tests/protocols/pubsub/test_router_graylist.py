@@ -121,7 +121,7 @@ def test_a_bad_score_outlasts_the_connection() -> None:
     assert lone.core.accept_from(peer_id(1), lone.now) is AcceptStatus.NONE
 
 
-def test_strangers_are_not_heard() -> None:
+def test_rpcs_of_unknown_peers_are_ignored() -> None:
     lone = Lone(peers=1)
     lone.add(2)
     lone.remove(2)

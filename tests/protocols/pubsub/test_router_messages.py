@@ -54,7 +54,7 @@ def test_a_message_accepted_after_we_left_goes_nowhere_but_is_seen() -> None:
     assert lone.says(2, message(1)) == []
 
 
-def test_a_verdict_counts_once() -> None:
+def test_a_result_counts_once() -> None:
     lone = Lone(peers=3)
     (fresh,) = lone.says(1, message(1))
     assert lone.accept(fresh) == [2, 3]
@@ -182,7 +182,7 @@ def test_what_a_validator_ignores_costs_nothing_and_is_not_validated_again() -> 
 
 
 @pytest.mark.parametrize("reason", NEUTRAL)
-def test_what_was_not_judged_may_come_again(reason: RejectReason) -> None:
+def test_an_undecided_message_may_come_again(reason: RejectReason) -> None:
     lone = Lone(peers=3, score=ScoreConfig())
     (fresh,) = lone.says(1, message(1))
     lone.core.ignore(fresh, reason, lone.now)

@@ -47,7 +47,7 @@ def test_a_message_is_published_once() -> None:
     assert lone.says(1, message(1)) == []
 
 
-def test_nobody_in_the_topic_means_nobody_gets_it() -> None:
+def test_without_subscribers_there_are_no_recipients() -> None:
     lone = Lone(joined=False)
     assert lone.publish(message(1)) == []
 

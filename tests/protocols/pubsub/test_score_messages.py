@@ -81,7 +81,7 @@ def test_those_who_send_back_a_message_of_ours_in_time_have_delivered_it(score: 
     assert [delivered(score, peer) for peer in (A, B)] == [0.0, 1.0]
 
 
-def test_only_peers_in_the_mesh_at_the_time_of_the_verdict_are_credited(score: PeerScore) -> None:
+def test_only_peers_in_the_mesh_at_the_time_of_the_result_are_credited(score: PeerScore) -> None:
     score.validate(ID, TOPIC, 0.0)
     score.duplicate(ID, TOPIC, B, 0.0)
     score.duplicate(ID, TOPIC, C, 0.0)
@@ -109,7 +109,7 @@ def test_sending_a_message_again_that_was_found_invalid_is_charged_again(score: 
     assert invalid(score, A) == 3.0
 
 
-def test_an_ignored_message_is_charged_to_nobody(score: PeerScore) -> None:
+def test_an_ignored_message_is_charged_to_no_peer(score: PeerScore) -> None:
     score.validate(ID, TOPIC, 0.0)
     score.duplicate(ID, TOPIC, B, 0.0)
     score.ignore(ID)
@@ -118,7 +118,7 @@ def test_an_ignored_message_is_charged_to_nobody(score: PeerScore) -> None:
     assert [delivered(score, peer) for peer in (A, B, C)] == [0.0, 0.0, 0.0]
 
 
-def test_a_throttled_message_is_judged_when_it_comes_again(score: PeerScore) -> None:
+def test_a_throttled_message_is_validated_when_it_comes_again(score: PeerScore) -> None:
     score.validate(ID, TOPIC, 0.0)
     score.duplicate(ID, TOPIC, B, 0.0)
     score.ignore(ID)
@@ -146,7 +146,7 @@ def test_a_forgery_is_charged_to_its_source_alone_and_its_id_stays_free(score: P
     assert [delivered(score, peer) for peer in (B, C)] == [1.0, 0.0]
 
 
-def test_a_second_verdict_changes_nothing(score: PeerScore) -> None:
+def test_a_second_result_changes_nothing(score: PeerScore) -> None:
     score.validate(ID, TOPIC, 0.0)
     score.duplicate(ID, TOPIC, B, 0.0)
     for source in (A, C):
@@ -198,7 +198,7 @@ def test_valid_messages_are_not_remembered_where_their_copies_count_nothing() ->
     assert score.score(A) == 0.5
 
 
-def test_strangers_are_neither_credited_nor_charged(score: PeerScore) -> None:
+def test_unknown_peers_are_neither_credited_nor_charged(score: PeerScore) -> None:
     stranger = named("stranger")
     score.validate(ID, TOPIC, 0.0)
     score.duplicate(ID, TOPIC, stranger, 0.0)

@@ -33,7 +33,7 @@ def test_the_application_has_its_say() -> None:
         assert score.score(A) == points * 0.5
 
 
-def test_the_application_is_not_asked_about_strangers() -> None:
+def test_the_application_is_not_asked_about_unknown_peers() -> None:
     score = PeerScore(ScoreConfig(application_score=lambda peer: 1.0), 0.0)
     assert score.score(A) == 0.0
 

@@ -85,7 +85,7 @@ def test_a_key_is_welcome_where_the_peer_id_has_it_already() -> None:
     assert judge(message) is None
 
 
-def test_anonymous_messages_are_accepted_where_nobody_signs() -> None:
+def test_anonymous_messages_are_accepted_under_strict_no_sign() -> None:
     message = received(signing.make_anonymous("topic", b"data"))
     assert judge(message, NO_SIGN) is None
     assert message.encoded == b"\x12\x04data\x22\x05topic"
@@ -149,11 +149,11 @@ def test_fields_that_are_missing_or_malformed(
         ({"seqno": b""}, RejectReason.UNEXPECTED_SEQNO),
     ],
 )
-def test_what_nobody_signs_has_no_trace_of_an_author(fields: dict[str, bytes], reason: RejectReason) -> None:
+def test_an_anonymous_message_has_no_trace_of_an_author(fields: dict[str, bytes], reason: RejectReason) -> None:
     assert judge(received(make_message("topic", b"data", **fields)), NO_SIGN) is reason
 
 
-def test_signed_messages_are_unexpected_where_nobody_signs(identity: Identity) -> None:
+def test_signed_messages_are_unexpected_under_strict_no_sign(identity: Identity) -> None:
     assert judge(signing.sign(identity, "topic", b"data", 7), NO_SIGN) is RejectReason.UNEXPECTED_SIGNATURE
 
 
@@ -163,7 +163,7 @@ def test_anonymous_messages_lack_a_signature() -> None:
 
 
 @pytest.mark.parametrize("forger", KeyType, ids=lambda key_type: f"by {key_type.name.lower()}")
-def test_nobody_writes_in_the_name_of_another(identity: Identity, forger: KeyType) -> None:
+def test_a_message_in_the_name_of_another_peer_is_refused(identity: Identity, forger: KeyType) -> None:
     # GHSA-c3gv-825q-fvmp: signed by the forger, who sends his own key along.
     other = OTHERS[forger]
     author, seqno, key = identity.peer_id.to_bytes(), bytes(8), other.public_key.encode()
@@ -248,7 +248,7 @@ def test_rsa_keys_within_the_limits_reach_the_next_check() -> None:
 # ---- many at once
 
 
-def test_a_batch_gives_a_verdict_for_each_message() -> None:
+def test_a_batch_gives_a_result_for_each_message() -> None:
     good = [received(signing.sign(identity, "topic", b"data", 7)) for identity in IDENTITIES.values()]
     bad = [changed(message, signature=b"no signature") for message in good]
     unsigned = [signing.make_anonymous("topic", b"data")]
@@ -259,7 +259,7 @@ def test_a_batch_gives_a_verdict_for_each_message() -> None:
     assert signing.verify_batch([]) == []
 
 
-def test_whatever_a_library_says_of_a_key_is_a_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whatever_a_library_says_of_a_key_is_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
     class Surprised:
         def verify(self, message: bytes, signature: bytes) -> None:
             raise ValueError("not the numbers of a key")

@@ -95,7 +95,7 @@ class Scene:
 
 
 @pytest.mark.parametrize("attack", [attack for attack in Attack if attack is not Attack.NONE])
-def test_a_sybil_subscribes_and_grafts_whoever_subscribes(attack: Attack) -> None:
+def test_a_sybil_subscribes_and_grafts_all_subscribers(attack: Attack) -> None:
     scene = Scene(attack)
     for node in (scene.one, scene.other):
         assert [subscription.topic for subscription in node.heard[0][1].subscriptions] == [TOPIC]
@@ -177,7 +177,7 @@ def test_an_eclipse_is_aimed_at_one_node_in_the_middle_of_the_run() -> None:
     assert scenario.attack_at == pytest.approx(5.0 + 20 * 0.2)
 
 
-def test_a_censor_is_judged_by_the_messages_of_its_target() -> None:
+def test_a_censor_is_measured_by_the_messages_of_its_target() -> None:
     results = simulate(replace(SMALL, attack=Attack.CENSOR))
     assert len({message.author for message in results.messages}) == 1
     late = [message for message in results.messages if message.at >= replace(SMALL, attack=Attack.CENSOR).attack_at]

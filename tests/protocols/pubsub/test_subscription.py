@@ -96,7 +96,7 @@ async def test_whoever_brings_messages_goes_on_when_they_are_read() -> None:
     assert went_on == [2]
 
 
-async def test_a_room_that_nobody_reads_holds_up_nobody() -> None:
+async def test_a_topic_that_is_not_read_holds_up_no_peer() -> None:
     reading = subscription(WhenFull.WAIT)
     for number in range(10):
         reading.put(message(number))
@@ -134,7 +134,7 @@ async def test_a_closed_subscription_ends_after_what_is_buffered() -> None:
         await reading.get()
 
 
-async def test_closing_frees_who_waits_for_room() -> None:
+async def test_closing_wakes_tasks_that_wait_for_space() -> None:
     reading = subscription(WhenFull.WAIT, buffer=1)
     await attend(reading)
     reading.put(message(1))
@@ -144,7 +144,7 @@ async def test_closing_frees_who_waits_for_room() -> None:
         reading.close()
 
 
-async def test_two_readers_of_one_room_are_refused() -> None:
+async def test_two_readers_of_one_subscription_are_refused() -> None:
     reading = subscription(WhenFull.WAIT)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reading.get)

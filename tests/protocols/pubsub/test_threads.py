@@ -104,7 +104,7 @@ async def test_what_is_checked_first_is_still_delivered_in_order(checks: Checks)
         assert await read(receiver, 2) == [b"one", b"two"]
 
 
-async def test_two_lots_of_a_peer_are_checked_at_once_and_no_more(checks: Checks) -> None:
+async def test_two_batches_of_a_peer_are_checked_at_once_and_no_more(checks: Checks) -> None:
     async with opened(checks) as (nodes, sender, receiver):
         checks.hold(b"one")
         for number, data in enumerate((b"one", b"two"), start=1):
@@ -119,7 +119,7 @@ async def test_two_lots_of_a_peer_are_checked_at_once_and_no_more(checks: Checks
         assert await read(receiver, 3) == [b"one", b"two", b"three"]
 
 
-async def test_who_leaves_waits_until_its_messages_were_judged(checks: Checks) -> None:
+async def test_a_stream_that_ends_waits_until_its_messages_are_validated(checks: Checks) -> None:
     async with opened(checks) as (nodes, sender, receiver):
         checks.hold(b"last")
         await sender.publish(b"last")

@@ -104,7 +104,7 @@ async def test_a_codec_that_fails_by_a_bug_costs_the_message_alone(
             assert "the codec of 'numbers' failed" in caplog.text
 
 
-async def test_rooms_of_one_topic_share_the_codec(autojump_clock: Clock) -> None:
+async def test_subscriptions_to_one_topic_share_the_codec(autojump_clock: Clock) -> None:
     async with open_nodes(1) as (alice,), alice.pubsub.join("numbers", codec=NUMBERS):
         async with alice.pubsub.join("numbers", codec=NUMBERS):
             pass

@@ -125,7 +125,7 @@ BUGS: list[Validator] = [raises, raises_later, nonsense, nonsense_later, nothing
 
 
 @pytest.mark.parametrize("bug", BUGS)
-async def test_a_bug_costs_the_message_and_blames_nobody(
+async def test_a_bug_costs_the_message_and_penalises_no_peer(
     autojump_clock: Clock, bug: Validator, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_nodes(2) as (alice, bob), open_rooms([alice, bob]) as (at_alice, at_bob):
@@ -164,7 +164,7 @@ async def test_what_is_rejected_is_neither_delivered_nor_passed_on_and_charged(a
                 assert bob.pubsub.score(alice.peer_id) < bob.pubsub.score(carol.peer_id) + 1
 
 
-async def test_what_is_ignored_blames_nobody(autojump_clock: Clock) -> None:
+async def test_what_is_ignored_penalises_no_peer(autojump_clock: Clock) -> None:
     async with open_nodes(2) as (alice, bob), alice.pubsub.join("news") as at_alice:
         async with bob.pubsub.join("news", validators=[only(b"good", ValidationResult.IGNORE)]) as at_bob:
             await at_alice.wait_peers()
@@ -278,7 +278,7 @@ async def test_what_waits_behind_one_long_validation_is_bounded(autojump_clock: 
             assert [int(await receive(at_bob)) for _ in range(1000)] == list(range(1000))
 
 
-async def test_leaving_a_room_while_its_messages_are_validated(autojump_clock: Clock) -> None:
+async def test_leaving_a_topic_while_its_messages_are_validated(autojump_clock: Clock) -> None:
     config = PubsubConfig(validation_concurrency=8)
     async with open_nodes(2, config) as (alice, bob), alice.pubsub.join("news") as at_alice:
         async with bob.pubsub.join("news", validators=[slowly]):
