@@ -1,9 +1,9 @@
-"""Broadcast: what one peer says, all others print, also those it has no connection to.
+"""Broadcast: every peer prints the lines of all others, also without a direct connection.
 
 python examples/broadcast.py --listen /ip4/127.0.0.1/tcp/0     # prints its addresses
-python examples/broadcast.py --peer ADDRESS                    # in other terminals: type, and see who hears it
+python examples/broadcast.py --peer ADDRESS                    # in other terminals; then type lines
 
-A peer may have several --listen and --peer. It says the lines of its standard input, and leaves when that ends.
+--listen and --peer may be repeated. Lines of standard input are broadcast; the program ends with the input.
 """
 
 import argparse
@@ -19,9 +19,9 @@ TOPIC = "example/broadcast"
 
 
 def show(message: PubsubMessage[bytes]) -> None:
-    """Print a message, without what would control the terminal: anybody may have written it."""
+    """Print a message without control characters, which could control the terminal."""
     text = "".join(letter for letter in message.data.decode(errors="replace") if letter.isprintable())
-    author = message.author.short() if message.author else "somebody"
+    author = message.author.short() if message.author else "anonymous"
     print(f"{author}: {text}", flush=True)
 
 
@@ -37,7 +37,7 @@ async def say(topic: JoinedTopic[bytes], line: bytes) -> None:
     """Broadcast a line."""
     receipt = await topic.publish(line)
     if receipt.reached_no_peer:
-        print("(nobody is there to hear it)", file=sys.stderr)
+        print("(no peer is subscribed)", file=sys.stderr)
 
 
 async def speak(topic: JoinedTopic[bytes]) -> None:

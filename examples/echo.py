@@ -20,7 +20,7 @@ async def echo(stream: Stream) -> None:
 
 
 async def serve(listen: str = "/ip4/127.0.0.1/tcp/0") -> None:
-    """Listen for ever."""
+    """Listen until interrupted."""
     async with open_host(listen=[listen]) as host:
         host.handle(ECHO, echo)
         for address in host.addresses:

@@ -1,11 +1,12 @@
-"""Ledger: payments that every peer checks and nobody makes twice; needs the extra `typed`.
+"""Ledger: payments that every peer checks, and that cannot be made twice. Needs the extra: `pip install '.[typed]'`.
 
-Verdicts must be fair to peers that only pass a payment on:
-- REJECT is for what is wrong whoever looks at it, whenever. No honest peer passes it on: whoever sends it is to blame.
-- Of two payments with one number a peer keeps the first, and says IGNORE to the other: who passes it on may not know of
-  the first, and REJECT would charge them, too. The two signatures prove that the payer cheated. They are published, so
-  that all ledgers cancel the same payments and all peers score the payer down, whichever payment they saw first.
-- One without money behind it waits, as the income may be on its way: balances do not depend on the order of arrival.
+The validation results must be fair to peers that only forward a payment:
+- REJECT is for payments that every peer finds invalid at any time. An honest peer does not forward them, so REJECT
+  lowers the score of the sender.
+- Of two payments with the same number a peer keeps the first and returns IGNORE for the other: the peer that forwards
+  it may not know the first, and REJECT would lower its score. The two signatures prove that the payer cheated. They are
+  published, so that all ledgers cancel the same payments and all peers score the payer down, whichever they saw first.
+- A payment without funds waits, since the income may arrive later: balances do not depend on the order of arrival.
 """
 
 from collections.abc import AsyncIterator, Awaitable
@@ -73,8 +74,8 @@ class Ledger:
                 balances[payment.payee] += payment.amount
         return balances
 
-    def judge(self, message: ps.PubsubMessage[Payment]) -> ps.ValidationResult | Awaitable[ps.ValidationResult]:
-        """Judge a payment, and keep the first with its number."""
+    def check(self, message: ps.PubsubMessage[Payment]) -> ps.ValidationResult | Awaitable[ps.ValidationResult]:
+        """Validate a payment, and keep the first with its number."""
         payment = message.value
         if payment.payer != str(message.author) or not self._is_genuine(payment):
             return ps.ValidationResult.REJECT
@@ -89,7 +90,7 @@ class Ledger:
         return ps.ValidationResult.IGNORE
 
     def expose(self, message: ps.PubsubMessage[Fraud]) -> ps.ValidationResult:
-        """Judge a proof, and cancel the payments of the cheat from there on."""
+        """Validate a proof, and cancel the payments of the cheater from that number on."""
         one, other = message.value.one, message.value.other
         same = (one.payer, one.number) == (other.payer, other.number) and one.to_sign() != other.to_sign()
         if not (same and self._is_genuine(one) and self._is_genuine(other)):
@@ -120,13 +121,13 @@ async def open_ledger(host: Host, grants: dict[str, int]) -> AsyncIterator[Ledge
     async with (
         ps.open_pubsub(host, ps.PubsubConfig(score=score)) as book.pubsub,
         book.pubsub.join(FRAUDS, codec=ps.JsonCodec(Fraud), validators=[book.expose]) as book.frauds,
-        book.pubsub.join(PAYMENTS, codec=ps.JsonCodec(Payment), validators=[book.judge]) as book.payments,
+        book.pubsub.join(PAYMENTS, codec=ps.JsonCodec(Payment), validators=[book.check]) as book.payments,
     ):
         yield book
 
 
 async def main() -> None:
-    """Let one of four pay two others with the same money, and print what those make of it."""
+    """Let one of four peers pay two others with the same money, and print the resulting balances."""
     async with AsyncExitStack() as stack:
         hosts = [await stack.enter_async_context(open_host(listen=["/ip4/127.0.0.1/tcp/0"])) for _ in range(4)]
         grants = {str(host.peer_id): 100 for host in hosts}

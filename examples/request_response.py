@@ -28,7 +28,7 @@ async def ask(host: Host, peer: PeerId, numbers: list[int]) -> int:
 
 
 async def main() -> None:
-    """Ask twenty questions side by side."""
+    """Send twenty requests at the same time."""
     async with open_host(listen=["/ip4/127.0.0.1/tcp/0"]) as server, open_host() as client:
         server.handle(SUM, serve_sum)
         peer = await client.connect(*server.addresses)

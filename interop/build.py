@@ -102,7 +102,7 @@ def _version(command: Sequence[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
-        raise ToolchainMissing(f"{command[0]} can not be run: {error.strerror or error}") from error
+        raise ToolchainMissing(f"{command[0]} cannot be run: {error.strerror or error}") from error
     if done.returncode:
         raise ToolchainMissing(f"`{' '.join(command)}` fails: {_last_lines(done.stderr)}")
     return done.stdout.strip()
@@ -147,7 +147,7 @@ def run_command(command: Sequence[str], folder: Path) -> None:
             command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
         )
     except OSError as error:
-        raise ToolchainMissing(f"{command[0]} can not be run: {error.strerror or error}") from error
+        raise ToolchainMissing(f"{command[0]} cannot be run: {error.strerror or error}") from error
     if done.returncode:
         raise BuildFailed(f"`{' '.join(command)}` ended with {done.returncode}:\n{_last_lines(done.stdout)}")
 

@@ -51,7 +51,7 @@ def _unpacked(name: str, packages: Sequence[str], *, fetch: bool) -> Path:
         if not place.is_dir():  # another run was faster otherwise
             raise
     except BuildFailed as error:
-        raise ToolchainMissing(f"no {name}, and Debian's can not be fetched: {error}") from error
+        raise ToolchainMissing(f"no {name}, and Debian's cannot be fetched: {error}") from error
     return place
 
 

@@ -67,7 +67,7 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """What a foreign implementation can not do; None stands for all of a kind."""
+    """What a foreign implementation cannot do; None stands for all of a kind."""
 
     peer: str
     reason: str

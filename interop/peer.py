@@ -30,7 +30,7 @@ class NoAnswer(PeerError):
 
 
 class Unsupported(PeerError):
-    """The peer said that it can not do `what`, because of `reason`."""
+    """The peer said that it cannot do `what`, because of `reason`."""
 
     def __init__(self, name: str, what: str, reason: str):
         super().__init__(f"{name} does not support {what}: {reason}")
@@ -91,7 +91,7 @@ class Peer:
         try:
             self._process = await trio.lowlevel.open_process(self._argv, stdin=pipe, stdout=pipe, stderr=pipe)
         except OSError as error:
-            raise NoAnswer(f"{self.name} can not be started: {error}") from error
+            raise NoAnswer(f"{self.name} cannot be started: {error}") from error
         self._readers = trio.open_nursery()
         nursery = await self._readers.__aenter__()
         self._cancel = nursery.cancel_scope

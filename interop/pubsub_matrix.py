@@ -1,4 +1,4 @@
-"""Puts pairs of peers through the publish/subscribe rows, and knows what the others can not do in them."""
+"""Puts pairs of peers through the publish/subscribe rows, and knows what the others cannot do in them."""
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager

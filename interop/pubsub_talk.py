@@ -200,11 +200,11 @@ async def expect_silence(topic: str, receiver: Speaker, before: dict[str, Any]) 
 async def expect_alive(peer: Speaker, other: Speaker) -> None:
     """Raise CheckFailed unless a ping comes back."""
     answer = await peer.call("ping", peer=other.peer_id, count=1)
-    expect(len(answer["rtt_us"]) == 1, f"{peer.name} can not ping {other.name}")
+    expect(len(answer["rtt_us"]) == 1, f"{peer.name} cannot ping {other.name}")
 
 
 def check_backoff(moment: float, backoff: float, what: str) -> None:
-    """Raise CheckFailed if a backoff of that many seconds, begun at `moment` or later, can not be over yet."""
+    """Raise CheckFailed if a backoff of that many seconds, begun at `moment` or later, cannot be over yet."""
     passed = trio.current_time() - moment
     if passed < backoff:
         raise CheckFailed(f"{what} after {passed:.1f} s, within the backoff of {backoff:g} s")

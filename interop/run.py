@@ -80,7 +80,7 @@ def program(name: str) -> Program:
 
 
 def available(names: Sequence[str]) -> tuple[list[Program], dict[str, str]]:
-    """Return the peers that can be had, and why the others can not."""
+    """Return the peers that can be had, and why the others cannot."""
     programs: list[Program] = []
     left_out: dict[str, str] = {}
     for name in names:

@@ -96,7 +96,7 @@ TRANSPORT_LIMITS: Sequence[Limit] = (
     *(
         Limit(peer="py", muxer="mplex", row=row, direction=Direction.THEIRS_DIALS, steady=False, reason=reason)
         for row, reason in (
-            ("echo 2 MiB", "py-libp2p's mplex can not write a stream while it waits to read it: both stand still"),
+            ("echo 2 MiB", "py-libp2p's mplex cannot write a stream while it waits to read it: both stand still"),
             ("reset seen as reset", "py-libp2p's mplex ends a stream before it notes that it was reset"),
         )
     ),

@@ -28,7 +28,7 @@ IMPOSSIBLE = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Play the role that the environment names; return 1 if that failed, IMPOSSIBLE if it can not be."""
+    """Play the role that the environment names; return 1 if that failed, IMPOSSIBLE if it cannot be."""
     parser = argparse.ArgumentParser(prog="python -m interop.official.adapter", description=__doc__)
     parser.add_argument("name", help="what the peer is called")
     parser.add_argument("argv", nargs="+", help="how the peer is started")

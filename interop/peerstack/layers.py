@@ -75,7 +75,7 @@ class Layers:
 
 
 def layers(options: argparse.Namespace) -> Layers:
-    """Return what the options ask for. Raises UnsupportedOption, and OSError for files that can not be read."""
+    """Return what the options ask for. Raises UnsupportedOption, and OSError for files that cannot be read."""
     if options.security not in SECURITY:
         raise UnsupportedOption(f"security {options.security}", "this peer has noise and tls")
     if options.muxer not in MUXERS:

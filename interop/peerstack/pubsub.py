@@ -27,7 +27,7 @@ LARGEST: Final = 16 << 20
 
 
 class UnsupportedOption(Exception):
-    """An option that can not be had; `what` it is and the `reason`."""
+    """An option that cannot be had; `what` it is and the `reason`."""
 
     def __init__(self, what: str, reason: str) -> None:
         super().__init__(f"{what}: {reason}")

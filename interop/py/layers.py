@@ -39,7 +39,7 @@ def add_options(parser):
 
 
 def unsupported_layers(options):
-    """Return `(what, reason)` of the first option that can not be had, or None."""
+    """Return `(what, reason)` of the first option that cannot be had, or None."""
     if options.security not in ("noise", "tls"):
         return f"security {options.security}", "not a security protocol of this peer"
     if options.muxer not in MUXERS:

@@ -95,7 +95,7 @@ async def obey(answers, host, options, pubsub):
 
 
 def unsupported(options):
-    """Return `(what, reason)` of the first option that can not be had, or None."""
+    """Return `(what, reason)` of the first option that cannot be had, or None."""
     key_type = options.key_type
     if key_type in UNSUPPORTED_KEYS:
         return f"key-type {key_type}", UNSUPPORTED_KEYS[key_type]

@@ -99,7 +99,7 @@ def _count_control(counts, control):
 
 
 def unsupported_pubsub(options):
-    """Return `(what, reason)` of an option that can not be had, or None."""
+    """Return `(what, reason)` of an option that cannot be had, or None."""
     if options.pubsub is None:
         return None
     if options.pubsub not in ROUTERS:

@@ -1,4 +1,4 @@
-"""The parts a host is made of, as the program gives them: each is checked before anything of the host exists."""
+"""Checks the arguments of `open_host` before anything of the host exists."""
 
 from __future__ import annotations
 

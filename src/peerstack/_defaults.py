@@ -1,4 +1,4 @@
-"""What a host is made of that names no parts: all that is installed can carry, each library loaded at need.
+"""The default transports and security protocols of a host: all that are installed, each library loaded when needed.
 
 A program that speaks TCP only must not wait for the libraries of QUIC, so a transport is made when an address names it,
 and TLS when a peer chooses it.
@@ -63,7 +63,7 @@ def default_security(identity: Identity) -> list[Security]:
 
 
 class _Knows(Protocol):
-    """What both kinds of transports say of addresses."""
+    """What both kinds of transports have."""
 
     def can_dial(self, address: Multiaddr) -> bool: ...
 
@@ -76,8 +76,8 @@ TransportT = TypeVar("TransportT", bound=_Knows)
 class _OnDemand(Generic[TransportT]):
     """A transport that is made when an address names it.
 
-    Where that fails the address is taken all the same, for the error to say what must be installed. It is tried again
-    for each: an import fails for want of file descriptors, too.
+    If the import fails, the address is still accepted, so that the error can say what to install. Each use tries again:
+    an import also fails when file descriptors run out.
     """
 
     def __init__(self, names: set[str], make: Callable[[], TransportT]) -> None:
@@ -105,7 +105,7 @@ class _OnDemand(Generic[TransportT]):
 
     @property
     def real(self) -> TransportT:
-        """The transport itself. Raises MissingExtra, and OSError where its library can not be read."""
+        """The transport itself. Raises MissingExtra, and OSError where its library cannot be read."""
         if self._made is None:
             try:
                 self._made = self._make()
@@ -144,7 +144,7 @@ class _OnDemandQuic(_OnDemand["QuicTransport"], GrowsWindows):
         self._growth: tuple[WindowBudget, int] | None = None
 
     def grow_within(self, budget: WindowBudget, per_connection: int) -> None:
-        """Take note of what the transport may take, for when it is made."""
+        """Remember the budget until the transport is made."""
         self._growth = budget, per_connection
 
     async def dial(self, address: Multiaddr, peer: PeerId | None, attempt: Attempt) -> MuxedConnection:
@@ -173,6 +173,6 @@ class _OnDemandTls:
             try:
                 from peerstack.stack.security.tls import Tls
             except ImportError as error:
-                raise StackError(f"TLS can not be loaded: {error}") from error
+                raise StackError(f"TLS cannot be loaded: {error}") from error
             self._made = Tls(self._identity)
         return self._made

@@ -1,4 +1,4 @@
-"""The composition root: builds a host of its parts, wires them, and gets out of the way."""
+"""The composition root: builds a host from its parts."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ from ._arguments import (
 from ._defaults import default_native_transports, default_security, default_transports
 
 CLOSE_TIMEOUT = 2.0
-"""Seconds for goodbyes when the block is left; a peer that stalls must not hold up the end of a program."""
+"""Seconds to close connections when the block is left; a peer that stalls must not delay the end of a program."""
 
 FORCE_PRIVATE = "LIBP2P_FORCE_PNET"
 """Environment variable: when it is 1, no host opens without the key of a private network (as in go-libp2p)."""
@@ -99,9 +99,9 @@ async def open_host(
     and are secured by `security` and muxed by `muxers`; `native_transports` bring both of their own, like QUIC. Left
     out they are what is installed: TCP, unix sockets and WebSocket, Noise and TLS, yamux, and QUIC unless `transports`
     or a `private_network` are given. The libraries of extras are loaded when an address or a peer needs them.
-    `private_network` is the key without which nobody gets through to this host, or it to them: PreSharedKey.load(path);
-    the environment can demand one by LIBP2P_FORCE_PNET=1.
-    `routers` are asked for addresses of peers for which none is known, or none answers.
+    `private_network` is the key that peers must share to connect, such as PreSharedKey.load(path) returns; with
+    LIBP2P_FORCE_PNET=1 in the environment it is required.
+    `routers` are asked for the addresses of a peer if none is known, or none answers.
     `agent` is what identify calls this program, "peerstack/<version>" by default, at most 128 characters.
     Raises InvalidAddress and OSError for addresses that cannot be listened on, InvalidInput for parts that do not go
     together, TypeError for what is no such part, RuntimeError outside of trio. What the block raises leaves as itself,
@@ -173,13 +173,15 @@ def _native(given: Sequence[Transport] | None, identity: Identity, *, alone: boo
 
 
 def _check_private(private_network: Protector | None, native_transports: Sequence[Transport]) -> None:
-    """Let nothing out that a private network, or its owner, wants kept in. Raises InvalidInput."""
+    """Check that the private network covers all transports. Raises InvalidInput."""
     if private_network is None:
         if os.environ.get(FORCE_PRIVATE) == "1":
             raise InvalidInput(f"{FORCE_PRIVATE}=1 forbids hosts without a key: open_host(private_network=...)")
     elif native_transports:
         names = ", ".join(type(transport).__name__ for transport in native_transports)
-        raise InvalidInput(f"a private network cannot protect native transports, which bring their own wire: {names}")
+        raise InvalidInput(
+            f"a private network cannot protect native transports, which have their own encryption: {names}"
+        )
 
 
 def _yamux(engine: Swarm) -> Yamux:

@@ -34,7 +34,7 @@ def test_a_ping_reaches_the_listener_by_each_of_its_addresses(addresses: dict[st
     ("path", "problem"),
     [
         ("none/app.sock", "its folder does not exist; make it, or choose another path"),
-        ("file", "another program listens there, or it is a file of another kind; choose another path"),
+        ("file", "another program listens there, or it is not a socket; choose another path"),
         ("file/app.sock", "its folder is a file; choose another path"),
     ],
 )

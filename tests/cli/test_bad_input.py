@@ -108,8 +108,8 @@ def test_another_peer_than_expected_is_named_with_both_ids(peer: Peer) -> None:
         (["id", "new", "--type", "dsa"], 'Choose from: "ed25519", "secp256k1", "ecdsa", "rsa"'),
         (["id", "new", "--bits", "4096"], "--bits is for RSA keys, ed25519 keys have one size; leave it out"),
         (["id", "new", "--type", "rsa", "--bits", "1024"], "RSA keys have 2048 to 8192 bits, not 1024"),
-        (["id", "show", "nothing"], "'nothing' is neither an existing file, nor a peer id, nor a public key"),
-        (["id", "show", "a" * 300], "is neither an existing file, nor a peer id, nor a public key"),
+        (["id", "show", "nothing"], "'nothing' is not an existing file, a peer id or a public key"),
+        (["id", "show", "a" * 300], "is not an existing file, a peer id or a public key"),
         (["id", "convert", "nothing", "--to", "hex"], "'nothing' is not a peer id"),
         (["id", "convert", "00ff", "--to", "hex"], "'00ff' is not a peer id"),
         (["id", "convert", SOMEBODY], "--to requires an argument"),
@@ -120,7 +120,7 @@ def test_another_peer_than_expected_is_named_with_both_ids(peer: Peer) -> None:
         (["listen", f"/unix/{'a' * 120}"], "aaa has 121"),
         (
             ["chat", "lobby", "/ip4/1.2.3.4/tcp/1"],
-            "/ip4/1.2.3.4/tcp/1; addresses go behind --peer, to connect",
+            "/ip4/1.2.3.4/tcp/1; give an address with --peer to connect",
         ),
         (["listen", "--listen", "4001"], "type /ip4/127.0.0.1/tcp/4001"),
         (["listen", "--listen", "/dns4/localhost/tcp/0"], "to listen takes an IP address, such as"),
@@ -133,21 +133,19 @@ def test_arguments_that_can_not_be_meant(arguments: list[str], says: str) -> Non
 
 def test_a_port_in_use(peer: Peer) -> None:
     text = line_of(cli("listen", "--listen", peer.address))
-    assert text == (
-        f"cannot listen on {peer.address}: the port is in use; choose another one, or 0 for any that is free"
-    )
+    assert text == (f"cannot listen on {peer.address}: the port is in use; choose another one, or 0 for any free port")
 
 
 @pytest.mark.parametrize(
     ("number", "says"),
     [
-        (13, "the system keeps ports below 1024 for itself; choose a higher one"),
+        (13, "ports below 1024 need privileges; choose a higher one"),
         (97, "tcp/80: Address family not supported by protocol"),
     ],
 )
 def test_a_port_that_the_system_refuses(number: int, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def listen(self: Host, address: object) -> None:
-        raise OSError(number, f"can not listen on {address}: Address family not supported by protocol")
+        raise OSError(number, f"cannot listen on {address}: Address family not supported by protocol")
 
     monkeypatch.setattr(Host, "listen", listen)
     assert line_of(cli("listen", "--listen", "/ip4/127.0.0.1/tcp/80")).endswith(says)
@@ -183,7 +181,7 @@ def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
     cli("id", "new", "--out", str(file))
     before = file.read_bytes()
     text = line_of(cli("id", "new", "--out", str(file)))
-    assert text == f"{file} exists already, and keys are never overwritten; choose another file, or move it away"
+    assert text == f"{file} exists already, and keys are never overwritten; choose another file or move this one"
     assert file.read_bytes() == before
 
 

@@ -1,4 +1,4 @@
-"""Secure WebSocket on the command line: what --cert, --cert-key and --ca do, and what they say when they can not."""
+"""Secure WebSocket on the command line: what --cert, --cert-key and --ca do, and what they say when they cannot."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_ping_reaches_a_listener_with_a_certificate_whose_authority_is_trusted
     assert ran.events[-1]["received"] == 2
     text = line_of(stranger)
     assert "TLS handshake: the certificate is not trusted: " in text
-    assert text.endswith("; if it is the right one, trust it, or whoever signed it, with --ca FILE")
+    assert text.endswith("; if it is the right one, trust it or its issuer with --ca FILE")
     assert explained.code == 1
     assert "--ca FILE" in explained.events[0]["attempts"][0]["stages"][-1]["advice"]
 
@@ -99,10 +99,10 @@ def test_a_certificate_for_another_name_is_explained(authority: Authority, tmp_p
     with listening("--listen", SECURE, "--cert", str(certificate), "--cert-key", str(key)) as (_, first):
         (address,) = [address for address in first["addresses"] if "/tls/ws/" in address]
         ran = cli("ping", address, "--ca", str(tmp_path / "authority.pem"))
-    assert line_of(ran).endswith("; say in the address which name it is for: /tls/sni/NAME/ws")
+    assert line_of(ran).endswith("; put the name it is for in the address: /tls/sni/NAME/ws")
 
 
-# ---- what can not be meant
+# ---- what cannot be meant
 
 
 @pytest.mark.parametrize("command", COMMANDS_THAT_LISTEN, ids=named)
@@ -110,7 +110,7 @@ def test_a_certificate_for_another_name_is_explained(authority: Authority, tmp_p
 def test_secure_addresses_without_a_certificate(command: list[str], address: str) -> None:
     text = line_of(cli(*command, "--listen", address))
     assert text == (
-        f"to listen on {address} takes a certificate; give it with --cert FILE --cert-key FILE, or listen on plain /ws"
+        f"listening on {address} needs a certificate; give it with --cert FILE --cert-key FILE, or listen on plain /ws"
     )
 
 
@@ -118,14 +118,14 @@ def test_secure_addresses_without_a_certificate(command: list[str], address: str
 def test_a_certificate_without_an_address_for_it(command: list[str], pair: tuple[str, str]) -> None:
     plain = ("--listen", "/ip4/127.0.0.1/tcp/0/ws", "--cert", pair[0], "--cert-key", pair[1])
     assert line_of(cli(*command, *plain)) == (
-        "--cert is for secure WebSocket, and there is no such address to listen on; "
+        "--cert is for secure WebSocket, and no such address is listened on; "
         "add one, such as --listen /ip4/0.0.0.0/tcp/443/tls/ws"
     )
 
 
 def test_a_key_without_a_certificate(pair: tuple[str, str]) -> None:
     text = line_of(cli("listen", "--listen", SECURE, "--cert-key", pair[1]))
-    assert text == "--cert-key is the key of a certificate; give the certificate with --cert FILE"
+    assert text == "--cert-key needs a certificate; give it with --cert FILE"
 
 
 def listen_with(certificate: object, key: object = None) -> str:
@@ -139,21 +139,17 @@ def test_files_that_can_not_be_read(pair: tuple[str, str], tmp_path: Path) -> No
     assert listen_with(missing, pair[1]) == f"--cert {missing}: No such file or directory"
     assert listen_with(pair[0], missing) == f"--cert-key {missing}: No such file or directory"
     assert listen_with(tmp_path, pair[1]) == f"--cert {tmp_path}: Is a directory"
-    assert listen_with(pair[0], "/dev/zero") == "--cert-key /dev/zero: this is larger than any file of certificates"
+    assert listen_with(pair[0], "/dev/zero") == "--cert-key /dev/zero: the file is too large for certificates"
 
 
 def test_files_that_hold_something_else(pair: tuple[str, str], tmp_path: Path) -> None:
     certificate, key = pair
-    assert listen_with(key, certificate) == f"--cert {key}: there is no certificate in PEM form in it"
-    assert (
-        listen_with(certificate, certificate) == f"--cert-key {certificate}: there is no private key in PEM form in it"
-    )
-    assert listen_with(certificate).endswith(
-        "no private key in PEM form in it; give the file of the key with --cert-key"
-    )
+    assert listen_with(key, certificate) == f"--cert {key}: the file has no certificate in PEM form"
+    assert listen_with(certificate, certificate) == f"--cert-key {certificate}: the file has no private key in PEM form"
+    assert listen_with(certificate).endswith("no private key in PEM form; give the key file with --cert-key")
     broken = tmp_path / "broken.pem"
     broken.write_text(Path(certificate).read_text().replace("MI", "IM", 1))
-    assert listen_with(broken, key).startswith(f"OpenSSL takes {broken} and {key} for broken: ")
+    assert listen_with(broken, key).startswith(f"OpenSSL cannot read {broken} and {key}: ")
 
 
 def test_a_key_of_another_certificate(pair: tuple[str, str], tmp_path: Path) -> None:
@@ -172,7 +168,7 @@ def test_an_encrypted_key_is_refused_and_nobody_is_asked(
     file = tmp_path / "encrypted.key"
     file.write_bytes(key.private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"secret")))
     assert listen_with(pair[0], file) == (
-        f"the key in {file} is encrypted, and nobody is asked for passwords here; "
+        f"the key in {file} is encrypted, and the command does not ask for passwords; "
         f"decrypt it with: openssl pkey -in {file} -out plain.key"
     )
 
@@ -185,14 +181,14 @@ def test_every_command_that_dials_checks_whom_to_trust_first(command: list[str],
         assert line_of(cli(*command, address, "--ca", str(missing))) == f"--ca {missing}: No such file or directory"
         assert line_of(cli(*command, address, "--ca", str(tmp_path))) == f"--ca {tmp_path}: Is a directory"
         text = line_of(cli(*command, address, "--ca", str(empty)))
-    assert text == f"--ca {empty}: there is no certificate in PEM form in it"
+    assert text == f"--ca {empty}: the file has no certificate in PEM form"
 
 
 def test_broken_authorities(authority: Authority, tmp_path: Path) -> None:
     broken = tmp_path / "broken.pem"
     broken.write_text(authority.file.read_text().replace("MI", "IM", 1))
     with closed_port() as address:
-        assert line_of(cli("ping", address, "--ca", str(broken))).startswith(f"OpenSSL takes {broken} for broken: ")
+        assert line_of(cli("ping", address, "--ca", str(broken))).startswith(f"OpenSSL cannot read {broken}: ")
 
 
 def test_in_the_json_form_it_is_an_error_object() -> None:
@@ -200,7 +196,7 @@ def test_in_the_json_form_it_is_an_error_object() -> None:
     assert ran.code == 2
     (error,) = ran.events
     assert (error["event"], error["report"]) == ("error", None)
-    assert error["message"].startswith(f"to listen on {SECURE} takes a certificate; ")
+    assert error["message"].startswith(f"listening on {SECURE} needs a certificate; ")
 
 
 def test_a_missing_extra_is_named_in_one_line(authority: Authority) -> None:

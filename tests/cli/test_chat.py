@@ -109,11 +109,11 @@ def test_a_line_that_reaches_nobody_is_told_of_with_exit_code_1() -> None:
     assert warning == {
         "event": "note",
         "level": "warning",
-        "text": "that reached nobody: there is nobody else here yet",
+        "text": "not sent: no other member is here yet",
     }
     as_text = say("is anybody here?\n")
     assert as_text.code == UNHEARD
-    assert as_text.out.splitlines()[-1] == "! that reached nobody: there is nobody else here yet"
+    assert as_text.out.splitlines()[-1] == "! not sent: no other member is here yet"
 
 
 def test_a_line_that_is_too_long_ends_it() -> None:
@@ -126,8 +126,8 @@ def test_a_line_that_is_too_long_ends_it() -> None:
     ("arguments", "says"),
     [
         (["chat"], "ROOM requires an argument"),
-        (["chat", ""], "the name of a room has at least one character"),
-        (["chat", "x" * 1020], "the name of a topic has 1 to 1024 bytes, not 1029"),
+        (["chat", ""], "a room name has at least one character"),
+        (["chat", "x" * 1020], "a topic name has 1 to 1024 bytes, not 1029"),
         (["chat", "lobby", "--name", " \x1b "], "Give a name with at least one character that can be seen"),
         (["chat", "lobby", "--peer", "nonsense"], "a multiaddr begins with '/'"),
         (["chat", "lobby", "--wait", "-1"], "Give seconds from 0 to 86400"),
@@ -147,12 +147,12 @@ def test_a_peer_that_can_not_be_reached() -> None:
     assert "nothing listens there" in ran.err
 
 
-def test_who_has_no_name_here_is_somebody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_name_is_anonymous(monkeypatch: pytest.MonkeyPatch) -> None:
     def getuser() -> str:
         raise KeyError("getpwuid(): uid not found: 4711")
 
     monkeypatch.setattr(getpass, "getuser", getuser)
-    assert own_name() == "somebody"
+    assert own_name() == "anonymous"
 
 
 def test_people_see_plain_lines_that_can_not_steer_their_terminal() -> None:

@@ -1,4 +1,4 @@
-"""Who is in a chat room, what they are called, and what strangers can not make of it."""
+"""Who is in a chat room, what they are called, and what strangers cannot make of it."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def test_a_member_that_is_not_reached_is_dialed_ever_more_seldom() -> None:
     assert dialed == [0, int(FIRST_WAIT), int(3 * FIRST_WAIT), int(7 * FIRST_WAIT)]
 
 
-@pytest.mark.parametrize("fields", [{"direct": True}, {"goodbye": True}, {"addresses": ()}])
+@pytest.mark.parametrize("fields", [{"direct": True}, {"leaving": True}, {"addresses": ()}])
 def test_whom_there_is_no_need_or_way_to_dial_is_left_alone(fields: dict[str, object]) -> None:
     assert DialPlan(ME).next([member("12D3KooWZ", **fields)], 100.0) is None
 

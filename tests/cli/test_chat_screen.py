@@ -82,15 +82,15 @@ def sent_to(receipt: Receipt, *peers: str) -> events.Receipt:
 def test_a_peer_that_is_lost_and_comes_back_is_a_line_each(chat: Chat) -> None:
     chat.tell(PeerLost(BEN, "/ip4/192.0.2.8/tcp/4001", "it fell"), PeerBack(CARL, "/ip4/192.0.2.8/tcp/4001", 12.34))
     drawn = chat.draw((160, 16))
-    assert any(f"! lost …{BEN[-8:]} at /ip4/192.0.2.8/tcp/4001; it is dialed until it is back" in row for row in drawn)
+    assert any(f"! lost …{BEN[-8:]} at /ip4/192.0.2.8/tcp/4001; dialing it until it is back" in row for row in drawn)
     assert any(f"* …{CARL[-8:]} at /ip4/192.0.2.8/tcp/4001 is back after 12.3 s" in row for row in drawn)
 
 
 def test_the_first_screen_says_where_others_come_and_what_to_type(chat: Chat) -> None:
     drawn = chat.draw()
-    assert drawn[0] == f" lobby   nobody else is here   you are anna (…{ME[-8:]})"
+    assert drawn[0] == f" lobby   no others here   you are anna (…{ME[-8:]})"
     assert "/help lists commands" in "".join(drawn)
-    assert f"others come with --peer {ADDRESS}" in "".join(drawn)
+    assert f"others join with --peer {ADDRESS}" in "".join(drawn)
     assert drawn[-1] == ">"
 
 
@@ -126,7 +126,7 @@ def test_a_receipt_is_filled_in_when_it_comes(chat: Chat) -> None:
     chat.tell(sent_to(one, BEN, CARL), sent_to(two))
     drawn = "\n".join(chat.draw())
     assert " anna  one  ✓ 2" in drawn
-    assert " anna  two \\x07  ! to nobody" in drawn
+    assert " anna  two \\x07  ! not sent" in drawn
     assert "..." not in drawn
 
 
@@ -238,7 +238,7 @@ def test_a_chat_on_a_terminal_talks_to_one_in_lines() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_the_terminal_as_it_was(number: int) -> None:
     with chat_on_terminal() as (process, terminal):
-        terminal.wait_for("nobody else is here")
+        terminal.wait_for("no others here")
         assert terminal.changed
         process.send_signal(number)
         assert process.wait(timeout=30) == 128 + number

@@ -112,7 +112,7 @@ def test_a_limit_of_the_peer_ends_the_transfer_with_advice() -> None:
     assert ran.code == 2
     assert ran.err.count("\n") == 1
     assert ran.err.startswith("peerstack: the peer ended the transfer (")
-    assert ran.err.endswith("it may have a limit of its own, try smaller sizes\n")
+    assert ran.err.endswith("it may have a limit, so try smaller sizes\n")
 
 
 def test_a_peer_that_sends_too_little_is_told_of() -> None:

@@ -63,8 +63,8 @@ def test_addresses_are_announced() -> None:
         ("/ip4/0.0.0.0/tcp/4001", "this is for listening; announce the address that others dial"),
         ("/ip4/203.0.113.7/tcp/0", "port 0 is for listening"),
         ("/ip4/203.0.113.7", "it has no port"),
-        ("/unix/tmp/x", "a path of this machine is of no use to others"),
-        (f"/ip4/203.0.113.7/tcp/1/p2p/{STRANGER}", "leave the peer id out, ours is added"),
+        ("/unix/tmp/x", "other machines cannot use a path of this one"),
+        (f"/ip4/203.0.113.7/tcp/1/p2p/{STRANGER}", "leave out the peer id, ours is added"),
     ],
 )
 def test_what_cannot_be_announced_is_refused_in_one_line(address: str, says: str) -> None:
@@ -115,5 +115,5 @@ def test_a_pipe_without_a_line_is_nothing_to_publish() -> None:
         ran = subprocess.run(command, input="", capture_output=True, text=True, check=False)
     assert ran.returncode == 2
     assert ran.stderr == (
-        "peerstack: there is nothing to publish; give DATA, --file FILE, or --lines for the lines of standard input\n"
+        "peerstack: nothing to publish; give DATA, --file FILE, or --lines for the lines of standard input\n"
     )

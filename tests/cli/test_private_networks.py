@@ -75,14 +75,14 @@ def test_messages_go_round_in_a_private_network(key_file: str) -> None:
     assert '"event": "message"' in heard
 
 
-# ---- what can not be meant
+# ---- what cannot be meant
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=named)
 def test_quic_and_a_private_network_exclude_each_other(command: list[str], key_file: str) -> None:
     assert line_of(cli(*command, QUIC, "--swarm-key", key_file)) == (
-        f"a private network can not protect {QUIC}, whose transport brings its own wire; "
-        "take TCP or WebSocket, or leave out --swarm-key"
+        f"a private network cannot protect {QUIC}, whose transport has its own encryption; "
+        "use TCP or WebSocket, or leave out --swarm-key"
     )
 
 
@@ -138,7 +138,7 @@ def test_the_environment_can_demand_a_key(command: list[str], monkeypatch: pytes
 def test_the_demo_has_no_key_to_give(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIBP2P_FORCE_PNET", "1")
     assert line_of(cli(*command)).endswith(
-        "the demo has none and stays on this machine: run it with LIBP2P_FORCE_PNET=0"
+        "the demo has none and stays on this machine; run it with LIBP2P_FORCE_PNET=0"
     )
 
 
@@ -184,7 +184,7 @@ def test_two_keys_are_not_the_same(tmp_path: Path) -> None:
 def test_a_key_is_never_overwritten(key_file: str) -> None:
     before = Path(key_file).read_bytes()
     text = line_of(cli("swarm-key", "new", "--out", key_file))
-    assert text == f"{key_file} exists already, and keys are never overwritten; choose another file, or move it away"
+    assert text == f"{key_file} exists already, and keys are never overwritten; choose another file or move this one"
     assert Path(key_file).read_bytes() == before
 
 

@@ -235,9 +235,9 @@ def test_people_see_a_line_each() -> None:
         return [text for shape in describe(event) for text in plain_lines(shape)]
 
     assert shown(PeerLost(PEER, "/memory/7", "it fell\x1b")) == [
-        "! lost …abcdefgh at /memory/7: it fell\\x1b; it is dialed until it is back"
+        "! lost …abcdefgh at /memory/7: it fell\\x1b; dialing it until it is back"
     ]
-    assert shown(PeerLost(PEER, "/memory/7", None)) == ["! lost …abcdefgh at /memory/7; it is dialed until it is back"]
+    assert shown(PeerLost(PEER, "/memory/7", None)) == ["! lost …abcdefgh at /memory/7; dialing it until it is back"]
     assert shown(PeerBack(PEER, "/memory/7", 12.34)) == ["* …abcdefgh at /memory/7 is back after 12.3 s"]
 
 

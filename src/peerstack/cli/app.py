@@ -13,7 +13,7 @@ _HELP = """Peer-to-peer networking that works with libp2p: try it, measure it, a
 Every command has --help with examples, and --json for programs."""
 
 _EPILOGUE = """First steps:
-  peerstack demo                                   see everything once
+  peerstack demo                                   see the main features
   peerstack listen --listen /ip4/127.0.0.1/tcp/4001
   peerstack ping /ip4/127.0.0.1/tcp/4001           in another terminal"""
 
@@ -28,21 +28,21 @@ pubsub.command("peerstack.cli.subscribe:app", name="subscribe", help="Print the 
 pubsub.command(
     "peerstack.cli.publish:app",
     name="publish",
-    help="Publish messages, and tell for each who it was sent to.",
+    help="Publish messages and show which peers each was sent to.",
     sort_key=1,
 )
 
 _COMMANDS = {
-    "demo": ("peerstack.cli.demo:app", "Show the main job in miniature, over real TCP."),
-    "listen": ("peerstack.cli.listen:app", "Wait for peers, and show who comes."),
+    "demo": ("peerstack.cli.demo:app", "Show the main features over real TCP."),
+    "listen": ("peerstack.cli.listen:app", "Wait for peers and show who connects."),
     "ping": ("peerstack.cli.measure:ping_app", "Measure the round-trip time to a peer."),
     "perf": ("peerstack.cli.measure:perf_app", "Measure how fast bytes move to and from a peer."),
     "identify": ("peerstack.cli.ask:identify_app", "Ask a peer who it is and what it serves."),
     "explain": ("peerstack.cli.ask:explain_app", "Dial a peer and show every stage, and why it fails if it does."),
-    "pubsub": ("peerstack.cli.app:pubsub", "Publish messages to topics, and print those of others."),
-    "chat": ("peerstack.cli.chat:app", "Talk in a room that has no server."),
+    "pubsub": ("peerstack.cli.app:pubsub", "Publish messages to topics and print those of others."),
+    "chat": ("peerstack.cli.chat:app", "Chat in a room without a server."),
     "simulate": ("peerstack.cli.simulate:app", "Simulate whole networks in one process."),
-    "swarm-key": ("peerstack.cli.swarm_key:app", "Make and show keys of private networks."),
+    "swarm-key": ("peerstack.cli.swarm_key:app", "Make and show the keys of private networks."),
     "id": ("peerstack.cli.identity:app", "Make, show and convert keys and peer ids."),
 }
 """Where each subcommand is; the module is imported when it is wanted."""
@@ -98,7 +98,7 @@ def _refuse(error: CycloptsError, *, json_wanted: bool) -> int:
         case UnusedCliTokensError(unused_tokens=[*unused]):
             message = f"more arguments than expected: {' '.join(unused)}"
             if error.command_chain == ("chat",) and any(token.startswith("/") for token in unused):
-                message += "; addresses go behind --peer, to connect there, or --listen"
+                message += "; give an address with --peer to connect there, or with --listen"
         case _:
             message = " ".join(str(error).split())
     Output(json=json_wanted).fail(Failure(f"{message} (see: {page} --help)"))

@@ -1,4 +1,4 @@
-"""`peerstack identify` and `peerstack explain`: who a peer is, and why it can not be reached."""
+"""`peerstack identify` and `peerstack explain`: who a peer is, and why a dial fails."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .peers import IdentifiedPeers, identified, parse_dialable
 from .runner import run
 
 NOT_REACHED = 1
-"""Exit code of `explain` when the dial failed, which it was asked to explain."""
+"""Exit code of `explain` when the dial failed."""
 
 identify_app = App(
     name="identify",
-    help_epilogue="""Shows what the peer calls itself, the protocols it serves, its addresses, the
-address it sees us at, and whether it has signed its addresses.
+    help_epilogue="""Shows the agent and protocols of the peer, its addresses, the address it sees
+for us, and whether it signed its addresses.
 
 Examples:
   peerstack identify /ip4/127.0.0.1/tcp/4001
@@ -32,7 +32,7 @@ explain_app = App(
     name="explain",
     help_epilogue="""For each address and each stage of the dial: how long it took, what was expected
 and what was found, what went wrong, and what to do about it.
-The exit code is 0 if the peer was reached, 1 if not, 2 if the address is none.
+The exit code is 0 if the peer was reached, 1 if not, 2 if the address is invalid.
 
 Examples:
   peerstack explain /ip4/127.0.0.1/tcp/4001

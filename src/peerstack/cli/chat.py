@@ -1,4 +1,4 @@
-"""`peerstack chat`: talk in a room that has no server, on a terminal or in plain lines."""
+"""`peerstack chat`: chat in a room without a server, on a terminal or in plain lines."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from .pubsub_node import Listen, Node, Peers, check_topics, listening, open_node
 from .runner import run
 
 UNHEARD = 1
-"""Exit code where lines of standard input reached nobody."""
+"""Exit code when a line of standard input reached no peer."""
 MAX_LINE = 32 * 1024  # bytes; rust-libp2p reads RPCs of twice that by default
 
 app = App(
     name="chat",
-    help_epilogue="""Everybody in the room who is reachable through others hears you; there is no
-server. The topic is the name of the room and carries plain text, so that other
-libp2p programs can join in. Names and who sees whom go over ROOM/presence.
-People in it tell one another where they are, and connect, so that any of them
-may leave. Without --listen only programs on this machine can come to you.
-/who, /name NAME, /help and /quit are commands. Lines from a pipe are said as
-they are, and what others say is printed; the exit code is 1 if a line reached
-nobody. A --peer that is lost is dialed again until it is back.
+    help_epilogue="""There is no server: messages are passed on from member to member. The name of
+the room is a topic with plain text, so other libp2p programs can take part.
+Names and connections are published to ROOM/presence. Members exchange their
+addresses and connect to one another, so the room survives when one leaves.
+Without --listen only programs on this machine can connect to you.
+/who, /name NAME, /help and /quit are commands. Lines from a pipe are sent
+unchanged and received lines are printed; the exit code is 1 if a line reached
+no peer. A --peer that is lost is dialed again until it is back.
 
 Examples:
   peerstack chat lobby --listen /ip4/0.0.0.0/tcp/4001
@@ -51,20 +51,22 @@ def _check_name(_: object, name: str | None) -> None:
 
 @app.default
 def chat(
-    room: Annotated[str, Parameter(help="The name of the room, which is that of the topic.")],
+    room: Annotated[str, Parameter(help="Name of the room, which is also the topic.")],
     /,
     *,
     peer: Peers = (),
     listen: Listen = (LOOPBACK,),
     name: Annotated[
         str | None,
-        Parameter(help="What to be called; else what you are called here.", show_default=False, validator=_check_name),
+        Parameter(help="Your name in the room; your user name by default.", show_default=False, validator=_check_name),
     ] = None,
-    wait: Annotated[float, seconds_option("Without a terminal: how long to wait for somebody with --peer.")] = 10.0,
+    wait: Annotated[
+        float, seconds_option("Without a terminal: how long to wait for another member, with --peer.")
+    ] = 10.0,
     options: NodeOptions = NODE,
     json: Json = False,
 ) -> int:
-    """Talk in a room that has no server."""
+    """Chat in a room without a server."""
     node = Node(listen=listen, peers=peer, options=options)
     drawn = not json and _is_terminal()
     return run(partial(_chat, room, node, name or own_name(), wait, drawn), json=json, verbose=options.verbose)
@@ -78,14 +80,14 @@ def _is_terminal() -> bool:
 def own_name() -> str:
     """Return what the user of this machine is called."""
     try:
-        return clean_name(getpass.getuser()) or "somebody"
+        return clean_name(getpass.getuser()) or "anonymous"
     except (OSError, KeyError):
-        return "somebody"  # a user without an entry, as in some containers
+        return "anonymous"  # a user without an entry, as in some containers
 
 
 async def _chat(room: str, node: Node, name: str, wait: float, drawn: bool, output: Output) -> int:
     if not room:
-        raise CommandError("the name of a room has at least one character")
+        raise CommandError("a room name has at least one character")
     check_topics([topic_of(room)])
     async with open_node(node, output) as opened, open_session(opened, room, name) as session:
         where = listening(opened.pubsub.host)
@@ -96,13 +98,13 @@ async def _chat(room: str, node: Node, name: str, wait: float, drawn: bool, outp
             return 0
         output.emit(where)
         if node.listen == (LOOPBACK,):
-            output.hint(f"Only programs on this machine can come; --listen {EVERYWHERE} lets others.")
+            output.hint(f"Only programs on this machine can connect; use --listen {EVERYWHERE} to let others in.")
         await _plain(session, output, patience=wait if node.peers else 0.0)
     return UNHEARD if session.unheard else 0
 
 
 async def _plain(session: ChatSession, output: Output, *, patience: float) -> None:
-    """Say the lines of standard input and print what happens, until the lines end."""
+    """Send the lines of standard input and print what happens, until the lines end."""
     typed = not standard_input.is_given()
     failures: list[CommandError] = []
 
@@ -111,7 +113,7 @@ async def _plain(session: ChatSession, output: Output, *, patience: float) -> No
         try:
             async for line in standard_input.lines(MAX_LINE):
                 text = line.decode(errors="replace")
-                # What a pipe brings is for the room, whatever it begins with; people type commands.
+                # Only typed lines can be commands.
                 if not typed:
                     await session.say(text.rstrip())
                 elif not await session.enter(text):

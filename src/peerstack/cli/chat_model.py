@@ -14,22 +14,22 @@ from .render_pubsub import short, text_of
 
 PRESENCE_INTERVAL = 15.0  # seconds
 GONE_AFTER = 50.0
-"""Seconds of silence after which somebody whom nobody sees any more is gone: three presences were not heard."""
+"""Seconds of silence after which a member that no other member sees is gone: it missed three presences."""
 NAMELESS_AFTER = 2.0
-"""Seconds after which somebody who does not say a name is announced without one; so long lines wait for the name."""
+"""Seconds that a new member is not announced, and its lines wait, until its name is known."""
 LINGER = 0.5
-"""Seconds that somebody stays who has gone: what they said before may be read after their goodbye."""
+"""Seconds that a member is kept after it left: earlier lines may arrive after its last presence."""
 MAX_HELD = 16
 """Lines of one newcomer that wait; with one more it is announced as it is."""
 MAX_MEMBERS = 1000
-"""Anybody can make up peers that say something; those beyond are heard, but not listed."""
+"""A peer can invent members. Beyond this many their lines are shown, but they are not listed."""
 ANSWERS_UP_TO = 50
 """Members up to which a newcomer is answered with a presence at once, not at the next regular one."""
 
 
 @dataclass(slots=True)
 class Member:
-    """Somebody in the room."""
+    """A member of the room."""
 
     peer: str
     since: float
@@ -45,10 +45,10 @@ class Member:
     """Whether our connection has ended, and nothing was heard of it since."""
     addresses: tuple[Multiaddr, ...] = ()
     """Where it says that it can be dialed, as far as that is believed."""
-    goodbye: bool = False
+    leaving: bool = False
     """Whether it has said that it leaves."""
     gone: float = 0.0
-    """When it was lost or said goodbye."""
+    """When it was lost or left."""
     announced: bool = False
     held: list[bytes] = field(default_factory=list)
     """What it said before its name was known."""
@@ -115,7 +115,7 @@ class ChatModel:
     def heard_presence(
         self, peer: str, data: bytes, now: float, believed: Callable[[Multiaddr], bool] = lambda address: True
     ) -> list[Told]:
-        """A peer has told of itself; nothing is told of what cannot be read. `believed` judges its addresses."""
+        """A presence of a peer has arrived; one that cannot be read is ignored. `believed` filters its addresses."""
         presence = decode(data)
         if presence is None or peer == self.me:
             return []
@@ -123,7 +123,7 @@ class ChatModel:
         if presence.leaving and not known:
             return []
         member = self._member(peer, now)
-        member.goodbye, member.gone = presence.leaving, now
+        member.leaving, member.gone = presence.leaving, now
         member.heard, member.lost = now, False
         member.sees, member.present = presence.sees, True
         member.addresses = tuple(filter(believed, presence.addresses))
@@ -175,7 +175,7 @@ class ChatModel:
         return []
 
     def _has_left(self, member: Member, now: float) -> bool:
-        if member.goodbye:
+        if member.leaving:
             return now - member.gone >= LINGER
         if member.direct or self._seen(member.peer):
             return False
@@ -195,7 +195,7 @@ class ChatModel:
             yield f"{name} {sees}"
 
     def _labels(self, peers: tuple[str, ...]) -> str:
-        return ", ".join("you" if peer == self.me else self.label(peer) for peer in peers) or "nobody"
+        return ", ".join("you" if peer == self.me else self.label(peer) for peer in peers) or "no one"
 
     # ---- members
 

@@ -1,6 +1,6 @@
-"""Connects people in a chat room that know one another only through others, so that any of them may leave.
+"""Connects members of a chat room that are not connected directly, so that any of them may leave.
 
-The addresses are from their presences, which are signed by who they are of, like all messages of the room.
+The addresses come from presence messages, which their authors sign like all messages of the room.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from peerstack.stack.identity import PeerId
 from .chat_model import ChatModel, Member
 
 ENOUGH = 12
-"""Members we are connected to, beyond which no more are dialed: the room holds together with fewer."""
+"""Connections to members beyond which no more are dialed: the room stays connected with fewer."""
 HEAD_START = 3.0
-"""Seconds that the one with the lower peer id has to dial the other: two dials at once are one too many."""
+"""Seconds that the member with the lower peer id has to dial the other, so that they do not dial at once."""
 FIRST_WAIT = 15.0
 LONGEST_WAIT = 300.0
 """Seconds before a member that could not be reached is dialed again, first and at most."""
 PATIENCE = 10.0
 """Seconds for one dial."""
 TICK = 0.5
-"""Seconds from one dial to the next, of all: a stranger can name the addresses of victims."""
+"""Seconds between any two dials: a member can name the addresses of victims."""
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class _Known:
 
 
 class DialPlan:
-    """Whom to dial when; knows neither the network nor a clock."""
+    """Which member to dial when; does no I/O and reads no clock."""
 
     def __init__(self, me: str, *, chance: Callable[[], float] = random.random) -> None:
         self._me = me
@@ -56,7 +56,7 @@ class DialPlan:
         due = list(self._due(present, now))
         if not due:
             return None
-        # By chance, so that a large room does not gather around those who came first.
+        # At random, so that a large room does not cluster around the first members.
         chosen = due[min(int(self._chance() * len(due)), len(due) - 1)]
         known = self._known[chosen.peer]
         known.due = now + known.wait
@@ -65,7 +65,7 @@ class DialPlan:
 
     def _due(self, members: Iterable[Member], now: float) -> Iterator[Member]:
         for member in members:
-            if member.direct or member.goodbye or not member.addresses:
+            if member.direct or member.leaving or not member.addresses:
                 continue
             known = self._known.get(member.peer)
             if known is None:

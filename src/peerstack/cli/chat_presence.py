@@ -18,7 +18,7 @@ from peerstack.stack.identity import PeerId
 VERSION = 1
 MAX_NAME = 32  # characters
 MAX_SEES = 256
-"""Peers that one member can see; a list of strangers must not fill the memory."""
+"""Peers in the list of one member: a list from a peer must not fill the memory."""
 MAX_SIZE = 32 * 1024  # bytes; 256 peer ids take half of it
 MAX_ADDRESSES = 4
 """Addresses of one member; others dial them all."""
@@ -53,7 +53,7 @@ def encode(presence: Presence) -> bytes:
 
 
 def decode(data: bytes) -> Presence | None:
-    """Return the presence in a message of a stranger; None if there is none, or one of another version."""
+    """Return the presence in a message; None if it is invalid or of another version."""
     if len(data) > MAX_SIZE:
         return None
     try:

@@ -24,7 +24,7 @@ from .signals import undone
 MAX_LINES = 2000
 """Lines that can be scrolled back to."""
 MAX_TYPED = 100
-"""Lines that may wait to be said."""
+"""Lines that may wait to be sent."""
 SCROLLING = ("up", "down", "page up", "page down")
 
 _NAMES = ("light cyan", "light green", "yellow", "light magenta", "light blue", "light red")
@@ -58,7 +58,7 @@ class ChatScreen:
             footer=foot,
             focus_part="footer",
         )
-        self._add([("dim", "Enter says a line, /help lists commands, page up scrolls, Ctrl-C leaves")])
+        self._add([("dim", "Enter sends a line, /help lists commands, page up scrolls, Ctrl-C leaves")])
         self.refresh()
 
     def tell(self, event: told.Told) -> None:
@@ -71,7 +71,7 @@ class ChatScreen:
             case told.Left(peer_id=peer, name=name):
                 self._add([("dim", f"- {printable(who(peer, name))} has left")])
             case PeerLost(peer_id=peer, address=address):
-                self._add([("warning", f"! lost {short(peer)} at {address}; it is dialed until it is back")])
+                self._add([("warning", f"! lost {short(peer)} at {address}; dialing it until it is back")])
             case PeerBack(peer_id=peer, address=address, seconds=seconds):
                 self._add([("dim", f"* {short(peer)} at {address} is back after {seconds:.1f} s")])
             case told.Renamed(peer_id=peer, name=name):
@@ -92,7 +92,7 @@ class ChatScreen:
     def refresh(self) -> None:
         """Draw anew what the model knows: the head line and who is here."""
         model, others = self._model, len(self._model.members)
-        company = f"{others} other{'s' if others > 1 else ''} here" if others else "nobody else is here"
+        company = f"{others} other{'s' if others > 1 else ''} here" if others else "no others here"
         self._head.set_text(f" {printable(model.room)}   {company}   you are {model.name} ({short(model.me)})")
         self._side.set_text(_members(model))
 
@@ -101,7 +101,7 @@ class ChatScreen:
     def _settle(self, receipt: told.Receipt) -> None:
         if receipt.id in self._pending:
             row, markup = self._pending.pop(receipt.id)
-            mark = ("sent", f"✓ {len(receipt.sent)}") if receipt.sent else ("warning", "! to nobody")
+            mark = ("sent", f"✓ {len(receipt.sent)}") if receipt.sent else ("warning", "! not sent")
             row.set_text([*markup, mark])
 
     def _add(self, markup: Markup) -> urwid.Text:
@@ -152,10 +152,10 @@ def _share(where: told.Listening) -> urwid.Text:
     loopback = ("/ip4/127.", "/ip6/::1/")
     far = [address for address in where.addresses if not address.startswith(loopback)]
     if not where.addresses:
-        return urwid.Text(f" no others can come to you; --listen {EVERYWHERE} lets them")
-    text = f" others come with --peer {(far or where.addresses)[0]}"
+        return urwid.Text(f" other peers cannot connect; use --listen {EVERYWHERE}")
+    text = f" others join with --peer {(far or where.addresses)[0]}"
     if not far:
-        text += f" on this machine only; --listen {EVERYWHERE} lets others come"
+        text += f" on this machine only; use --listen {EVERYWHERE} to let others in"
     return urwid.Text(text, wrap=urwid.WrapMode.ANY)
 
 
@@ -180,7 +180,7 @@ async def show(session: ChatSession, where: told.Listening) -> None:
         try:
             typed.send_nowait(text)
         except trio.WouldBlock:
-            screen.tell(told.Noted("warning", f"not said, as {MAX_TYPED} lines wait already: {text}"))
+            screen.tell(told.Noted("warning", f"not sent: {MAX_TYPED} lines are waiting already: {text}"))
 
     screen = ChatScreen(session.model, where, enter)
     session.on_said = screen.said

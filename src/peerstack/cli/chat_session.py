@@ -1,4 +1,4 @@
-"""A chat room on the network: says and hears what there is to say, and keeps the model of the room up to date."""
+"""A chat room on the network: sends and receives lines and presences, and keeps the model of the room up to date."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from .render_pubsub import short
 
 TICK = 0.5  # seconds
 BACKLOG = 1000
-"""What may wait to be shown, or be on its way out; whoever brings more waits."""
+"""Events that may wait to be shown, and lines that may wait to be sent. Beyond that the sender waits."""
 LEAVE_PATIENCE = 10.0  # seconds
-ALONE = "that reached nobody: there is nobody else here yet"
+ALONE = "not sent: no other member is here yet"
 HELP = (
-    "/who        who is here, and who sees whom",
-    "/name NAME  call yourself differently",
+    "/who        who is here, and who is connected to whom",
+    "/name NAME  change your name",
     "/help       this list",
-    "/quit       leave; Ctrl-C does, too",
-    "everything else is said to the room; put a space in front of a / that is no command",
+    "/quit       leave, like Ctrl-C",
+    "other lines are sent to the room; put a space before a / that is not a command",
 )
 
 
@@ -46,7 +46,7 @@ class ChatSession:
     ) -> None:
         self.model = model
         self.unheard = 0
-        """How many of our lines reached nobody."""
+        """How many of our lines reached no peer."""
         self.on_said: Callable[[str, Receipt], None] = lambda text, receipt: None
         """Called with each line of ours that was said; its receipt is told when it is complete."""
         self._node = node
@@ -82,7 +82,7 @@ class ChatSession:
         return True
 
     async def say(self, text: str) -> Receipt | None:
-        """Say something to the room; None for what can not be said. `told` gets the receipt when it is complete."""
+        """Say something to the room; None for what cannot be said. `told` gets the receipt when it is complete."""
         data = text.encode(errors="replace")
         if not data:
             return None
@@ -97,18 +97,18 @@ class ChatSession:
         return receipt
 
     async def wait_company(self, seconds: float) -> None:
-        """Wait until somebody is here, but not for ever."""
+        """Wait until another member is here, with a limit."""
         with trio.move_on_after(seconds):
             await self._room.wait_peers()
 
     async def leave(self) -> None:
-        """Say goodbye, end `told`, and wait until the neighbours have received all that was said."""
+        """Announce that we leave, end `told`, and wait until the neighbours have received all lines."""
         await self._said.aclose()
         with trio.move_on_after(LEAVE_PATIENCE):
             await self._followed.wait()
-            goodbye = await self._presence.publish(self._who_we_are(leaving=True))
-            await goodbye.wait_sent()
-            self._sent_to.update(dict.fromkeys(goodbye.sent))
+            receipt = await self._presence.publish(self._who_we_are(leaving=True))
+            await receipt.wait_sent()
+            self._sent_to.update(dict.fromkeys(receipt.sent))
         self._scope.cancel()
         await self._tell(self.model.flush())
         await wait_acknowledged(self._node.pubsub, self._sent_to)
@@ -139,7 +139,7 @@ class ChatSession:
             await self._tell(self.model.heard_presence(peer, message.data, now, believed))
 
     def _believed(self, neighbour: PeerId | None) -> Callable[[Multiaddr], bool]:
-        """Return what judges the addresses that a neighbour passes on: a stranger must not name ours for others."""
+        """Return the filter for addresses from a neighbour: it must not make us dial private ones."""
         connections = [] if neighbour is None else self._node.pubsub.host.connections(neighbour)
         if not connections:
             return lambda address: False
@@ -175,13 +175,13 @@ class ChatSession:
             await trio.sleep(TICK)
 
     async def _tell_presence(self) -> None:
-        """Publish who we are and whom we see, if that is due and somebody listens."""
+        """Publish our presence if it is due and another member listens."""
         if self.model.presence_due and self._presence.peers:
             self._present_at = trio.current_time()
             await self._presence.publish(self._who_we_are())
 
     def _who_we_are(self, *, leaving: bool = False) -> bytes:
-        # Those that reach farthest first, for there is room for a few.
+        # Public addresses first, since only a few fit.
         found = [address for address in self._node.pubsub.host.announced_addresses if not is_unix(address)]
         found.sort(key=lambda address: (is_loopback(address), not is_public(address)))
         return self.model.presence(found, leaving=leaving)
@@ -196,7 +196,7 @@ async def open_session(node: OpenNode, room: str, name: str) -> AsyncIterator[Ch
     """Enter a room for the time of the block."""
     pubsub = node.pubsub
     model = ChatModel(room, str(pubsub.host.peer_id), name)
-    # A screen that stands still must not hold up the network. The room comes last: who sees us there can tell a name.
+    # A blocked screen must not hold up the network. The room is joined last, so that our name is known by then.
     async with (
         pubsub.join(topic_of(room), when_full=WhenFull.DROP_OLDEST) as presence,
         pubsub.join(room, when_full=WhenFull.DROP_OLDEST) as joined,

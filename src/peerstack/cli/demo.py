@@ -33,7 +33,7 @@ SHOUT = "/example/shout/1.0.0"
 COMMANDS = (
     "peerstack listen --perf --listen /ip4/127.0.0.1/tcp/4001",
     "peerstack ping /ip4/127.0.0.1/tcp/4001          # in another terminal",
-    "peerstack explain /ip4/127.0.0.1/tcp/4002       # where nobody listens",
+    "peerstack explain /ip4/127.0.0.1/tcp/4002       # where nothing listens",
 )
 
 
@@ -49,22 +49,24 @@ def commands_to_try() -> tuple[str, ...]:
 app = App(
     name="demo",
     help_epilogue="""Two hosts in one process, on TCP ports of this machine only: they authenticate,
-identify, ping, speak a protocol of our own, move 64 MiB, and fail once on
-purpose, to show how a failure is explained.
+identify, ping, use a custom protocol, move 64 MiB, and fail once on purpose
+to show how a failure is explained.
 
 Examples:
   peerstack demo
   peerstack demo --size 1GB
-  peerstack demo pubsub                             see messages survive a kill""",
+  peerstack demo pubsub                             messages arrive although a process is killed""",
 )
-app.command("peerstack.cli.demo_pubsub:app", name="pubsub", help="Show that messages reach everybody, kill or no kill.")
+app.command(
+    "peerstack.cli.demo_pubsub:app", name="pubsub", help="Show that messages arrive even when a process is killed."
+)
 
 
 @app.default
 def demo(
     *, size: Annotated[int, size_option("How much to transfer, such as 64MiB or 1GB.")] = 64 * MIB, json: Json = False
 ) -> int:
-    """Show the main job in miniature, over real TCP."""
+    """Show the main features over real TCP."""
     return run(partial(_demo, size), json=json)
 
 
@@ -82,23 +84,23 @@ async def _demo(size: int, output: Output) -> int:
         output.emit(events.Step(1, "Alice listens"))
         output.emit(events.Listening(str(alice.peer_id), tuple(str(address) for address in alice.addresses)))
 
-        output.emit(events.Step(2, "Bob dials Alice, and each proves its peer id to the other"))
+        output.emit(events.Step(2, "Bob dials Alice, and each proves its peer id"))
         reached = Reached(bob, await bob.connect(alice.addresses[0]))
         output.emit(connected(bob.connections(reached.peer)[0].info))
 
-        output.emit(events.Step(3, "Alice has told who she is (identify)"))
+        output.emit(events.Step(3, "Bob learns who Alice is (identify)"))
         output.emit(identified(peers.last[reached.peer]))
 
         output.emit(events.Step(4, "Bob pings Alice"))
         await send_pings(reached, output, count=5, interval=0.0, timeout=5.0)
 
-        output.emit(events.Step(5, "Bob speaks a protocol of our own with Alice"))
+        output.emit(events.Step(5, "Bob uses a custom protocol with Alice"))
         output.emit(await _shout_at(bob, reached.peer))
 
         output.emit(events.Step(6, f"Bob sends Alice {written_size(size)}"))
         await transfer(reached, output, upload=size, download=0)
 
-        output.emit(events.Step(7, "Bob dials Alice's address, but expects somebody else there"))
+        output.emit(events.Step(7, "Bob dials Alice's address, but expects another peer"))
         output.emit(await _fail(bob, alice))
     output.emit(events.TryNext(commands_to_try()))
     return 0
@@ -121,10 +123,10 @@ async def _shout_at(host: Host, peer: PeerId) -> events.Exchanged:
 
 async def _fail(bob: Host, alice: Host) -> events.Report:
     """Dial a peer where another one is, and return the report."""
-    somebody_else = Identity.generate().peer_id
+    other_peer = Identity.generate().peer_id
     where, _ = split_peer(alice.addresses[0])
     try:
-        await bob.connect(with_peer(where, somebody_else))
+        await bob.connect(with_peer(where, other_peer))
     except DialError as error:
         return events.Report(error.report, reached=None)
     raise AssertionError("Alice has proved an id that is not hers")

@@ -5,7 +5,7 @@
 | | | at the start: `peer_id`, `address` |
 | `connect` | `addresses` | empty |
 | `mesh` | `sizes`, `seconds` | `size`: the neighbours in the mesh, once they are as many as it says for us |
-| `publish` | `round`, `count` | `unheard`: how many were sent to nobody |
+| `publish` | `round`, `count` | `unheard`: how many were sent to no peer |
 | `collect` | `round`, `authors`, `count`, `seconds` | empty, once all came of all the others |
 | `report` | | `authors`: for each, messages `delivered` by round, and `duplicates` |
 

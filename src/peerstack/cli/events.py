@@ -307,7 +307,7 @@ class PublishSummary(Told):
 
 @dataclass(frozen=True, slots=True)
 class Joined(Told):
-    """Somebody is in the chat room now; the name is what they call themselves, null if they do not say."""
+    """A member is in the chat room now; the name is null if the member gives none."""
 
     event: ClassVar[str] = "joined"
     peer_id: str
@@ -316,7 +316,7 @@ class Joined(Told):
 
 @dataclass(frozen=True, slots=True)
 class Renamed(Told):
-    """Somebody in the chat room has another name now."""
+    """A member of the chat room changed its name."""
 
     event: ClassVar[str] = "renamed"
     peer_id: str
@@ -325,7 +325,7 @@ class Renamed(Told):
 
 @dataclass(frozen=True, slots=True)
 class Left(Told):
-    """Somebody is no longer in the chat room."""
+    """A member left the chat room."""
 
     event: ClassVar[str] = "left"
     peer_id: str
@@ -334,7 +334,7 @@ class Left(Told):
 
 @dataclass(frozen=True, slots=True)
 class Said(Told):
-    """Somebody said something in the chat room; `label` is the name as it tells people apart."""
+    """A member sent a line; `label` is the name as shown, unique in the room."""
 
     event: ClassVar[str] = "said"
     peer_id: str
@@ -356,7 +356,7 @@ class Noted(Told):
 
 @dataclass(frozen=True, slots=True)
 class Round(Told):
-    """A round of the demo is over: everybody alive has published."""
+    """A round of the demo is over: every living process has published."""
 
     event: ClassVar[str] = "round"
     number: int
@@ -368,7 +368,7 @@ class Round(Told):
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What one process got of another; those that are dead at the end are judged by nobody."""
+    """What one process got from another; processes that were killed do not count in the verdict."""
 
     publisher: str
     receiver: str

@@ -1,4 +1,4 @@
-"""Turns what went wrong into one line that says what it was and what to do next."""
+"""Turns an error into one line that says what happened and what to do next."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from peerstack.stack.report import DialReport
 from .units import without_number
 
 FAILURES = (StackError, OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
-"""What can go wrong without a bug of ours."""
+"""Errors that are not bugs."""
 _UNTRUSTED = "the certificate is not trusted: "
 _EXTRA = "pip install '.["
 
 
 class CommandError(Exception):
-    """Something is wrong with what was asked for; the message is for people and complete."""
+    """The command cannot do what was asked; the message is complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,9 @@ def add_advice(report: DialReport) -> None:
                 continue
             _, found, problem = (stage.error or "").partition(_UNTRUSTED)
             if found and ("signed" in problem or "issuer" in problem):
-                stage.advice = "if it is the right one, trust it, or whoever signed it, with --ca FILE"
+                stage.advice = "if it is the right one, trust it or its issuer with --ca FILE"
             elif found and "mismatch" in problem:
-                stage.advice = "say in the address which name it is for: /tls/sni/NAME/ws"
+                stage.advice = "put the name it is for in the address: /tls/sni/NAME/ws"
 
 
 def _join(what: str, next_step: str) -> str:

@@ -51,7 +51,7 @@ class HostConfig:
     verbose: int = 0
 
 
-NO_PRIVATE_DEMO = f"the demo has none and stays on this machine: run it with {FORCE_PRIVATE}=0"
+NO_PRIVATE_DEMO = f"the demo has none and stays on this machine; run it with {FORCE_PRIVATE}=0"
 DEFAULT = HostConfig()
 
 
@@ -107,11 +107,11 @@ def _announced(text: str, identity: Identity | None) -> Multiaddr:
     """Return an address to announce, without the peer id. Raises CommandError, InvalidAddress."""
     address, peer = split_peer(parse_address(text))
     if peer is not None and (identity is None or peer != identity.peer_id):
-        raise CommandError(f"--announce {text} names peer {peer}; leave the peer id out, ours is added")
+        raise CommandError(f"--announce {text} names peer {peer}; leave out the peer id, ours is added")
     if is_unspecified(address):
         raise CommandError(f"--announce {text}: this is for listening; announce the address that others dial")
     if is_unix(address):
-        raise CommandError(f"--announce {text}: a path of this machine is of no use to others")
+        raise CommandError(f"--announce {text}: other machines cannot use a path of this one")
     reason = why_undialable(address)
     if reason is not None:
         raise CommandError(f"--announce {text}: {reason}")
@@ -120,7 +120,7 @@ def _announced(text: str, identity: Identity | None) -> Multiaddr:
 
 @contextmanager
 def _extra() -> Iterator[None]:
-    """Tell of an extra that is not installed in one line."""
+    """Turn a missing extra into a CommandError."""
     try:
         yield
     except ImportError as error:
@@ -138,16 +138,16 @@ def _is_secure_websocket(address: Multiaddr) -> bool:
 def _server_tls(options: ListenOptions, secure: Sequence[Multiaddr]) -> ssl.SSLContext | None:
     if options.cert is None:
         if options.cert_key is not None:
-            raise CommandError("--cert-key is the key of a certificate; give the certificate with --cert FILE")
+            raise CommandError("--cert-key needs a certificate; give it with --cert FILE")
         if secure:
             raise CommandError(
-                f"to listen on {secure[0]} takes a certificate; give it with --cert FILE --cert-key FILE, "
+                f"listening on {secure[0]} needs a certificate; give it with --cert FILE --cert-key FILE, "
                 "or listen on plain /ws"
             )
         return None
     if not secure:
         raise CommandError(
-            "--cert is for secure WebSocket, and there is no such address to listen on; "
+            "--cert is for secure WebSocket, and no such address is listened on; "
             "add one, such as --listen /ip4/0.0.0.0/tcp/443/tls/ws"
         )
     return _load_certificate(options.cert, options.cert_key)
@@ -156,10 +156,10 @@ def _server_tls(options: ListenOptions, secure: Sequence[Multiaddr]) -> ssl.SSLC
 def _load_certificate(certificate: Path, key: Path | None) -> ssl.SSLContext:
     key_option, key_file = ("--cert", certificate) if key is None else ("--cert-key", key)
     if _CERTIFICATE not in _read("--cert", certificate):
-        raise CommandError(f"--cert {certificate}: there is no certificate in PEM form in it")
+        raise CommandError(f"--cert {certificate}: the file has no certificate in PEM form")
     if _PRIVATE_KEY not in _read(key_option, key_file):
-        advice = "; give the file of the key with --cert-key" if key is None else ""
-        raise CommandError(f"{key_option} {key_file}: there is no private key in PEM form in it{advice}")
+        advice = "; give the key file with --cert-key" if key is None else ""
+        raise CommandError(f"{key_option} {key_file}: the file has no private key in PEM form{advice}")
     with _extra():
         from peerstack.transports.websocket import server_context
     try:
@@ -168,7 +168,7 @@ def _load_certificate(certificate: Path, key: Path | None) -> ssl.SSLContext:
         return server_context(certificate, key_file)
     except _EncryptedKey:
         raise CommandError(
-            f"the key in {key_file} is encrypted, and nobody is asked for passwords here; "
+            f"the key in {key_file} is encrypted, and the command does not ask for passwords; "
             f"decrypt it with: openssl pkey -in {key_file} -out plain.key"
         ) from None
     except ssl.SSLError as error:
@@ -177,7 +177,7 @@ def _load_certificate(certificate: Path, key: Path | None) -> ssl.SSLContext:
                 f"the key in {key_file} does not match the certificate in {certificate}; "
                 "the certificate of the server itself comes first in its file, before the chain"
             ) from None
-        raise CommandError(f"OpenSSL takes {certificate} and {key_file} for broken: {error}") from None
+        raise CommandError(f"OpenSSL cannot read {certificate} and {key_file}: {error}") from None
 
 
 class _EncryptedKey(Exception):
@@ -196,8 +196,8 @@ def _client_tls(authorities: Path) -> ssl.SSLContext:
         return client_context(authorities)
     except ssl.SSLError as error:
         if error.reason == "NO_CERTIFICATE_OR_CRL_FOUND":
-            raise CommandError(f"--ca {authorities}: there is no certificate in PEM form in it") from None
-        raise CommandError(f"OpenSSL takes {authorities} for broken: {error}") from None
+            raise CommandError(f"--ca {authorities}: the file has no certificate in PEM form") from None
+        raise CommandError(f"OpenSSL cannot read {authorities}: {error}") from None
 
 
 def _read(option: str, path: Path) -> bytes:
@@ -208,7 +208,7 @@ def _read(option: str, path: Path) -> bytes:
     except OSError as error:
         raise CommandError(f"{option} {path}: {error.strerror}") from error
     if len(content) > MAX_PEM:
-        raise CommandError(f"{option} {path}: this is larger than any file of certificates")
+        raise CommandError(f"{option} {path}: the file is too large for certificates")
     return content
 
 
@@ -246,6 +246,6 @@ def _check_protectable(addresses: Sequence[Multiaddr]) -> None:
     for address in addresses:
         if any(name in _OWN_WIRE for name, _ in components(address)):
             raise CommandError(
-                f"a private network can not protect {address}, whose transport brings its own wire; "
-                "take TCP or WebSocket, or leave out --swarm-key"
+                f"a private network cannot protect {address}, whose transport has its own encryption; "
+                "use TCP or WebSocket, or leave out --swarm-key"
             )

@@ -57,7 +57,7 @@ def load_identity(path: Path, password_file: Path | None = None) -> Identity:
             raise CommandError(f"{path} does not exist; make it with: peerstack id new --out {path}") from error
         if isinstance(error.__cause__, KeyPasswordError) and password is None:
             raise CommandError(
-                f"the key in {path} is encrypted, and nobody is asked for passwords here; make a copy that is not: "
+                f"the key in {path} is encrypted, and the command does not ask for passwords; decrypt it with: "
                 f"peerstack id import {path} --password-file FILE --out my.key"
             ) from error
         raise
@@ -80,7 +80,7 @@ def _read_password(path: Path) -> bytes:
 
 
 _NEW_EPILOGUE = """Without --out the key is shown and forgotten. With it the private key goes to a
-new file that only you can read; whoever has it, is this peer.
+new file that only you can read. Keep it secret: it is the identity of this peer.
 
 Examples:
   peerstack id new --out my.key
@@ -91,9 +91,9 @@ Examples:
 @app.command(help_epilogue=_NEW_EPILOGUE, sort_key=0)
 def new(
     *,
-    type: Annotated[KeyTypeName, Parameter(help="The signature scheme; all peers know Ed25519.")] = "ed25519",
+    type: Annotated[KeyTypeName, Parameter(help="Signature scheme; all peers support Ed25519.")] = "ed25519",
     bits: Annotated[int | None, Parameter(help="The size of an RSA key, 2048 to 8192; 2048 if not given.")] = None,
-    out: Annotated[Path | None, Parameter(help="Keep the key in this new file.")] = None,
+    out: Annotated[Path | None, Parameter(help="Save the key to this new file.")] = None,
     json: Json = False,
 ) -> int:
     """Make a new key, and with it a new peer id."""
@@ -111,7 +111,7 @@ async def _new(key_type: KeyTypeName, bits: int | None, out: Path | None, output
         _save(identity, out)
     output.emit(_key_shown(identity.peer_id, identity.public_key, out))
     if out is None:
-        output.hint("This key is not kept; --out FILE keeps one.")
+        output.hint("This key is not saved; use --out FILE to keep one.")
     return 0
 
 
@@ -121,7 +121,7 @@ def _save(identity: Identity, path: Path, form: KeyForm = "protobuf", password: 
     except KeyFileError as error:
         if isinstance(error.__cause__, FileExistsError):
             raise CommandError(
-                f"{path} exists already, and keys are never overwritten; choose another file, or move it away"
+                f"{path} exists already, and keys are never overwritten; choose another file or move this one"
             ) from error
         raise
 
@@ -142,7 +142,7 @@ def show(
     *,
     json: Json = False,
 ) -> int:
-    """Show whose key or peer id this is, in all its forms."""
+    """Show a key or peer id in all its forms."""
     return run(partial(_show, what), json=json)
 
 
@@ -164,9 +164,7 @@ def _recognise(what: str) -> KeyShown:
     peer = _peer_id(what)
     if peer is not None:
         return _key_shown(peer, peer.public_key, None)
-    raise CommandError(
-        f"{what!r} is neither an existing file, nor a peer id, nor a public key as base64; check its spelling"
-    )
+    raise CommandError(f"{what!r} is not an existing file, a peer id or a public key in base64; check its spelling")
 
 
 def _public_key(text: str) -> PublicKey | None:
@@ -198,9 +196,9 @@ def _key_shown(peer: PeerId, key: PublicKey | None, file: Path | None) -> KeySho
 # ---- import and export
 
 
-_IMPORT_EPILOGUE = """Read are keys of OpenSSL (PKCS#8 and traditional) and OpenSSH, of type
-Ed25519, secp256k1, ECDSA or RSA. Keys that are not encrypted need no import:
---identity takes them as they are.
+_IMPORT_EPILOGUE = """Reads keys of OpenSSL (PKCS#8 and traditional) and OpenSSH, of type Ed25519,
+secp256k1, ECDSA or RSA. Unencrypted keys need no import: --identity reads them
+directly.
 
 Examples:
   peerstack id import key.pem --out my.key
@@ -212,11 +210,11 @@ def import_(
     key: Annotated[Path, Parameter(help="A private key of OpenSSL or OpenSSH.")],
     /,
     *,
-    out: Annotated[Path, Parameter(help="Keep the key in this new file.")],
+    out: Annotated[Path, Parameter(help="Save the key to this new file.")],
     password_file: PasswordFile = None,
     json: Json = False,
 ) -> int:
-    """Make a key file of a key of OpenSSL or OpenSSH."""
+    """Convert a key of OpenSSL or OpenSSH to a key file."""
     return run(partial(_import, key, out, password_file), json=json)
 
 
@@ -248,7 +246,7 @@ def export(
     password_file: Annotated[
         Path | None,
         Parameter(
-            help="Encrypt it by the password in the first line of this file.", metavar="FILE", show_default=False
+            help="Encrypt the key with the password in the first line of this file.", metavar="FILE", show_default=False
         ),
     ] = None,
     json: Json = False,

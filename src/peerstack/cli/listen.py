@@ -1,4 +1,4 @@
-"""`peerstack listen`: wait for peers and show who comes."""
+"""`peerstack listen`: wait for peers and show who connects."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ EVERYWHERE = "/ip4/0.0.0.0/tcp/0"
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
 """Any free port that only this machine can reach."""
 BACKLOG = 1000
-"""Events kept for printing; peers that come and go in numbers must not fill the memory."""
+"""Events kept for printing: many peers that connect and disconnect must not fill the memory."""
 
 app = App(
     name="listen",
     usage="Usage: peerstack listen [OPTIONS] [ADDRESS...]",
     help_epilogue="""The host answers ping and identify, and perf if asked to; it runs until Ctrl-C.
-Peers anywhere on the network may come; listen on 127.0.0.1 to stay among
-yourselves. Its peer id is a new one each time, unless it has a key file.
-Secure WebSocket takes a certificate, of the web's kind. With --swarm-key only
-those come who have the same key.
+By default any peer on the network can connect; listen on 127.0.0.1 to accept
+only programs on this machine. The peer id is new each time unless --identity
+names a key file. Secure WebSocket needs a web certificate. With --swarm-key
+only peers with the same key can connect.
 
 Examples:
   peerstack listen /ip4/127.0.0.1/tcp/4001
@@ -60,13 +60,13 @@ Examples:
   peerstack listen /ip4/0.0.0.0/tcp/4001 --announce /ip4/203.0.113.7/tcp/4001""",
 )
 
-_ADDRESSES = Parameter(help="The same as --listen ADDRESS; more may follow.", name="ADDRESS", show_default=False)
+_ADDRESSES = Parameter(help="The same as --listen ADDRESS; may be repeated.", name="ADDRESS", show_default=False)
 _LISTEN = Parameter(
-    help=f"Listen here, may be given again; tcp/0 takes a free port. Without any: {EVERYWHERE}.",
+    help=f"Listen here; may be repeated; tcp/0 takes a free port. Without any: {EVERYWHERE}.",
     metavar="ADDRESS",
     show_default=False,
 )
-_PERF = Parameter(help="Let peers measure how fast bytes move, at our expense.", show_default=False)
+_PERF = Parameter(help="Let peers measure throughput; this costs bandwidth.", show_default=False)
 
 
 @app.default
@@ -77,7 +77,7 @@ def listen(
     options: ListenOptions = LISTEN,
     json: Json = False,
 ) -> int:
-    """Wait for peers and show who comes."""
+    """Wait for peers and show who connects."""
     wanted = (*addresses, *listen) or (EVERYWHERE,)
     return run(partial(_listen, wanted, perf, options), json=json, verbose=options.verbose)
 
@@ -94,7 +94,7 @@ async def _listen(addresses: tuple[str, ...], perf: bool, options: ListenOptions
             await bind(host, address)
         host.announce(config.announce)
         output.emit(events.Listening(str(host.peer_id), tuple(str(address) for address in host.addresses)))
-        output.hint("Try `peerstack ping` with one of these addresses; Ctrl-C ends it.")
+        output.hint("Try `peerstack ping` with one of these addresses. Ctrl-C stops it.")
         while True:
             for told in await feed.next():
                 output.emit(told)
@@ -110,19 +110,19 @@ async def bind(host: Host, address: Multiaddr) -> None:
         raise CommandError(str(error)) from error
     except OSError as error:
         problems = _NO_SOCKET_FILE if transport_name(address) == "unix" else _NO_PORT
-        # The transport says where already; without its words the system's own remain.
+        # The transport names the address already; keep only the text of the system.
         problem = problems.get(error.errno or 0, os.strerror(error.errno) if error.errno else str(error))
         raise CommandError(f"cannot listen on {address}: {problem}") from error
 
 
 _NO_PORT = {
-    errno.EADDRINUSE: "the port is in use; choose another one, or 0 for any that is free",
-    errno.EACCES: "the system keeps ports below 1024 for itself; choose a higher one",
-    errno.EADDRNOTAVAIL: f"this machine does not have that address; {EVERYWHERE} stands for all that it has",
+    errno.EADDRINUSE: "the port is in use; choose another one, or 0 for any free port",
+    errno.EACCES: "ports below 1024 need privileges; choose a higher one",
+    errno.EADDRNOTAVAIL: f"this machine does not have that address; {EVERYWHERE} listens on all that it has",
 }
 _NO_SOCKET_FILE = {
-    errno.EADDRINUSE: "another program listens there, or it is a file of another kind; choose another path",
-    errno.EACCES: "you may not write to its folder; choose another path",
+    errno.EADDRINUSE: "another program listens there, or it is not a socket; choose another path",
+    errno.EACCES: "you cannot write to its folder; choose another path",
     errno.ENOENT: "its folder does not exist; make it, or choose another path",
     errno.ENOTDIR: "its folder is a file; choose another path",
 }
@@ -138,7 +138,7 @@ class Feed:
         self._more = trio.Event()
 
     def notify(self, event: Event) -> None:
-        """Keep an event, if people or programs want to know of it and there is room."""
+        """Keep an event if it is one that is printed and there is room."""
         told = _told(event)
         if told is None:
             return
@@ -149,7 +149,7 @@ class Feed:
         self._more.set()
 
     async def next(self) -> list[events.Told]:
-        """Wait until something has happened and return all that has."""
+        """Wait until there are events and return all of them."""
         await self._more.wait()
         self._more = trio.Event()
         found = [*self._waiting, *([events.Dropped(self._dropped)] if self._dropped else [])]

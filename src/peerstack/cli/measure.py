@@ -1,4 +1,4 @@
-"""`peerstack ping` and `peerstack perf`: how far away a peer is, and how fast bytes move."""
+"""`peerstack ping` and `peerstack perf`: the round-trip time to a peer, and the throughput."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .runner import run
 from .units import MIB, mib_s, milliseconds
 
 NO_ANSWER = 1
-"""Exit code of `ping` when nothing came back."""
+"""Exit code of `ping` when no ping was answered."""
 
 _LOST = (trio.TooSlowError, trio.BrokenResourceError, EndOfMessages, DialError)
 
@@ -46,7 +46,7 @@ Examples:
 perf_app = App(
     name="perf",
     help_epilogue="""The peer must serve it: `peerstack listen --perf`, or any other libp2p program
-that has /perf/1.0.0. First the upload, then the download, over one stream.
+that has /perf/1.0.0. The upload comes first, then the download, on one stream.
 
 Examples:
   peerstack perf /ip4/127.0.0.1/tcp/4001
@@ -64,8 +64,8 @@ def ping(
     /,
     *,
     count: Annotated[int, Parameter(help="How many to send.", metavar="N", validator=Number(gte=1))] = 4,
-    interval: Annotated[float, seconds_option("From one ping to the next.")] = 1.0,
-    timeout: Annotated[float, seconds_option("After which a ping counts as lost.")] = 5.0,
+    interval: Annotated[float, seconds_option("Time between pings.")] = 1.0,
+    timeout: Annotated[float, seconds_option("When a ping counts as lost.")] = 5.0,
     options: DialOptions = DIAL,
     json: Json = False,
 ) -> int:
@@ -82,7 +82,7 @@ async def _ping(address: str, options: DialOptions, count: int, interval: float,
 async def send_pings(
     reached: Reached, output: Output, *, count: int, interval: float, timeout: float
 ) -> events.PingSummary:
-    """Send pings, tell of each and of all together, and return the latter. Raises NegotiationError."""
+    """Send pings, emit each result and the summary, and return the summary. Raises NegotiationError."""
     times: list[float] = []
     async with AsyncExitStack() as stack:
         current: Pings | None = None
@@ -126,7 +126,7 @@ def perf(
     /,
     *,
     upload: Annotated[int, size_option("How much to send: bytes, or a size such as 64MiB or 1GB.")] = 64 * MIB,
-    download: Annotated[int, size_option("How much to have sent back.")] = 64 * MIB,
+    download: Annotated[int, size_option("How much to receive.")] = 64 * MIB,
     options: DialOptions = DIAL,
     json: Json = False,
 ) -> int:
@@ -141,7 +141,7 @@ async def _perf(address: str, options: DialOptions, upload: int, download: int, 
 
 
 async def transfer(reached: Reached, output: Output, *, upload: int, download: int) -> events.PerfSummary:
-    """Move bytes both ways, tell of the progress, and return the rates. Raises CommandError."""
+    """Move bytes both ways, show the progress, and return the rates. Raises CommandError."""
     with output.progress({"upload": upload, "download": download}) as show:
 
         def on_progress(sent: int, received: int) -> None:
@@ -161,7 +161,7 @@ async def transfer(reached: Reached, output: Output, *, upload: int, download: i
             ) from error
         except StreamReset as error:
             raise CommandError(
-                f"the peer ended the transfer ({error}); it may have a limit of its own, try smaller sizes"
+                f"the peer ended the transfer ({error}); it may have a limit, so try smaller sizes"
             ) from error
     return events.PerfSummary(
         _transferred(output, "upload", result.upload_bytes, result.upload_seconds),

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands share, and the checks of what people type."""
+"""Options and arguments that several commands share, and their checks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .units import size as written_size
 
 MAX_SECONDS = 86_400.0
 
-Json: TypeAlias = Annotated[bool, Parameter(help="Print one JSON object a line, for programs.", show_default=False)]
+Json: TypeAlias = Annotated[bool, Parameter(help="Print one JSON object per line, for programs.", show_default=False)]
 Address: TypeAlias = Annotated[
-    str, Parameter(help="Where the peer is, such as /ip4/127.0.0.1/tcp/4001; with /p2p/ID it must prove that id.")
+    str, Parameter(help="Address of the peer, such as /ip4/127.0.0.1/tcp/4001; with /p2p/ID it must prove that id.")
 ]
 
 
@@ -40,7 +40,7 @@ def seconds_option(text: str) -> Parameter:
     return Parameter(help=text, validator=_check_seconds, metavar="SECONDS")
 
 
-# ---- what the wires of a host are made of
+# ---- how a host is secured and who it is
 
 Ca: TypeAlias = Annotated[
     Path | None,
@@ -53,9 +53,7 @@ Ca: TypeAlias = Annotated[
 ]
 Cert: TypeAlias = Annotated[
     Path | None,
-    Parameter(
-        help="Show this certificate, with its chain, at /tls/ws and /wss; PEM.", metavar="FILE", show_default=False
-    ),
+    Parameter(help="Use this certificate and chain for /tls/ws and /wss; PEM.", metavar="FILE", show_default=False),
 ]
 CertKey: TypeAlias = Annotated[
     Path | None,
@@ -63,13 +61,13 @@ CertKey: TypeAlias = Annotated[
 ]
 KeyFile: TypeAlias = Annotated[
     Path | None,
-    Parameter(help="Be the peer with this key file; see `peerstack id new`.", metavar="FILE", show_default=False),
+    Parameter(help="Use the identity in this key file; see `peerstack id new`.", metavar="FILE", show_default=False),
 ]
 Verbose: TypeAlias = Annotated[
     int,
     Parameter(
         name=["--verbose", "-v"],
-        help="Log on stderr what happens; -vv logs more.",
+        help="Log events on stderr; -vv logs more.",
         count=True,
         show_default=False,
     ),
@@ -77,7 +75,7 @@ Verbose: TypeAlias = Annotated[
 Announce: TypeAlias = Annotated[
     tuple[str, ...],
     Parameter(
-        help="Tell peers this address, too, such as that of a port forward; may be given again.",
+        help="Announce this address too, such as that of a port forward; may be repeated.",
         metavar="ADDRESS",
         show_default=False,
     ),
@@ -85,7 +83,7 @@ Announce: TypeAlias = Annotated[
 SwarmKey: TypeAlias = Annotated[
     Path | None,
     Parameter(
-        help="Be in the private network of this key; see `peerstack swarm-key`.", metavar="FILE", show_default=False
+        help="Join the private network with this key; see `peerstack swarm-key`.", metavar="FILE", show_default=False
     ),
 ]
 
@@ -93,7 +91,7 @@ SwarmKey: TypeAlias = Annotated[
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class HostOptions:
-    """Options of every command that opens a host; the classes below add those for who dials, and who listens."""
+    """Options of every command that opens a host; the classes below add those for dialing and listening."""
 
     identity: KeyFile = None
     swarm_key: SwarmKey = None
@@ -127,4 +125,4 @@ class NodeOptions(DialOptions, ListenOptions):
 DIAL = DialOptions()
 LISTEN = ListenOptions()
 NODE = NodeOptions()
-"""What commands take when none of these options is given."""
+"""The defaults."""

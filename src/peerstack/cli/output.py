@@ -1,4 +1,4 @@
-"""All output: lines of JSON for programs, or text for people, drawn with rich if they sit at a terminal."""
+"""All output: lines of JSON, or text that rich draws if stdout is a terminal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REFRESH_INTERVAL = 0.1  # seconds between two drawings of a progress bar
 
 
 class OutputClosed(Exception):
-    """Whoever read our output has gone; there is nobody left to work for."""
+    """The reader of our output has gone, so the command ends."""
 
 
 class Output:
@@ -55,7 +55,7 @@ class Output:
 
     @property
     def live(self) -> bool:
-        """Whether people look at spinners and bars while the command works."""
+        """Whether spinners and progress bars are shown."""
         return self._live
 
     @property
@@ -78,7 +78,7 @@ class Output:
             self._show(shape)
 
     async def emit_when_ready(self, told: Told) -> None:
-        """Print something as whoever reads it takes it, while other tasks go on. Raises OutputClosed."""
+        """Print something once the output accepts it, while other tasks run. Raises OutputClosed."""
         async with self._in_pieces:
             await self._emit_in_pieces(told)
             while self._behind:
@@ -102,7 +102,7 @@ class Output:
 
     def fail(self, failure: Failure) -> None:
         """Print why the command ends: one line for people on stderr, and in JSON mode an object on stdout too."""
-        # Nobody may be left to read it; the exit code still tells.
+        # The output may be closed; the exit code remains.
         with contextlib.suppress(OutputClosed):
             if self._json:
                 self._print(to_line(Failed(failure.message, failure.report)))
@@ -164,14 +164,14 @@ class Output:
         try:
             print(text, end=end, file=self._stdout, flush=True)
         except OSError as error:
-            # Windows says "invalid argument" of a pipe that nobody reads.
+            # Windows says "invalid argument" for a pipe without a reader.
             if not isinstance(error, BrokenPipeError) and (sys.platform, error.errno) != ("win32", errno.EINVAL):
                 raise
             raise OutputClosed from None
 
 
 def to_line(told: Told) -> str:
-    """Return the line of the JSON form: ASCII without control characters, whatever strangers said."""
+    """Return the line of the JSON form: ASCII without control characters, whatever other peers sent."""
     return json.dumps(told.to_json(), ensure_ascii=True, allow_nan=False).replace("\x7f", "\\u007f")
 
 

@@ -85,7 +85,7 @@ def connected(info: ConnectionInfo) -> events.Connected:
 
 
 def identified(event: PeerIdentified, *, asked: bool = True) -> events.Identified:
-    """Return what to tell of what a peer said of itself; more if somebody has `asked`."""
+    """Return the event for an identified peer, with all details if `asked`."""
     kind = events.Identified if asked else events.Introduced
     return kind(
         peer_id=str(event.peer),

@@ -1,4 +1,4 @@
-"""`peerstack pubsub publish`: publish messages, and tell for each who it was sent to."""
+"""`peerstack pubsub publish`: publish messages and show which peers each was sent to."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ from .pubsub_node import (
 )
 from .runner import run
 
-NOBODY = 1
-"""Exit code where nobody subscribes, or a message was sent to no peer."""
+NO_SUBSCRIBER = 1
+"""Exit code when no peer subscribes, or a message was sent to no peer."""
 AHEAD = 1024
 """Messages published before the receipt of the first of them is told; the queues have bounds of their own."""
 MAX_MESSAGE = PubsubConfig().max_message
@@ -46,12 +46,11 @@ MAX_MESSAGE = PubsubConfig().max_message
 app = App(
     name="publish",
     usage="Usage: peerstack pubsub publish [OPTIONS] TOPIC [DATA...]",
-    help_epilogue="""Each DATA is a message; or the file is one (- is standard input), or each line
-of standard input, also of a pipe without --lines. It waits until somebody subscribes, and leaves when all is on
-the wire: the host of every peer that something was sent to has received it. A
+    help_epilogue="""Each DATA is one message. --file publishes a file as one message (- is standard
+input), --lines or a pipe each line of standard input. The command waits for a
+subscriber, and ends when the hosts of the peers have received everything. A
 --peer that is lost meanwhile is dialed again. The exit code is 0 if every
-message was sent to a peer, 1 if nobody was there for one of them, 2 if it could
-not be done.
+message was sent to a peer, 1 if one was sent to none, 2 if the command failed.
 
 Examples:
   peerstack pubsub publish news hello --peer /ip4/127.0.0.1/tcp/4001
@@ -89,7 +88,9 @@ def publish(
         Path | None, Parameter(help="Publish this file as one message.", show_default=False, allow_leading_hyphen=True)
     ] = None,
     lines: Annotated[bool, Parameter(help="Publish each line of standard input.", show_default=False)] = False,
-    count: Annotated[int, Parameter(help="Publish it all so often.", metavar="N", validator=Number(gte=1))] = 1,
+    count: Annotated[
+        int, Parameter(help="Publish everything this many times.", metavar="N", validator=Number(gte=1))
+    ] = 1,
     peer: Peers = (),
     listen: Listen = (),
     no_sign: NoSign = False,
@@ -100,7 +101,7 @@ def publish(
     rate: Annotated[
         float | None,
         Parameter(
-            help="Send each peer at most so many messages a second; by default only stock go, js and rust are spared.",
+            help="Messages per second for each peer; by default only bursts to go, js and rust are slowed.",
             metavar="N",
             validator=Number(gt=0),
             show_default=False,
@@ -109,7 +110,7 @@ def publish(
     options: NodeOptions = NODE,
     json: Json = False,
 ) -> int:
-    """Publish messages, and tell for each who it was sent to."""
+    """Publish messages and show which peers each was sent to."""
     node = Node(listen=listen, peers=peer, signed=not no_sign, rate=rate, options=options)
     piped = not data and file is None and not lines and standard_input.is_given()
     source = Source(data=data, file=file, lines=lines or piped, piped=piped, count=count)
@@ -126,11 +127,11 @@ async def _publish(topic: str, source: Source, node: Node, waiting: Waiting, out
         nursery.start_soon(opened.redialer.run, partial(_tell, output))
         if node.listen:
             output.emit(listening(pubsub.host))
-        with output.working(f"waiting for somebody who subscribes to {topic}"):
+        with output.working(f"waiting for a subscriber to {topic}"):
             found = await wait_subscribers(pubsub, topic, waiting.subscribers, waiting.seconds)
         if found < waiting.subscribers:
-            output.fail(Failure(_nobody(topic, node, waiting, found)))
-            return NOBODY
+            output.fail(Failure(_too_few(topic, node, waiting, found)))
+            return NO_SUBSCRIBER
         ledger = Ledger()
         with ExitStack() as stack:
             if payloads is not None and len(payloads) * source.count > 1:
@@ -142,21 +143,21 @@ async def _publish(topic: str, source: Source, node: Node, waiting: Waiting, out
         with output.working("waiting until the peers have received it"):
             acknowledged = await wait_acknowledged(pubsub, ledger.peers)
     output.emit(ledger.summary(acknowledged))
-    return NOBODY if ledger.reached_nobody else 0
+    return NO_SUBSCRIBER if ledger.reached_nobody else 0
 
 
 async def _tell(output: Output, told: events.Told) -> None:
-    # Whoever prints what is published notices that nobody reads any more.
+    # The task that prints the receipts notices that the output is closed.
     with suppress(OutputClosed):
         await output.emit_when_ready(told)
 
 
-def _nobody(topic: str, node: Node, waiting: Waiting, found: int) -> str:
-    who = "nobody subscribes" if not found else f"only {found} of {waiting.subscribers} peers subscribe"
+def _too_few(topic: str, node: Node, waiting: Waiting, found: int) -> str:
+    who = "no peer subscribes" if not found else f"only {found} of {waiting.subscribers} peers subscribe"
     advice = (
         f"start one there with: peerstack pubsub subscribe {topic}"
         if node.peers
-        else "say where one is with --peer ADDRESS"
+        else "give its address with --peer ADDRESS"
     )
     return f"{who} to {topic!r} after {waiting.seconds:g} s; {advice}"
 
@@ -164,7 +165,7 @@ def _nobody(topic: str, node: Node, waiting: Waiting, found: int) -> str:
 # ---- what is published
 
 _WHAT = "give DATA, --file FILE, or --lines for the lines of standard input"
-_NOTHING = f"there is nothing to publish; {_WHAT}"
+_NOTHING = f"nothing to publish; {_WHAT}"
 _ONE_THING = f"publish one thing at a time; {_WHAT}"
 
 
@@ -174,17 +175,17 @@ def _check(source: Source, node: Node) -> None:
         raise CommandError(_ONE_THING if given else _NOTHING)
     if not node.peers and not node.listen:
         raise CommandError(
-            "nobody can be reached; say where a subscriber is with --peer, or wait for one with --listen"
+            "no peer can be reached; give the address of a subscriber with --peer, or wait for one with --listen"
         )
     if source.count > 1 and source.lines:
         raise CommandError("the lines of standard input can be read only once; leave out --count")
     if source.count > 1 and not node.signed:
-        raise CommandError("without signatures equal messages are one, so --count needs them; leave out --no-sign")
+        raise CommandError("--count needs signatures, since equal unsigned messages are one; leave out --no-sign")
 
 
 async def _payloads(source: Source) -> list[bytes]:
     if source.file is not None:
-        # It may be a pipe that nobody writes to: a signal must not wait for that.
+        # It may be a pipe without a writer: a signal must not wait for that.
         if str(source.file) == "-":
             data = await _read_input()
         else:
@@ -194,7 +195,7 @@ async def _payloads(source: Source) -> list[bytes]:
 
 
 def _read(file: Path) -> bytes:
-    # One byte more than fits tells that it does not; what never ends must not fill the memory.
+    # Read one byte more than fits, to notice larger files without filling the memory.
     with file.open("rb") as opened:
         return opened.read(MAX_MESSAGE + 1)
 
@@ -242,7 +243,7 @@ def _check_text(line: bytes) -> None:
 
 @dataclass(slots=True)
 class Ledger:
-    """What became of all messages."""
+    """Counts the outcomes of all messages."""
 
     published: int = 0
     bytes: int = 0
@@ -285,7 +286,7 @@ async def _publish_all(
     pubsub: Pubsub, topic: str, messages: AsyncIterator[bytes], ledger: Ledger, output: Output
 ) -> None:
     """Publish, and tell of each message once nothing of it is queued any more."""
-    # A progress bar says that all goes well; beside it only what does not is worth a line.
+    # Beside a progress bar only failures are worth a line.
     quiet = ledger.show is not None and output.live
     async with _receipts(pubsub, topic, messages) as receipts:
         async for receipt in receipts:

@@ -37,19 +37,19 @@ TopicName: TypeAlias = Annotated[str, Parameter(help="The name of the topic.", n
 Listen: TypeAlias = Annotated[
     tuple[str, ...],
     Parameter(
-        help="Listen here, may be given again; tcp/0 takes a free port.",
+        help="Listen here; may be repeated; tcp/0 takes a free port.",
         metavar="ADDRESS",
         show_default=lambda addresses: " ".join(addresses) or "nowhere",
     ),
 ]
 Peers: TypeAlias = Annotated[
     tuple[str, ...],
-    Parameter(help="Connect to the peer at this address, may be given again.", metavar="ADDRESS", show_default=False),
+    Parameter(help="Connect to the peer at this address; may be repeated.", metavar="ADDRESS", show_default=False),
 ]
 NoSign: TypeAlias = Annotated[
     bool,
     Parameter(
-        help="Messages carry no author, number or signature, and those that do are refused; equal ones are one.",
+        help="Send messages without author, number and signature, and refuse signed ones; equal messages are one.",
         show_default=False,
     ),
 ]
@@ -110,12 +110,12 @@ def check_topics(topics: Iterable[str]) -> None:
     for topic in topics:
         size = len(topic.encode(errors="surrogatepass"))
         if not 0 < size <= MAX_TOPIC:
-            raise CommandError(f"the name of a topic has 1 to {MAX_TOPIC} bytes, not {size}")
+            raise CommandError(f"a topic name has 1 to {MAX_TOPIC} bytes, not {size}")
         if not _is_utf8(topic):
-            raise CommandError(f"the name of a topic is UTF-8, {topic!r} is not")
+            raise CommandError(f"a topic name is UTF-8, and {topic!r} is not")
         if topic.startswith(_ADDRESSES):
             raise CommandError(
-                f"{topic} is an address and no topic; addresses go behind --peer, to connect there, or --listen"
+                f"{topic} is an address, not a topic; give it with --peer to connect there, or with --listen"
             )
 
 
@@ -148,17 +148,17 @@ def receipt_told(receipt: PubsubReceipt) -> events.Receipt:
 
 
 class Bell:
-    """An observer that lets one task wait until something happened, whatever it was."""
+    """An observer that lets one task wait for the next event of any kind."""
 
     def __init__(self) -> None:
         self._rung = trio.Event()
 
     def notify(self, event: Event) -> None:
-        """Wake who waits."""
+        """Wake the waiting task."""
         self._rung.set()
 
     async def wait(self) -> None:
-        """Wait until something has happened since the last call."""
+        """Wait for an event since the last call."""
         await self._rung.wait()
         self._rung = trio.Event()
 

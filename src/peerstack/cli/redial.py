@@ -1,4 +1,4 @@
-"""Peers that were asked for are dialed again when they are lost, with ever more patience, until they are back."""
+"""Dials the peers given with --peer again when they are lost, with growing pauses, until they are back."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Tell = Callable[[Told], Awaitable[None]]
 def waits(chance: Callable[[], float]) -> Iterator[float]:
     """Yield the seconds before each dial: 1, 2, 4 and so on up to 60, each shortened by chance by up to a half.
 
-    Those that lost the same peer at the same moment must not come back to it all at once. `chance` is from 0 to 1.
+    Hosts that lost the same peer at the same moment must not all dial it at once. `chance` is from 0 to 1.
     """
     longest = FIRST_WAIT
     while True:

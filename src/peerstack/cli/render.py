@@ -1,4 +1,4 @@
-"""What each event looks like to people."""
+"""The text output for each event."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STAGE_WIDTH = len("security negotiation")
 
 
 def describe(event: told.Told) -> list[Shape]:
-    """Return what to show people for an event, nothing for one that only programs care about."""
+    """Return the text output for an event, nothing for one that only the JSON form has."""
     match event:
         case told.Report():
             return list(_report(event))
@@ -49,7 +49,7 @@ def _of_peers(event: told.Told) -> list[Shape]:
     match event:
         case PeerLost(peer_id=peer, address=address, reason=reason):
             why = f": {reason}" if reason else ""
-            return [line(Span(f"! lost {short(peer)} at {address}{why}; it is dialed until it is back", Style.HINT))]
+            return [line(Span(f"! lost {short(peer)} at {address}{why}; dialing it until it is back", Style.HINT))]
         case PeerBack(peer_id=peer, address=address, seconds=seconds):
             return [line(Span(f"* {short(peer)} at {address} is back after {seconds:.1f} s", Style.DIM))]
         case told.Listening():
@@ -67,7 +67,7 @@ def _of_peers(event: told.Told) -> list[Shape]:
         case told.Refused() | told.Stopped():
             return [line(Span(event.event, Style.BAD), f" {event.address}  {event.reason}")]
         case told.Dropped():
-            return [line(Span(f"{event.count} more events came too fast to be printed", Style.HINT))]
+            return [line(Span(f"{event.count} more events came too fast to print", Style.HINT))]
         case told.Introduced():
             agent = event.agent or "an agent without a name"
             return [line("identified ", _name(event.peer_id), f"  {agent}")]

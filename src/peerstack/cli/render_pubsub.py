@@ -1,4 +1,4 @@
-"""What the events of publish/subscribe look like to people."""
+"""The text output for events of publish/subscribe."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from .shapes import Line, Shape, Span, Style, Table, line
 from .units import size
 
 MAX_SHOWN = 2000
-"""Characters of a message shown to people; the rest is counted."""
+"""Characters of a message that are shown; longer ones end with their size."""
 _SHORT = 8
 
 
 def short(peer_id: str) -> str:
-    """Return the end of a peer id, by which people tell peers apart: all begin alike."""
+    """Return the end of a peer id: they all begin alike."""
     return f"…{peer_id[-_SHORT:]}"
 
 
 def text_of(data: bytes) -> str:
-    """Return a message as text, shortened; bytes that are none are escaped."""
+    """Return a message as text, shortened, with invalid UTF-8 escaped."""
     text = data.decode("utf-8", "backslashreplace").rstrip("\r\n")
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}… ({size(len(data))})"
 
 
 def describe(event: told.Told) -> list[Shape]:
-    """Return what to show people for an event."""
+    """Return the text output for an event."""
     match event:
         case told.MessageReceived():
             return _message(event)
@@ -60,27 +60,27 @@ def _of_chat(event: told.Told) -> list[Shape]:
         case told.Noted():
             return [line(Span(f"* {event.text}", Style.DIM))]
         case _:
-            raise AssertionError(f"nobody has decided how {event} looks to people")
+            raise AssertionError(f"no text for {event}")
 
 
 def who(peer_id: str, name: str | None) -> str:
-    """Return a name with the end of the peer id, which nobody can take over."""
+    """Return a name with the end of the peer id, which cannot be forged."""
     return f"{name} ({short(peer_id)})" if name else short(peer_id)
 
 
 def _message(event: told.MessageReceived) -> list[Shape]:
-    author = "somebody" if event.author is None else short(event.author)
+    author = "anonymous" if event.author is None else short(event.author)
     text = text_of(base64.b64decode(event.data))
     older = Span("  (fetched by gossip: may be older)" if event.fetched else "", Style.DIM)
     shapes: list[Shape] = [line(Span(event.topic, Style.DIM), "  ", Span(author, Style.NAME), f"  {text}", older)]
     if event.missed:
-        lost = f"{event.missed} messages before this one came too fast to be printed, and were dropped"
+        lost = f"{event.missed} messages before this one were dropped because they came too fast to print"
         shapes.insert(0, line(Span(lost, Style.HINT)))
     if event.gap:
-        skipped = f"{author} skipped {event.gap} numbers: messages that did not come, or were of other topics"
+        skipped = f"{author} skipped {event.gap} numbers: messages that are missing or went to other topics"
         shapes.insert(0, line(Span(skipped, Style.DIM)))
     if event.closes and not event.missing:
-        shapes.append(line(Span("all numbers that were skipped have come, late", Style.DIM)))
+        shapes.append(line(Span("all skipped numbers have arrived late", Style.DIM)))
     return shapes
 
 
@@ -90,7 +90,7 @@ def _message(event: told.MessageReceived) -> list[Shape]:
 def _receipt(event: told.Receipt) -> list[Shape]:
     amount = f"  {size(event.bytes)}  {event.id[-_SHORT:]}"
     if not event.sent:
-        head = line(Span("reached nobody", Style.BAD), amount)
+        head = line(Span("reached no peer", Style.BAD), amount)
     else:
         head = line(Span("sent", Style.GOOD), f" to {_peers(event.sent)}", amount)
     return [
@@ -110,7 +110,7 @@ def _summary(event: told.PublishSummary) -> Table:
         ("sent", line(f"{_count(event.sent, 'time')}, to {_count(event.peers, 'peer')}")),
         (
             "received",
-            line(f"by {event.acknowledged} of {event.peers} hosts; whether they dropped it, they do not say"),
+            line(f"by {event.acknowledged} of {event.peers} hosts; their pubsub may still have dropped it"),
         ),
     ]
     if event.uncertain:
@@ -118,7 +118,7 @@ def _summary(event: told.PublishSummary) -> Table:
     if event.dropped:
         rows.append(("dropped", line(Span(f"{_count(event.dropped, 'time')}", Style.BAD))))
     if event.reached_nobody:
-        rows.append(("to nobody", line(Span(f"{_count(event.reached_nobody, 'message')}", Style.BAD))))
+        rows.append(("unsent", line(Span(f"{_count(event.reached_nobody, 'message')}", Style.BAD))))
     return Table(tuple(rows))
 
 
@@ -159,5 +159,5 @@ def _amount(cell: told.Cell) -> str:
 
 def _verdict(event: told.Verdict) -> Line:
     if event.complete:
-        return line(Span("everybody who lives got every message, once", Style.GOOD))
-    return line(Span(f"{event.missing} deliveries are missing, {event.duplicates} came twice", Style.BAD))
+        return line(Span("every surviving process got every message once", Style.GOOD))
+    return line(Span(f"{event.missing} deliveries are missing, {event.duplicates} are duplicates", Style.BAD))

@@ -1,4 +1,4 @@
-"""What the end of a simulation looks like to people."""
+"""The text output for the result of a simulation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs what a command does: under trio, with signals that end it quietly, and failures that end in one line."""
+"""Runs a command under trio: signals end it quietly, and failures print one line."""
 
 from __future__ import annotations
 

@@ -28,10 +28,10 @@ Milliseconds = tuple[float, float]
 Version = Literal["1.0", "1.1", "1.2"]
 AttackName = Literal["none", "sybil", "spam", "eclipse", "censor", "flash"]
 
-_EPILOGUE = """Every node has the router of peerstack and its codec: what travels are the
-bytes of real RPCs, over links with latency and jitter, on a clock that jumps.
-Left out is what lies below the router (Noise, yamux, streams) and beside it
-(signatures, queues). The same arguments give the same run and trace hash.
+_EPILOGUE = """Every node has the router and codec of peerstack and exchanges the bytes of real
+RPCs over links with latency and jitter, in simulated time. The layers below the
+router (Noise, yamux, streams), signatures and queues are left out. The same
+arguments give the same run and trace hash.
 
 The attacks are those of the GossipSub 1.1 evaluation report, made smaller:
 sybil (they pass nothing on), spam (the same, and a GRAFT every second),
@@ -73,12 +73,12 @@ class Network:
     """What is simulated, as people write it."""
 
     nodes: Annotated[int, _count("Honest nodes.", 2)] = 1000
-    seed: Annotated[int, Parameter(help="What is random depends on it alone.", metavar="N")] = 1
+    seed: Annotated[int, Parameter(help="Seed of all random choices.", metavar="N")] = 1
     messages: Annotated[int, _count("Messages to publish.")] = 60
-    sources: Annotated[int, _count("Nodes that publish them, by lot.")] = 5
-    interval: Annotated[float, seconds_option("From one message to the next.")] = 1.0
+    sources: Annotated[int, _count("Nodes that publish them, chosen at random.")] = 5
+    interval: Annotated[float, seconds_option("Time between messages.")] = 1.0
     size: Annotated[int, _count("Bytes of a message.", 0, 1 << 20)] = 256
-    degree: Annotated[int, _count("Connections that each node dials, by lot.")] = 20
+    degree: Annotated[int, _count("Connections that each node dials, to random nodes.")] = 20
     latency: Annotated[
         Milliseconds,
         Parameter(
@@ -90,7 +90,7 @@ class Network:
         ),
     ] = (10.0, 150.0)
     jitter: Annotated[float, Parameter(help="Percent of it on top, drawn for each frame.", metavar="PERCENT")] = 10.0
-    bandwidth: Annotated[int, size_option("A second, each way of a connection; 0: no limit.")] = 0
+    bandwidth: Annotated[int, size_option("Per second, in each direction of a connection; 0 is no limit.")] = 0
     loss: Annotated[float, Parameter(help="Percent of frames that must be sent again.", metavar="PERCENT")] = 0.0
     version: Annotated[Version, Parameter(help="Of gossipsub, that all honest nodes speak.")] = "1.0"
     unscored: Annotated[

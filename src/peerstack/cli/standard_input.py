@@ -1,4 +1,4 @@
-"""Lines of standard input; without a thread that nobody could end, where the system can watch it."""
+"""Lines of standard input; without a thread that cannot be cancelled, where the system can watch the file."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def chunks() -> AsyncIterator[bytes]:
 
 async def _read(number: int) -> bytes:
     if sys.platform == "win32":
-        # It can watch sockets only. The thread is left to itself when nobody waits for it any more.
+        # Windows can watch sockets only. The thread is abandoned when the caller is cancelled.
         return await trio.to_thread.run_sync(os.read, number, _CHUNK, abandon_on_cancel=True)
     if stat.S_ISREG(os.fstat(number).st_mode):
         # A file on a disk can always be read: Linux does not watch it, and macOS would say nothing at its end.

@@ -27,11 +27,10 @@ from .runner import run
 app = App(
     name="subscribe",
     usage="Usage: peerstack pubsub subscribe [OPTIONS] TOPIC...",
-    help_epilogue="""Runs until --count messages have come, or until Ctrl-C. Each message is valid:
-signed by its author, unless --no-sign. Others can come to the addresses that
-are printed first, which are of this machine only unless --listen says where;
-with --peer it goes to them, and dials them again when they are lost. In the
-JSON form the data is base64.
+    help_epilogue="""Runs until --count messages have arrived, or until Ctrl-C. Messages are signed
+by their authors, except with --no-sign. Peers can connect to the addresses
+printed first, which are on this machine only unless --listen says otherwise. A
+--peer that is lost is dialed again. In the JSON form the data is base64.
 
 Examples:
   peerstack pubsub subscribe news --listen /ip4/127.0.0.1/tcp/4001
@@ -67,13 +66,13 @@ def subscribe(
     peer: Peers = (),
     no_sign: NoSign = False,
     count: Annotated[
-        int | None, Parameter(help="End after so many messages.", metavar="N", validator=Number(gte=1))
+        int | None, Parameter(help="End after this many messages.", metavar="N", validator=Number(gte=1))
     ] = None,
     buffer: Annotated[
         int, Parameter(help="Messages of a topic that may wait to be printed.", metavar="N", validator=Number(gte=1))
     ] = 1024,
     when_full: Annotated[
-        Choice, Parameter(help="If more come: let the network wait, drop the oldest, or end with an error.")
+        Choice, Parameter(help="If the buffer is full: make the network wait, drop the oldest, or fail.")
     ] = "wait",
     options: NodeOptions = NODE,
     json: Json = False,
@@ -93,10 +92,10 @@ async def _subscribe(topics: Sequence[str], node: Node, reading: Reading, output
         rooms = [await stack.enter_async_context(join) for join in joins]
         output.emit(listening(pubsub.host))
         output.hint(
-            f"Try `peerstack pubsub publish {topics[0]} hello --peer` with one of these addresses; Ctrl-C ends it."
+            f"Try `peerstack pubsub publish {topics[0]} hello --peer` with one of these addresses. Ctrl-C stops it."
         )
         if node.listen == (LOOPBACK,):
-            output.hint(f"Only programs on this machine can come; --listen {EVERYWHERE} lets others.")
+            output.hint(f"Only programs on this machine can connect; use --listen {EVERYWHERE} to let others in.")
         left, missing = reading.count, 0
         async with _merged(rooms, opened.redialer) as arrivals:
             async for arrival in arrivals:

@@ -44,7 +44,7 @@ STYLE = """
 
 
 def page(width: float, height: float, label: str, elements: Iterable[str]) -> str:
-    """Return a picture with these elements on a page of its own; `label` is for those who can not see it."""
+    """Return a picture with these elements on a page of its own; `label` is for those who cannot see it."""
     body = "\n".join([f'<rect class="page" width="{width:g}" height="{height:g}" rx="8"/>', *elements])
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '

@@ -21,8 +21,8 @@ from .runner import run
 app = App(
     name="swarm-key",
     group_parameters=Group("Options"),
-    help_epilogue="""Everybody in a private network has the same key, and nobody else gets through to
-them. The file is that of kubo (swarm.key); copy it to every member.
+    help_epilogue="""All members of a private network have the same key; other peers cannot connect.
+The file format is that of kubo (swarm.key). Copy the file to every member.
 
 Examples:
   peerstack swarm-key new --out swarm.key
@@ -42,7 +42,7 @@ Examples:
 @app.command(help_epilogue=_NEW_EPILOGUE, sort_key=0)
 def new(
     *,
-    out: Annotated[Path, Parameter(help="Keep the key in this new file.", metavar="FILE")],
+    out: Annotated[Path, Parameter(help="Save the key to this new file.", metavar="FILE")],
     json: Json = False,
 ) -> int:
     """Make the key of a new private network."""
@@ -57,7 +57,7 @@ async def _new(out: Path, output: Output) -> int:
     except KeyFileError as error:
         if isinstance(error.__cause__, FileExistsError):
             raise CommandError(
-                f"{out} exists already, and keys are never overwritten; choose another file, or move it away"
+                f"{out} exists already, and keys are never overwritten; choose another file or move this one"
             ) from error
         raise
     output.emit(SwarmKeyShown(key.fingerprint, str(out)))
@@ -74,7 +74,7 @@ Examples:
 def show(
     file: Annotated[Path, Parameter(help="The file of the key.", metavar="FILE")], /, *, json: Json = False
 ) -> int:
-    """Show the fingerprint of a key, which gives nothing away."""
+    """Show the fingerprint of a key, which is safe to share."""
     return run(partial(_show, file), json=json)
 
 

@@ -70,7 +70,7 @@ class Terminal:
             TextColumn("{task.fields[rate]}", style="bold"),
         )
         tasks: dict[str, TaskID] = {}
-        # Refreshed by whoever reports progress: a thread of rich would compete with the transfer it shows.
+        # The task that reports progress refreshes it: a thread of rich would compete with the transfer.
         with (
             undone(self._show_cursor),
             Bars(*columns, console=self._console, auto_refresh=False, expand=True) as bars,

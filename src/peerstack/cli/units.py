@@ -1,4 +1,4 @@
-"""Sizes, rates, times and errors as people write and read them."""
+"""Sizes, rates, times and system errors in text form."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def parse_size(text: str) -> int:
 
 
 def size(count: int) -> str:
-    """Return a number of bytes for people."""
+    """Return a number of bytes as text."""
     for unit, name in ((1024**3, "GiB"), (MIB, "MiB"), (1024, "KiB")):
         if count >= unit:
             return f"{count / unit:.1f}".removesuffix(".0") + f" {name}"
@@ -47,5 +47,5 @@ def milliseconds(seconds: float) -> float:
 
 
 def without_number(error: str) -> str:
-    """Return the text of a system error without its number, which tells people nothing."""
+    """Return the text of a system error without its number."""
     return re.sub(r"\[Errno -?[0-9]+\] ", "", error)
