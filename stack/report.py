@@ -279,8 +279,7 @@ _OUT_OF_FILES = (EMFILE, ENFILE)
 
 _WEBSOCKET = frozenset({"ws", "wss"})
 _NO_WEBSOCKET = (
-    "is it a WebSocket server? A plain TCP port is dialed without /ws, and one in a private network needs its key "
-    "(--swarm-key)"
+    "is it a WebSocket server? A plain TCP port is dialed without /ws, and one in a private network needs its key"
 )
 
 _FOREIGN_ADVICE = {
@@ -294,7 +293,7 @@ _STAGE_ADVICE: dict[str, str] = {
     StageName.ROUTING: "the router failed, not the peer; connect to an address of the peer, if one is known",
     StageName.RESOLVE: "check the name, and that DNS works from here",
     StageName.CONNECT: "check the address; another address of the peer may help",
-    StageName.SECURITY_NEGOTIATION: "is it a libp2p port? Is the peer full, or in a private network (--swarm-key)?",
+    StageName.SECURITY_NEGOTIATION: "is it a libp2p port? Is the peer full, or in a private network?",
     StageName.SECURITY: "the peer gave up or broke the handshake: its own log says why",
     StageName.MUXER_NEGOTIATION: "both sides need a stream muxer in common, such as yamux",
 }

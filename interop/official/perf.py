@@ -57,7 +57,7 @@ async def run(settings: Settings, load: Load) -> str:
 
 async def _listen(settings: Settings) -> None:
     async with settings.open_host() as host:
-        host.handle(perf.PROTOCOL, partial(perf.serve, config=perf.PerfConfig()))
+        host.handle(perf.PROTOCOL, partial(perf.serve, config=perf.PerfConfig()), max_streams_per_peer=1)
         address = announced(await host.listen(settings.address))
         async with open_redis(settings.redis) as redis:
             await redis.set(settings.key, str(address))

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 
 from interop.peerstack.layers import CONNECTIONS, STREAMS, Layers
 from peerstack import open_host
+from peerstack.protocols import identify, perf, ping
 from peerstack.stack.abc import Stream
 from peerstack.stack.errors import StackError
 from peerstack.stack.events import Event, InboundRefused, Observer, PeerIdentified
@@ -30,7 +31,7 @@ LIMITS = Limits(
     inbound_streams_per_peer=STREAMS,
     inbound_streams_per_connection=STREAMS,
     inbound_streams_per_peer_and_protocol=STREAMS,
-    inbound_streams_overrides={},
+    inbound_streams_overrides=dict.fromkeys((ping.PROTOCOL, perf.PROTOCOL, identify.PROTOCOL), STREAMS),
 )
 
 

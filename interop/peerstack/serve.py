@@ -19,7 +19,7 @@ def serve(host: Host) -> None:
     host.handle(ECHO, serve_echo)
     host.handle(DIGEST, serve_digest)
     host.handle(RESET, serve_reset)
-    host.handle(perf.PROTOCOL, partial(perf.serve, config=perf.PerfConfig()))
+    host.handle(perf.PROTOCOL, partial(perf.serve, config=perf.PerfConfig()), max_streams_per_peer=1)
 
 
 async def serve_echo(stream: Stream) -> None:

@@ -12,10 +12,10 @@ import trio
 
 from peerstack.stack.abc import Stream
 from peerstack.stack.addressing import AnyPeer, parse_peer
-from peerstack.stack.background import SharedCheckpoint, open_background, require_trio
+from peerstack.stack.background import SharedCheckpoint, require_trio
 from peerstack.stack.errors import InvalidInput, LimitExceeded, RemoteProtocolError
 from peerstack.stack.framing import EndOfMessages, FrameReader
-from peerstack.stack.host import Host
+from peerstack.stack.host import Host, open_service
 from peerstack.stack.host.arguments import check_kind, check_part
 from peerstack.stack.identity import Identity, PeerId
 
@@ -61,7 +61,10 @@ async def open_pubsub(
     if config is not None:
         check_kind(config, "config", PubsubConfig)
     direct = check_direct(direct)
-    async with open_background() as nursery:
+    if "pubsub" in host.services:
+        raise InvalidInput("this host speaks pubsub already: open it once, and join as many topics as you like")
+    async with open_service(host, "pubsub") as service:
+        nursery = service.nursery
         pubsub = Pubsub(host, config or PubsubConfig(), nursery, direct=direct, random=random.Random(seed))
         with pubsub.serving(), protect_direct(host, direct):
             nursery.start_soon(pubsub.run)

@@ -29,7 +29,7 @@ from peerstack.stack.addressing.resolve import Resolver
 from peerstack.stack.background import open_background, require_trio
 from peerstack.stack.errors import ConnectionLost, InvalidInput
 from peerstack.stack.events import Event, Observer
-from peerstack.stack.host import EventHub, Host, Peerstore
+from peerstack.stack.host import EventHub, Host, Peerstore, Service, open_service
 from peerstack.stack.host.arguments import as_list, is_tellable
 from peerstack.stack.identity import Identity, PeerId
 from peerstack.stack.limits import GrowsWindows, Limits, MemoryAccount
@@ -147,20 +147,21 @@ async def open_host(
     )
     for router in as_list(routers, "routers"):
         host.add_router(router)
-    host.handle(ping.PROTOCOL, ping.serve)
-    service = _identify(host, agent, observed)
+    host.handle(ping.PROTOCOL, ping.serve, max_streams_per_peer=2)  # as in go-libp2p
     async with open_background() as nursery:
         events.on_failure = nursery.cancel_scope.cancel
         await nursery.start(engine.run)
-        nursery.start_soon(service.run)
-        try:
-            for address in listening:
-                await host.listen(address)
-            yield host
-        finally:
-            with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
-                await engine.aclose()
-            events.close()
+        async with open_service(host, "identify") as service:
+            _identify(service, agent, observed)
+            try:
+                for address in listening:
+                    await host.listen(address)
+                yield host
+            finally:
+                with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                    await engine.aclose()
+                host.ended.set()
+                events.close()
     if events.failure is not None:
         raise events.failure
 
@@ -190,21 +191,20 @@ def _yamux(engine: Swarm) -> Yamux:
     return Yamux(yamux.Config(max_window_growth=limits.receive_windows_per_connection), memory=engine.scopes.windows)
 
 
-def _identify(host: Host, agent: str, observed: ObservedAddresses) -> identify.IdentifyService:
+def _identify(service: Service, agent: str, observed: ObservedAddresses) -> None:
     """Serve identify and push on a host, and ask every new peer."""
-    config = identify.IdentifyConfig(agent=agent)
-    service = identify.IdentifyService(_AsIdentifyHost(host), config, observed=observed, bugs=host.swarm.bugs)
-    host.handle(identify.PROTOCOL, service.serve)
-    host.handle(identify.PUSH_PROTOCOL, service.serve_push)
-    host.on_changed.add(service.changed, name="identify")
-    host.swarm.on_connection.add(
-        lambda connection: service.identify_connection(connection.muxed),
-        name="identify",
+    host, config = service.host, identify.IdentifyConfig(agent=agent)
+    asking = identify.IdentifyService(_AsIdentifyHost(host), config, observed=observed, bugs=host.swarm.bugs)
+    service.handle(identify.PROTOCOL, asking.serve, max_streams_per_peer=16)  # as in go-libp2p
+    service.handle(identify.PUSH_PROTOCOL, asking.serve_push, max_streams_per_peer=1)
+    service.on_changed(asking.changed)
+    service.on_connection(
+        lambda connection: asking.identify_connection(connection.muxed),
         identifies=True,
         advice="the connection works, but the peer does not answer identify",
     )
-    host.swarm.on_connection_gone.add(lambda connection: observed.remove(connection.muxed), name="identify")
-    return service
+    service.on_connection_gone(lambda connection: observed.remove(connection.muxed))
+    service.nursery.start_soon(asking.run)
 
 
 class _AsIdentifyHost:

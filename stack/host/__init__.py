@@ -4,6 +4,7 @@ from .events import EventHub, EventSubscription
 from .host import Host, HostStatistics, Target, parse_targets
 from .peerstore import Peerstore, PeerstoreConfig, Ttl
 from .reachability import Reachability
+from .services import Service, open_service
 
 __all__ = [
     "EventHub",
@@ -13,7 +14,9 @@ __all__ = [
     "Peerstore",
     "PeerstoreConfig",
     "Reachability",
+    "Service",
     "Target",
     "Ttl",
+    "open_service",
     "parse_targets",
 ]

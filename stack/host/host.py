@@ -83,6 +83,10 @@ class Host:
         self.on_changed = Hooks[()](swarm.bugs.reason)
         """Called when our addresses or protocols may have changed."""
         self._observed = observed or ObservedAddresses()
+        self.services: dict[str, object] = {}
+        """What was opened on this host and is still open, by name; see `open_service`."""
+        self.ended = trio.Event()
+        """Set when the host has ended."""
         self._announced: dict[str, tuple[Multiaddr, ...]] = {}
         self._reachability = ReachabilityReports()
         swarm.on_listen_addresses_changed.add(self.on_changed, name="the host")
@@ -184,15 +188,22 @@ class Host:
 
     # ---- protocols
 
-    def handle(self, protocol: str, handler: StreamHandler) -> None:
+    def handle(self, protocol: str, handler: StreamHandler, *, max_streams_per_peer: int | None = None) -> None:
         """Serve inbound streams of a protocol, in place of an earlier handler.
 
+        `max_streams_per_peer` is how many one peer may hold open, for a protocol that needs no more; never more than
+        `Limits.inbound_streams_per_peer_and_protocol`, and `Limits.inbound_streams_overrides` comes first.
         The stream is closed when the handler returns, and reset when it raises, which harms nothing else.
         Raises InvalidInput for an id that does not begin with a slash (rust-libp2p refuses others), is longer than 139
         characters or not printable ASCII; TypeError for a handler that is not async.
         """
         check_protocol(protocol)
         check_handler(protocol, handler)
+        if max_streams_per_peer is not None:
+            check_kind(max_streams_per_peer, "max_streams_per_peer", int)
+            if max_streams_per_peer < 1:
+                raise InvalidInput(f"max_streams_per_peer must be positive, not {max_streams_per_peer}")
+        self.swarm.scopes.declare_streams(protocol, max_streams_per_peer)
         self.swarm.handlers[protocol] = handler
         self.on_changed()
 

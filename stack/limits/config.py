@@ -8,13 +8,6 @@ from types import MappingProxyType
 
 MIB = 1024 * 1024
 
-_STREAM_OVERRIDES = {
-    "/ipfs/ping/1.0.0": 2,
-    "/ipfs/id/1.0.0": 16,
-    "/ipfs/id/push/1.0.0": 1,
-    "/perf/1.0.0": 1,
-}
-
 
 class _Default(int):
     """A default of a part: it shrinks with its whole."""
@@ -70,8 +63,8 @@ class Limits:
     """Streams that have not agreed on a protocol yet: slow negotiation costs the attacker nothing."""
     inbound_streams_per_peer_and_protocol: int = 256
     """Inbound streams of one protocol one peer may hold open, unless overridden below."""
-    inbound_streams_overrides: Mapping[str, int] = field(default_factory=lambda: MappingProxyType(_STREAM_OVERRIDES))
-    """The same by protocol id, for protocols that need no more (ping 2, identify 16, push 1, as in go-libp2p)."""
+    inbound_streams_overrides: Mapping[str, int] = field(default_factory=lambda: MappingProxyType[str, int]({}))
+    """The same by protocol id, in place of what a protocol says it needs (`Host.handle`)."""
     memory: int = 256 * MIB
     """Bytes of messages that protocols hold for peers, all together: unfinished ones, and those being validated."""
     memory_per_peer: int = _part(64 * MIB)
@@ -100,9 +93,10 @@ class Limits:
                     f"{part} is {values[part]}, more than {whole}, which is {values[whole]}; raise {whole}, too"
                 )
 
-    def inbound_streams_of(self, protocol: str) -> int:
-        """Return how many inbound streams of `protocol` one peer may hold open."""
-        return self.inbound_streams_overrides.get(protocol, self.inbound_streams_per_peer_and_protocol)
+    def inbound_streams_of(self, protocol: str, declared: int | None = None) -> int:
+        """Return how many inbound streams of `protocol` one peer may hold open; `declared` is what it needs."""
+        most = self.inbound_streams_per_peer_and_protocol
+        return self.inbound_streams_overrides.get(protocol, most if declared is None else min(declared, most))
 
 
 _PARTS_OF_WHOLES = (

@@ -55,6 +55,7 @@ class Scopes:
         self.transient = Scope("transient", _transient_limits(limits), self.system)
         self.windows = WindowBudget(limits.receive_windows)
         """For muxers: what the windows of all connections may grow by."""
+        self._declared: dict[str, int] = {}
         self._keyed: WeakValueDictionary[tuple[str, Hashable], Scope] = WeakValueDictionary()
         # Shared by all scopes of a kind: a dict each would double what an idle peer costs.
         self.connection_limits = {Resource.INBOUND_STREAMS: limits.inbound_streams_per_connection}
@@ -102,13 +103,20 @@ class Scopes:
         """Count the stream as one of `protocol` instead of one that negotiates; LimitExceeded leaves it as it was."""
         stream.move(connection, self.protocol(connection.peer, protocol))
 
+    def declare_streams(self, protocol: str, limit: int | None) -> None:
+        """Set how many inbound streams of a protocol one peer may hold open; None if the protocol does not say."""
+        if limit is None:
+            self._declared.pop(protocol, None)
+        else:
+            self._declared[protocol] = limit
+
     def peer(self, peer: PeerId) -> Scope:
         """Return the scope of everything done with one peer."""
         return self._scope("peer", peer, self._peer_limits, of=peer)
 
     def protocol(self, peer: PeerId, protocol: str) -> Scope:
         """Return the scope of one protocol with one peer."""
-        bounds = {Resource.INBOUND_STREAMS: self.limits.inbound_streams_of(protocol)}
+        bounds = {Resource.INBOUND_STREAMS: self.limits.inbound_streams_of(protocol, self._declared.get(protocol))}
         return self._scope(f"protocol {protocol} of peer", (peer, protocol), bounds, of=peer)
 
     def statistics(self) -> dict[str, dict[str, int]]:

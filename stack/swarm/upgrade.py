@@ -34,7 +34,7 @@ from ..net.pipes import as_pipe
 from ..report import Attempt, Stage, StageName
 from .config import SwarmConfig
 
-KEY_ADVICE = "both sides need the same swarm.key (--swarm-key FILE), or neither has one: compare the fingerprints"
+KEY_ADVICE = "both sides need the same swarm.key, or neither has one: compare the fingerprints"
 """What to do where first words make no sense inside a private network."""
 
 

@@ -110,7 +110,7 @@ class Peer:
 
 def serve_perf(host: Host) -> None:
     """Let anybody measure."""
-    host.handle(perf.PROTOCOL, partial(perf.serve, config=perf.PerfConfig()))
+    host.handle(perf.PROTOCOL, partial(perf.serve, config=perf.PerfConfig()), max_streams_per_peer=1)
 
 
 @contextmanager

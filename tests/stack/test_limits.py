@@ -115,8 +115,9 @@ def test_a_negative_override_is_refused() -> None:
 
 
 def test_overrides_replace_the_limit_of_one_protocol() -> None:
-    limits = Limits()
-    assert limits.inbound_streams_of("/ipfs/ping/1.0.0") == 2
+    limits = Limits(inbound_streams_overrides={"/x": 300})
+    assert (limits.inbound_streams_of("/x"), limits.inbound_streams_of("/x", 2)) == (300, 300)
+    assert (limits.inbound_streams_of("/other", 2), limits.inbound_streams_of("/other", 1000)) == (2, 256)
     assert limits.inbound_streams_of("/other") == limits.inbound_streams_per_peer_and_protocol
 
 
@@ -299,6 +300,7 @@ def test_a_flood_from_outside_leaves_room_to_dial() -> None:
 
 def test_streams_are_counted_for_connection_peer_and_protocol() -> None:
     scopes = Scopes(Limits())
+    scopes.declare_streams("/ipfs/ping/1.0.0", 2)
     connection = scopes.connected(scopes.dial(), PEER, PUBLIC)
     streams = [connection.open_stream(inbound=True) for _ in range(3)]
     assert scopes.transient.used(Resource.STREAMS) == 3

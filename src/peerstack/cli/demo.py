@@ -79,7 +79,7 @@ async def _demo(size: int, output: Output) -> int:
     ):
         alice.handle(SHOUT, shout)
         only_bob = perf.PerfConfig(allowed=frozenset({bob.peer_id}), max_upload=size)
-        alice.handle(perf.PROTOCOL, partial(perf.serve, config=only_bob))
+        alice.handle(perf.PROTOCOL, partial(perf.serve, config=only_bob), max_streams_per_peer=1)
 
         output.emit(events.Step(1, "Alice listens"))
         output.emit(events.Listening(str(alice.peer_id), tuple(str(address) for address in alice.addresses)))

@@ -52,10 +52,19 @@ def advice(report: DialReport) -> str | None:
     return stage.advice or "`peerstack explain ADDRESS` shows every stage"
 
 
+_OPTIONS = {
+    "the same swarm.key": "--swarm-key FILE",
+    "in a private network": "--swarm-key",
+}
+"""Which options are meant by what the library advises."""
+
+
 def add_advice(report: DialReport) -> None:
-    """Advise in a report what is not in the library: options for certificates of secure WebSocket, and extras."""
+    """Advise in a report what is not in the library: options of the command, and extras."""
     for attempt in report.attempts:
         for stage in attempt.stages:
+            for words, option in _OPTIONS.items():
+                stage.advice = stage.advice and stage.advice.replace(words, f"{words} ({option})")
             if _EXTRA in (stage.error or ""):
                 stage.advice = "install it where this command runs, and try again"
                 continue

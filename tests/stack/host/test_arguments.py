@@ -83,7 +83,7 @@ async def test_what_is_no_peer_is_refused(name: str, pair: Pair, autojump_clock:
 async def test_a_peer_may_be_given_as_text_or_by_its_address(pair: Pair, autojump_clock: Clock) -> None:
     async with pair.open() as (alice, bob):
         await alice.connect(*bob.addresses)
-        bob.handle(perf.PROTOCOL, partial(perf.serve, config=perf.PerfConfig()))
+        bob.handle(perf.PROTOCOL, partial(perf.serve, config=perf.PerfConfig()), max_streams_per_peer=1)
         for peer in (str(bob.peer_id), bob.peer_id.to_cid(), bob.addresses[0], str(bob.addresses[0])):
             async with await alice.open_stream(peer, ECHO) as stream:
                 assert stream.remote_peer == bob.peer_id

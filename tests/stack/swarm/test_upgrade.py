@@ -174,7 +174,7 @@ async def test_a_peer_that_hangs_up_at_once(direction: Direction, autojump_clock
     run, stage = await upgrade(closing, direction=direction)
     assert isinstance(run.error, (ConnectionLost, RemoteProtocolError))
     assert "closed" in str(stage.error)
-    assert stage.advice == "is it a libp2p port? Is the peer full, or in a private network (--swarm-key)?"
+    assert stage.advice == "is it a libp2p port? Is the peer full, or in a private network?"
 
 
 async def test_a_port_that_speaks_something_else(autojump_clock: Clock) -> None:
