@@ -66,10 +66,10 @@ class Stage:
     limit: str | None = None
     """Which limit refused, and whose it was."""
     advice: str | None = None
-    """What a person can do next."""
+    """What the user can do next."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the stage as plain JSON values, leaving out what is not known."""
+        """Return the stage as plain JSON values, without those not known."""
         values = {
             "stage": str(self.name),
             "outcome": str(self.outcome),
@@ -95,7 +95,7 @@ class Attempt:
 
     @contextmanager
     def stage(self, name: str, *, expected: str | None = None) -> Iterator[Stage]:
-        """Record a stage round a block: its times, and how it ended."""
+        """Record the times of a block as a stage, and how it ended."""
         stage = Stage(name, trio.current_time() - self.epoch, expected=expected)
         self.stages.append(stage)
         try:
@@ -122,11 +122,11 @@ class Attempt:
         self.outcome = Outcome.FAILED
 
     def fail_stage(self, stage: Stage, error: Exception) -> None:
-        """Say that a stage failed, why, and what to do about it."""
+        """Record that a stage failed, why, and what to do about it."""
         stage.outcome = Outcome.FAILED
         if not is_expected(error):
             stage.error = f"a bug: {type(error).__name__}: {error}"
-            stage.advice = "report it to who wrote the transport or plug-in, or to us: the log has the traceback"
+            stage.advice = "report it to the author of the transport or plug-in, or to us: the log has the traceback"
             return
         stage.error = describe(error)
         stage.advice = stage.advice or _advice(stage.name, error, self.address)
@@ -199,7 +199,7 @@ class DialReport:
         }
 
     def summary(self) -> str:
-        """Return one line: the most telling failure, with what to do next."""
+        """Return one line: the most informative failure, with what to do next."""
         told = self.telling
         if told is None:
             asked = ", ".join(attempt.address for attempt in self.routings)
@@ -267,10 +267,10 @@ def _connect_advice(error: Exception, address: str) -> str | None:
 
 
 def _of_address(address: str) -> tuple[str | None, set[str]]:
-    """Return what about an address may be why it failed, and the protocols in it."""
+    """Return what may be wrong with the address itself, and the protocols in it."""
     try:
         parsed = parse_address(address)
-    except InvalidAddress:  # a transport of an application may have addresses of its own
+    except InvalidAddress:  # an application's transport may have its own kind of address
         return None, set()
     return dial_hint(parsed), {name for name, _ in components(parsed)}
 

@@ -1,4 +1,4 @@
-"""Multiaddrs: what the multiaddr library lacks of parsing, matching, interfaces and resolution."""
+"""Multiaddrs: strict parsing, matching, interfaces and resolution, on top of the multiaddr library."""
 
 from .codec import MAX_COMPONENTS, MAX_SIZE, Component
 from .interfaces import expand_unspecified, interface_addresses

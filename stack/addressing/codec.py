@@ -1,4 +1,4 @@
-"""The strict walk over multiaddr text and bytes that the multiaddr library does not do.
+"""Strict parsing of multiaddr text and bytes, which the multiaddr library does not do.
 
     multiaddr = *( uvarint code, [uvarint length,] value )      a length where the value's size varies
 
@@ -114,7 +114,7 @@ def show(text: str) -> str:
 def _component_text(part: Component) -> str:
     if part.value is None:
         return f"/{part.name}"
-    # Paths bring their own slash.
+    # Paths begin with a slash of their own.
     return f"/{part.name}{part.value}" if part.name == "unix" else f"/{part.name}/{part.value}"
 
 

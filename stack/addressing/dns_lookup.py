@@ -29,7 +29,7 @@ async def lookup_txt(name: str, *, nameservers: Sequence[str] = (), port: int = 
 
     Asks the system's name servers, or `nameservers` (IP addresses) at `port`.
     """
-    # Here, not above: most programs never meet a /dnsaddr, and dnspython is slow to import.
+    # Imported here: most programs never resolve a /dnsaddr, and dnspython is slow to import.
     try:
         import dns.asyncresolver
         import dns.exception

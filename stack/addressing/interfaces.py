@@ -19,7 +19,7 @@ IpAddress = IPv4Address | IPv6Address
 _log = logging.getLogger(__name__)
 
 _MAX_ENTRIES = 4096
-"""Entries read of the system's list, should it be damaged and not end."""
+"""Most entries read of the system's list, in case it is damaged and does not end."""
 _INTERFACE_IS_UP = 0x1  # IFF_UP, the same on Linux, macOS and the BSDs
 _PROBES = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))  # for documentation: routed, never assigned
 
@@ -101,7 +101,7 @@ def _family_of(head: bytes) -> int:
 
 
 def _from_routes() -> Iterator[IpAddress]:
-    """Ask the routing table which address a packet to far away would leave from; nothing is sent."""
+    """Ask the routing table for the source address of a packet to the internet; nothing is sent."""
     yield IPv4Address("127.0.0.1")
     yield IPv6Address("::1")
     for family, far_away in _PROBES:

@@ -1,4 +1,4 @@
-"""Parse, split and build multiaddrs; of bad input only InvalidAddress comes out."""
+"""Parse, split and build multiaddrs; bad input raises InvalidAddress only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits: how much work the world may cause, as numbers, counting scopes, rates and a memory budget."""
+"""Limits on what peers may use: the numbers, the scopes that count, rates, and budgets of memory."""
 
 from .config import Limits
 from .ip import PRIVATE_NETWORKS, format_ip_key, ip_key, is_private, network_key, site_key

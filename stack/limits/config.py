@@ -1,4 +1,4 @@
-"""The limits themselves: one number for each thing the world could ask too much of."""
+"""The limits: one number for each resource that peers could exhaust."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Limits:
     ips_per_private_ip: int = 4
     """As how many addresses a private one counts (RFC 1918, unique local, link-local, and the shared ones of carriers):
     a gateway of containers or of an office stands for all behind it, and no public address is one of these.
-    A relay counts as many, too."""
+    A relay counts the same."""
     pending_outbound: int = 100
     """Dials under way: addresses come from other peers, each dial takes a file descriptor (js-libp2p: 100)."""
     streams: int = 8192

@@ -1,4 +1,4 @@
-"""Whose limits an address counts against."""
+"""The keys under which addresses are counted."""
 
 from __future__ import annotations
 

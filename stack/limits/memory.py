@@ -49,7 +49,7 @@ class WindowBudget:
 
 
 class GrowsWindows(ABC):
-    """A part of a host whose receive windows grow; `open_host` tells it within what."""
+    """A part of a host whose receive windows grow; `open_host` gives it the budget."""
 
     @abstractmethod
     def grow_within(self, budget: WindowBudget, per_connection: int) -> None:

@@ -48,7 +48,7 @@ class Scope:
         return f"{self._kind} {self._of}".rstrip()
 
     def reserve(self, resource: Resource, amount: int = 1) -> Reservation:
-        """Count `amount` here and in every ancestor, until the reservation is released or its block is left.
+        """Count `amount` here and in every ancestor, until the reservation is released or its block ends.
 
         Raises LimitExceeded, with nothing changed anywhere, if any of them has no room.
         """
@@ -147,7 +147,7 @@ class RateLimiter:
 
     def __init__(self, rate: float, burst: int, *, capacity: int = 65536) -> None:
         self.burst = burst
-        """What a key may use at once."""
+        """Tokens of a full bucket."""
         self._rate = rate
         self._capacity = capacity
         self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()

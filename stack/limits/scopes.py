@@ -46,7 +46,7 @@ class ConnectionScope(Scope):
 class Scopes:
     """All scopes of one host: system > transient, IP, peer > connection > stream, and (peer, protocol).
 
-    Those of peers, addresses and protocols exist while something is reserved in them, and vanish by themselves.
+    Those of peers, addresses and protocols exist while something is reserved in them, and are dropped afterwards.
     """
 
     def __init__(self, limits: Limits) -> None:

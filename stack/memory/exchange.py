@@ -1,4 +1,4 @@
-"""Who listens on which `/memory/N` address, and how a dial finds its way there."""
+"""The listeners at `/memory/N` addresses, and dials to them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ..abc import RawConnection, StreamListener
 from ..errors import InvalidAddress
 
 FIRST_FREE_NUMBER = 49152
-"""Where the search for a free number begins, out of the way of the numbers that people pick."""
+"""Where the search for a free number begins, above the numbers that users commonly choose."""
 
 BACKLOG = 128
-"""Wires that wait to be accepted before dials are refused, so that a flood of dials stays bounded."""
+"""Connections that wait to be accepted before dials are refused, so that a flood of dials stays bounded."""
 
 
 def memory_address(number: int) -> Multiaddr:
@@ -41,13 +41,13 @@ class MemoryListener(StreamListener):
         self._arrive, self._arrivals = trio.open_memory_channel[RawConnection](BACKLOG)
 
     async def accept(self) -> RawConnection:
-        """Wait for the next wire. Raises `trio.ClosedResourceError` after `aclose`."""
+        """Wait for the next connection. Raises `trio.ClosedResourceError` after `aclose`."""
         return await self._arrivals.receive()
 
-    def deliver(self, wire: RawConnection) -> None:
-        """Queue an arriving wire. Raises `ConnectionRefusedError` when too many wait already."""
+    def deliver(self, connection: RawConnection) -> None:
+        """Queue an arriving connection. Raises `ConnectionRefusedError` when too many wait already."""
         try:
-            self._arrive.send_nowait(wire)
+            self._arrive.send_nowait(connection)
         except trio.WouldBlock:
             message = f"{self.address} has {BACKLOG} connections waiting to be accepted"
             raise ConnectionRefusedError(errno.ECONNREFUSED, message) from None
@@ -58,16 +58,16 @@ class MemoryListener(StreamListener):
         waiting = self._unaccepted()
         self._arrivals.close()
         with trio.CancelScope(shield=True):
-            for wire in waiting:
-                await wire.stream.aclose()
+            for connection in waiting:
+                await connection.stream.aclose()
         await trio.lowlevel.checkpoint()
 
     def _unaccepted(self) -> list[RawConnection]:
-        wires: list[RawConnection] = []
+        connections: list[RawConnection] = []
         with suppress(trio.WouldBlock, trio.ClosedResourceError):
             while True:
-                wires.append(self._arrivals.receive_nowait())
-        return wires
+                connections.append(self._arrivals.receive_nowait())
+        return connections
 
 
 class Exchange:
@@ -86,7 +86,7 @@ class Exchange:
         return listener
 
     def find(self, address: Multiaddr) -> MemoryListener:
-        """Return who listens there. Raises `ConnectionRefusedError`, `InvalidAddress`."""
+        """Return the listener there. Raises `ConnectionRefusedError`, `InvalidAddress`."""
         number = self.number_of(address)
         if number not in self._listeners:
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"nothing listens on {memory_address(number)}")

@@ -15,7 +15,7 @@ MAX_PIECE = 64 * 1024
 
 
 class QueueState(Enum):
-    """What the two sides have done to a queue."""
+    """The state of a queue."""
 
     OPEN = auto()
     ENDED = auto()
@@ -36,7 +36,7 @@ class ByteQueue:
         self.size = 0
         self.state = QueueState.OPEN
         self.on_change: Callable[[], None] | None = None
-        """Called after every change; what lets a simulated network carry the bytes on."""
+        """Called after every change; a simulated network moves the bytes on by it."""
         self._pieces: deque[memoryview] = deque()
         self._parked = trio.lowlevel.ParkingLot()
 
@@ -95,17 +95,17 @@ class ByteQueue:
             self.wake()
 
     def end(self) -> None:
-        """Say that nothing more will be put."""
+        """End the queue: nothing more will be put."""
         if self.state is QueueState.OPEN:
             self.state = QueueState.ENDED
             self.wake()
 
     def abandon(self) -> None:
-        """Say that nothing more will be taken."""
+        """Abandon the queue: nothing more will be taken."""
         self._drop(QueueState.ABANDONED)
 
     def cut(self) -> None:
-        """Lose everything, for both sides."""
+        """Drop everything and break both sides."""
         self._drop(QueueState.BROKEN)
 
     def wake(self) -> None:

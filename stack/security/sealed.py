@@ -1,4 +1,4 @@
-"""What Noise and TLS share on the data path: the queue of sealed bytes, and the way from the wire to what opens it.
+"""What Noise and TLS share on the data path: the queue of sealed bytes, and receiving what is to be opened.
 
 What makes it fast: one buffer for a whole batch of frames, no copy but the encryption itself, and buffers that are
 borrowed for the moment they hold something, so that an idle connection owns none.
@@ -21,7 +21,7 @@ MAX_FRAME: Final = 65_537
 """Bytes of the longest frame, header included, that `reserve` is asked for: a Noise message and its length."""
 _SEGMENT_SIZE: Final = 8 * MAX_FRAME
 RECEIVE_SIZE: Final = 512 * 1024
-"""Bytes taken off the wire at once, at most; what they open to has room in as many."""
+"""Most bytes received at once; the plaintext of as many fits a buffer of the same size."""
 _KEPT_BUFFERS: Final = 8
 _SMALL: Final = 64 * 1024
 _FIRST: Final = 8 * 1024
@@ -41,14 +41,14 @@ class _Segment:
         self.end = 0
 
 
-# Free buffers, shared by all connections; borrowing is one atomic pop, so threads with their own loops may share too:
-# to look first whether there is one would let another thread take it in between.
+# Free buffers, shared by all connections; borrowing is one atomic pop, so that threads with their own loops may share:
+# after a check first, another thread could take the last one.
 _free_segments: list[_Segment] = []
 _free_buffers: list[bytearray] = []
 
 
 def borrow_buffer() -> bytearray:
-    """Return a buffer of `RECEIVE_SIZE` bytes with anything in it, to be given back within the same call."""
+    """Return a buffer of `RECEIVE_SIZE` bytes with arbitrary content, to be given back within the same call."""
     try:
         return _free_buffers.pop()
     except IndexError:
@@ -58,7 +58,7 @@ def borrow_buffer() -> bytearray:
 def _make_buffer() -> bytearray:
     # glibc gives freed memory back to the system, to fault it in again for the next batch of frames: 120 000 faults
     # and a fifth of the throughput for each GiB. It stops when it has seen one block of this size come and go, since
-    # it takes that for the program's habit. The block is never touched, so it costs nothing; others ignore it.
+    # it then expects more of them. The block is never touched, so it costs nothing; other allocators ignore it.
     bytes(16 * 1024 * 1024)
     return bytearray(RECEIVE_SIZE)
 
@@ -77,7 +77,7 @@ def _borrow_segment() -> _Segment:
 
 
 class SealedChannel(Channel):
-    """An encrypted channel over a pipe; what a frame is, and how it is sealed and opened, its subclasses know."""
+    """An encrypted channel over a pipe; subclasses define what a frame is, and how it is sealed and opened."""
 
     frame: ClassVar[str]
     """What the protocol calls its frames, for messages."""
@@ -98,7 +98,7 @@ class SealedChannel(Channel):
     def _open(self, view: memoryview, end: int) -> list[bytes]:
         """Return the plaintext of every whole frame of `view[:end]` and keep what is left over in `_partial`.
 
-        Sets `_ended` at a close_notify, and `_failure` for what cannot be opened; what came before either still counts.
+        Sets `_ended` at a close_notify, and `_failure` for what cannot be opened; what came before is returned.
         """
 
     # ---- sending
@@ -114,7 +114,7 @@ class SealedChannel(Channel):
         segment = segments[-1] if segments else None
         if segment is None or segment.end + size > len(segment.data):
             if segment is not None and len(segment.data) != _SEGMENT_SIZE and size <= _FIRST:
-                # The wire is stalled and little waits, see `_shrink`; a little more must not take a whole segment.
+                # The pipe is stalled and little waits, see `_shrink`; a little more must not take a whole segment.
                 segment = _Segment(bytearray(_SMALL))
             else:
                 segment = _borrow_segment()
@@ -127,7 +127,7 @@ class SealedChannel(Channel):
     def flush_nowait(self) -> None:
         """Hand the pipe as much of the queue as it takes without waiting; a task that flushes does so itself."""
         if self._sending.held:
-            # What it waits to send would go twice.
+            # What that task waits to send would go twice.
             return
         segments = self._segments
         while segments:
@@ -159,7 +159,7 @@ class SealedChannel(Channel):
                 _free_segments.append(segment)
 
     def _shrink(self) -> None:
-        """Keep a little that waits in a buffer of its own size: many stalled peers must not hold 512 KiB each."""
+        """Keep a little that waits in a buffer of its own size, so that many stalled peers do not hold 512 KiB each."""
         segment = self._segments[-1] if self._segments else None
         if segment is not None and len(segment.data) == _SEGMENT_SIZE and segment.end - segment.start <= _SMALL:
             waiting = _Segment(bytearray(segment.view[segment.start : segment.end]))
@@ -200,7 +200,7 @@ class SealedChannel(Channel):
             return []
 
     def _read_nowait(self) -> list[bytes] | None:
-        """Receive once and open what is whole; None at the end of the wire."""
+        """Receive once and open what is whole; None at the end of the pipe."""
         buffer = borrow_buffer()
         try:
             with memoryview(buffer) as view:

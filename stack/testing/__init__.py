@@ -1,4 +1,4 @@
-"""The test kit: conformance suites, a simulated network, and small things in memory to test on."""
+"""The test kit: conformance suites, a simulated network, and pipes, channels and connections in memory."""
 
 from ..memory import MemoryPipe, memory_pipe_pair
 from ..security.plaintext import PlainChannel

@@ -1,4 +1,4 @@
-"""What the conformance suites share: running checks, saying what failed, clogging streams, cancelling step by step."""
+"""What the conformance suites share: run checks, report what failed, clog streams, cancel step by step."""
 
 from __future__ import annotations
 

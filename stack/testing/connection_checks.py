@@ -56,7 +56,7 @@ async def _wire_lost(subject: MuxerSubject) -> None:
         async with trio.open_nursery() as nursery:
             await _start_waiters(nursery, subject, sides)
             sides[0].pipe.abort()
-        # The side whose pipe was closed under its feet may say so in other words.
+        # The side whose own pipe was closed may raise another error.
         await sides[1].ended.wait()
         require(isinstance(sides[1].failure, ConnectionLost), f"run ended with {sides[1].failure!r}")
         for side in sides:
@@ -162,7 +162,7 @@ async def _acknowledged(subject: ConnectionSubject) -> None:
 
 
 async def _answered_probe(subject: ConnectionSubject) -> None:
-    """`probe` returns when the other side shows a sign of life, and the connection is alive."""
+    """`probe` returns once the other side has answered, and the connection is alive."""
     async with subject.sides() as (near, far), trio.open_nursery() as nursery:
         nursery.start_soon(_reset_streams, far.connection)
         await near.connection.probe()
@@ -196,7 +196,7 @@ async def _reset_streams(connection: MuxedConnection) -> None:
 async def _start_waiters(
     nursery: trio.Nursery, subject: ConnectionSubject, sides: tuple[ConnectionEnd, ConnectionEnd]
 ) -> None:
-    """Start tasks that wait in every way a connection knows, and that must all be woken by its end."""
+    """Start tasks that wait in every way that a connection offers; its end must wake all of them."""
     near, far = sides
     silent = await open_pair(near.connection, far.connection)
     clogged = await open_pair(near.connection, far.connection)

@@ -53,7 +53,7 @@ class ConnectionEnd:
 
     connection: MuxedConnection
     closed_streams: list[Stream] = field(default_factory=list, kw_only=True)
-    """Streams that `on_stream_closed` told of."""
+    """Streams that `on_stream_closed` was called with."""
     ended: trio.Event = field(default_factory=trio.Event, kw_only=True)
     """Set when `run` is over."""
     failure: StackError | None = field(default=None, kw_only=True)

@@ -26,7 +26,7 @@ from .checks import (
 from .connections import ConnectionSubject, open_pair
 
 _STEPS = 6
-"""How many steps of the scheduler a close comes behind a send, at most."""
+"""Most steps of the scheduler by which a close follows a send."""
 
 
 async def check_endings(subject: ConnectionSubject) -> None:
@@ -69,11 +69,11 @@ async def _own_reset(subject: ConnectionSubject) -> None:
 
 
 async def _answer_without_reading(subject: ConnectionSubject) -> None:
-    """A side that answers a large question and closes without reading it is heard to the end."""
+    """The whole answer of a side that closes without reading a large question arrives."""
     question, answer = some_bytes(3_000_000), some_bytes(100_000, seed=1)
 
     async def ask(stream: Stream) -> None:
-        # Where the wire has a word for it the asking side may learn that it need not go on.
+        # Some protocols tell the asking side that it need not go on.
         with suppress(StreamReset):
             await stream.send_all(question)
         await stream.send_eof()

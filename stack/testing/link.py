@@ -23,7 +23,7 @@ class OnLoss(StrEnum):
     RETRANSMIT = "retransmit"
     """The segment, and all that is behind it, arrives later."""
     RESET = "reset"
-    """The wire breaks for both ends."""
+    """The connection breaks for both ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +35,11 @@ class LinkConditions:
     jitter: float = 0.0
     """Seconds that a segment takes on top, at most; drawn evenly for each. Order is kept all the same."""
     bandwidth: float = inf
-    """Bytes per second, shared by all wires in the same direction between the same two nodes."""
+    """Bytes per second, shared by all connections in the same direction between the same two nodes."""
     loss: float = 0.0
     """Probability that a segment is lost, each time it is sent."""
     on_loss: OnLoss = OnLoss.RETRANSMIT
-    """What a loss does to the wire; dials are always retransmitted."""
+    """What a loss does to the connection; dials are always retransmitted."""
     retransmit_after: float = 0.2
     """Seconds that the first loss of a segment costs; each further one costs twice as much as the one before."""
 

@@ -16,11 +16,11 @@ from ..abc import RawConnection, StreamListener
 from ..background import open_background
 from ..memory import DEFAULT_CAPACITY, Exchange, MemoryListener, memory_address, memory_number
 from .link import Link, LinkConditions, Timeline
-from .raw_connection import SimulatedWire
+from .raw_connection import SimulatedConnection
 from .trace import Trace, TraceEvent, TraceKind, digest_of
 
 DEFAULT_WINDOW = 256 * 1024
-"""Bytes of one direction of a wire that may be under way or unread, as a receive window of TCP."""
+"""Bytes of one direction of a connection that may be under way or unread, as a receive window of TCP."""
 
 
 class SimulatedNetwork:
@@ -54,7 +54,7 @@ class SimulatedNetwork:
         self._nodes: dict[str, SimulatedNode] = {}
         self._homes: dict[int, str] = {}
         self._links: dict[tuple[str, str], Link] = {}
-        self._wires: list[SimulatedWire] = []
+        self._connections: list[SimulatedConnection] = []
         self._wire_numbers = count(1)
         self._group_of: dict[str, int] = {}
         self._regrouped = trio.lowlevel.ParkingLot()
@@ -70,9 +70,9 @@ class SimulatedNetwork:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for wire in self._wires:
-            wire.cut()
-        self._wires.clear()
+        for connection in self._connections:
+            connection.cut()
+        self._connections.clear()
         await self._background.__aexit__(kind, error, traceback)
 
     # ---- commands of the simulation
@@ -106,10 +106,10 @@ class SimulatedNetwork:
         self._regroup({}, TraceKind.HEALED)
 
     def sever(self, one: str, other: str) -> None:
-        """Break every wire between two nodes at both ends; new dials are not affected."""
-        for wire in self._wires:
-            if set(wire.ends) == {one, other}:
-                wire.cut()
+        """Break every connection between two nodes at both ends; new dials are not affected."""
+        for connection in self._connections:
+            if set(connection.ends) == {one, other}:
+                connection.cut()
         self.forget_what_is_over()
 
     def trace_hash(self, *, contents: bool = True) -> str:
@@ -120,7 +120,7 @@ class SimulatedNetwork:
         """
         return self.trace.hash(contents=contents)
 
-    # ---- for nodes and wires
+    # ---- for nodes and connections
 
     def parted(self, one: str, other: str) -> bool:
         """Say whether a partition lies between two nodes."""
@@ -139,8 +139,8 @@ class SimulatedNetwork:
         self.trace.add(TraceEvent(time, node, link, kind, what, len(data), digest_of(data)))
 
     def forget_what_is_over(self) -> None:
-        """Drop wires on which nothing can happen any more."""
-        self._wires = [wire for wire in self._wires if not wire.over]
+        """Drop connections on which nothing can happen any more."""
+        self._connections = [connection for connection in self._connections if not connection.over]
 
     def bind(self, node: str, address: Multiaddr) -> MemoryListener:
         """Bind an address for a node."""
@@ -149,7 +149,7 @@ class SimulatedNetwork:
         return listener
 
     async def connect(self, node: str, address: Multiaddr) -> RawConnection:
-        """Dial from a node: one round trip, then a wire, or `ConnectionRefusedError`."""
+        """Dial from a node: one round trip, then a connection, or `ConnectionRefusedError`."""
         # A number that was never in use is refused by the dialing node itself.
         home = self._homes.get(self.exchange.number_of(address), node)
         number = next(self._wire_numbers)
@@ -157,26 +157,26 @@ class SimulatedNetwork:
         self.record(TraceKind.DIAL, node, name, str(address))
         await self._cross(node, home)
         try:
-            wire, origin = self._arrive(node, home, number, address)
+            connection, origin = self._arrive(node, home, number, address)
         except ConnectionRefusedError:
             await self._cross(home, node)
             self.record(TraceKind.REFUSED, node, name, str(address))
             raise
         with ExitStack() as undo:
-            undo.callback(wire.cut)
+            undo.callback(connection.cut)
             await self._cross(home, node)
             undo.pop_all()
         self.record(TraceKind.CONNECTED, node, name, str(address))
-        return RawConnection(wire.near, origin, address)
+        return RawConnection(connection.near, origin, address)
 
-    def _arrive(self, node: str, home: str, number: int, address: Multiaddr) -> tuple[SimulatedWire, Multiaddr]:
+    def _arrive(self, node: str, home: str, number: int, address: Multiaddr) -> tuple[SimulatedConnection, Multiaddr]:
         """Hand a new connection to the listener there, and return it with the address it comes from."""
         listener = self.exchange.find(address)
-        wire = SimulatedWire(self, node, home, number)
+        connection = SimulatedConnection(self, node, home, number)
         origin = memory_address(self.exchange.free_number())
-        listener.deliver(RawConnection(wire.far, listener.address, origin))
-        self._wires.append(wire)
-        return wire, origin
+        listener.deliver(RawConnection(connection.far, listener.address, origin))
+        self._connections.append(connection)
+        return connection, origin
 
     async def _cross(self, source: str, sink: str) -> None:
         """Wait as long as a packet without data takes from one node to the other."""
@@ -190,9 +190,9 @@ class SimulatedNetwork:
     def _regroup(self, group_of: dict[str, int], kind: TraceKind) -> None:
         self._group_of = group_of
         self.record(kind, "", "", ",".join(f"{name}={group}" for name, group in sorted(group_of.items())))
-        for wire in self._wires:
-            if not self.parted(*wire.ends):
-                wire.heal()
+        for connection in self._connections:
+            if not self.parted(*connection.ends):
+                connection.heal()
         self._regrouped.unpark_all()
 
 

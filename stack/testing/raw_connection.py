@@ -34,7 +34,7 @@ class SegmentKind(StrEnum):
     GONE = "gone"
     """The reader is gone."""
     RESET = "reset"
-    """The wire is broken."""
+    """The connection is broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Segment:
 
 
 class Hop:
-    """One direction of a wire: takes bytes out of the sender's queue and puts them, later, into the reader's."""
+    """One direction of a connection: takes bytes out of the sender's queue and puts them, later, into the reader's."""
 
     def __init__(self, network: SimulatedNetwork, from_node: str, to_node: str, number: int) -> None:
         self.from_node = from_node
@@ -168,7 +168,7 @@ class Hop:
         self._network.record(kind, node, self.name, segment.kind, segment.data)
 
 
-class SimulatedWire:
+class SimulatedConnection:
     """Two hops, and the pipe at each end."""
 
     def __init__(self, network: SimulatedNetwork, dialer: str, listener: str, number: int) -> None:
@@ -182,11 +182,11 @@ class SimulatedWire:
 
     @property
     def over(self) -> bool:
-        """Whether nothing can happen on this wire any more."""
+        """Whether nothing can happen on this connection any more."""
         return self._there.over and self._back.over
 
     def cut(self) -> None:
-        """Break the wire at both ends at once; what travels is lost."""
+        """Break the connection at both ends at once; what travels is lost."""
         for hop in self._there, self._back:
             hop.silence()
             hop.source.cut()

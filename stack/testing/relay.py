@@ -1,4 +1,4 @@
-"""A relay between two pipes that passes bytes on, or spoils them in a chosen way."""
+"""A relay between two pipes that passes bytes on, or changes them in a chosen way."""
 
 from __future__ import annotations
 

@@ -19,14 +19,14 @@ from .checks import cancel_at_each_step, raising, receive_exactly, require, run_
 from .relay import Forward, byte_by_byte, counting, cut_after, flip, pass_on, relay
 
 FAILURES: Final = (RemoteProtocolError, ConnectionLost)
-"""How a handshake may fail that the other side spoils."""
+"""The errors of a handshake that the other side breaks."""
 
 _SAMPLES: Final = 16
 _SLACK: Final = 16
 
 MakeSecurity: TypeAlias = Callable[[Identity], Security]
 Outcome: TypeAlias = Secured | StackError | None
-"""What came of one side's handshake; None when it still waits."""
+"""The result of one side's handshake; None while it still waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class _Subject:
         expect: tuple[PeerId | None, PeerId | None] = (None, None),
         muxers: tuple[Sequence[str], Sequence[str]] = ((), ()),
     ) -> list[Outcome]:
-        """Run both sides and return what came of the dialer's and the listener's; a side that fails hangs up."""
+        """Run both sides and return the results of the dialer and the listener; a side that fails hangs up."""
         outcomes: list[Outcome] = [None, None]
 
         async def one(index: int) -> None:
@@ -91,7 +91,7 @@ async def check_security(make_security: MakeSecurity, *, settle: float = 0.05, i
 
 
 async def _who(subject: _Subject) -> None:
-    """Both sides learn who the other is, whether they expect them or not."""
+    """Both sides learn the other's identity, whether they expect it or not."""
     ids = subject.listener.peer_id, subject.dialer.peer_id
     for expect in ((None, None), ids, (ids[0], None)):
         dialed, accepted = _both_secured(await subject.outcomes(memory_pipe_pair(), expect=expect))
@@ -243,7 +243,7 @@ async def _changed_data(subject: _Subject) -> None:
 
 
 async def _truncated_data(subject: _Subject) -> None:
-    """A wire that ends inside a frame is no orderly end: reading raises ConnectionLost or RemoteProtocolError."""
+    """An end inside a frame is no orderly end: reading raises ConnectionLost or RemoteProtocolError."""
     size = await _handshake_size(subject, True)
     async with relay(cut_after(size + 500), pass_on) as streams:
         dialed, accepted = _both_secured(await subject.outcomes(streams))
@@ -281,7 +281,7 @@ async def _least_size(subject: _Subject, toward_listener: bool) -> int:
 
 
 async def _with_relay(subject: _Subject, toward_listener: bool, forward: Forward) -> list[Outcome]:
-    """Run a handshake with one direction spoiled."""
+    """Run a handshake with one direction changed by a relay."""
     there, back = (forward, pass_on) if toward_listener else (pass_on, forward)
     async with relay(there, back) as streams:
         return await subject.outcomes(streams)

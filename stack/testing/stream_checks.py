@@ -74,7 +74,7 @@ async def _half_close(subject: ConnectionSubject) -> None:
 
 
 async def _handler_closes(subject: ConnectionSubject) -> None:
-    """A side that answers and closes at once is heard to the end."""
+    """The whole answer of a side that closes at once arrives."""
     async with subject.streams() as (stream, accepted):
         answer = some_bytes(100_000)
 

@@ -42,8 +42,8 @@ async def check_stream_transport(
     `make_transport` is called twice: first for the side that dials, then for the side that listens. `listen_address`
     must leave the choice of port to the transport (`/ip4/127.0.0.1/tcp/0`, `/memory/0`). `settle` is how many seconds
     without progress make a stream count as clogged: more than a round trip, and than a kernel delays its answers.
-    `half_close=False` is for transports, such as WebSocket, whose wires end in both directions at once; `send_eof` of
-    theirs ends the stream behind what was sent, and nothing is asked of the direction back.
+    `half_close=False` is for transports, such as WebSocket, whose connections end in both directions at once: their
+    `send_eof` ends the stream after what was sent, and nothing is asked of the other direction.
     """
     subject = Subject(make_transport(), make_transport(), listen_address, settle, half_close)
     await run_checks(_CHECKS, subject, settle=settle)
@@ -52,11 +52,11 @@ async def check_stream_transport(
 async def _addresses(subject: Subject) -> None:
     """Both ends know their addresses, and the listener its real one."""
     require(subject.listener.can_listen(subject.address), f"can_listen({subject.address}) is False")
-    async with subject.wires() as (near, far):
+    async with subject.connections() as (near, far):
         listening = far.local_address
         require(listening != subject.address, f"the listener still has {listening}, not what it was bound to")
         require(subject.dialer.can_dial(listening), f"can_dial({listening}) is False")
-        require(near.remote_address == listening, f"dialed {listening}, but the wire leads to {near.remote_address}")
+        require(near.remote_address == listening, f"dialed {listening}, but got to {near.remote_address}")
         same = far.remote_address == near.local_address
         require(same, f"the dialer has {near.local_address}, the listener sees {far.remote_address}")
     foreign = Multiaddr("/ip4/127.0.0.1/udp/1")
@@ -65,29 +65,29 @@ async def _addresses(subject: Subject) -> None:
 
 
 async def _both_ways(subject: Subject) -> None:
-    """A wire carries bytes both ways."""
-    async with subject.wires() as (near, far):
+    """A connection carries bytes both ways."""
+    async with subject.connections() as (near, far):
         for size in (1, 2, 1000, 20_000):
             await transfer(near.stream, far.stream, some_bytes(size, seed=1))
             await transfer(far.stream, near.stream, some_bytes(size, seed=2))
 
 
 async def _several(subject: Subject) -> None:
-    """A listener accepts several wires, and they do not mix."""
+    """A listener accepts several connections, and they do not mix."""
     async with subject.listening() as listener:
         pairs = [await subject.pair(listener) for _ in range(8)]
         for index, (near, _) in enumerate(pairs):
             await near.stream.send_all(b"%d" % index)
         for index, (near, far) in enumerate(pairs):
             got = await receive_exactly(far.stream, 1)
-            require(got == b"%d" % index, f"wire {index} delivered {got!r}")
+            require(got == b"%d" % index, f"connection {index} delivered {got!r}")
             await near.stream.aclose()
             await far.stream.aclose()
 
 
 async def _half_close(subject: Subject) -> None:
     """After send_eof the other side gets what was sent and the end, and its direction goes on if it can."""
-    async with subject.wires() as (near, far):
+    async with subject.connections() as (near, far):
         await near.stream.send_all(b"question")
         await _half_closeable(near).send_eof()
         require(await receive_until_end(far.stream) == b"question", "bytes before the end were lost")
@@ -100,13 +100,13 @@ async def _half_close(subject: Subject) -> None:
 
 async def _large(subject: Subject) -> None:
     """Megabytes in both directions at once come out as they went in."""
-    async with subject.wires() as (near, far):
+    async with subject.connections() as (near, far):
 
-        async def send(wire: RawConnection, seed: int) -> None:
-            await wire.stream.send_all(some_bytes(LARGE, seed))
+        async def send(connection: RawConnection, seed: int) -> None:
+            await connection.stream.send_all(some_bytes(LARGE, seed))
 
-        async def receive(wire: RawConnection, seed: int) -> None:
-            got = sha256(await receive_exactly(wire.stream, LARGE)).digest()
+        async def receive(connection: RawConnection, seed: int) -> None:
+            got = sha256(await receive_exactly(connection.stream, LARGE)).digest()
             require(got == sha256(some_bytes(LARGE, seed)).digest(), "bytes came out changed")
 
         async with trio.open_nursery() as nursery:
@@ -117,7 +117,7 @@ async def _large(subject: Subject) -> None:
 
 async def _back_pressure(subject: Subject) -> None:
     """A sender waits for a reader that does not read, and goes on when it does."""
-    async with subject.wires() as (near, far):
+    async with subject.connections() as (near, far):
         await clog(near.stream, subject.settle)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(near.stream.send_all, b"end")
@@ -131,15 +131,15 @@ async def _back_pressure(subject: Subject) -> None:
 async def _close_wakes(subject: Subject) -> None:
     """Closing one end ends the waiting of both: the other side sees the end, our own task ClosedResourceError."""
 
-    async def expect_end(wire: RawConnection) -> None:
-        require(await wire.stream.receive_some() == b"", "bytes came out of nowhere")
+    async def expect_end(connection: RawConnection) -> None:
+        require(await connection.stream.receive_some() == b"", "bytes arrived that were never sent")
 
-    async def expect_closed(wire: RawConnection) -> None:
+    async def expect_closed(connection: RawConnection) -> None:
         with raising("receive_some on a stream that is closed meanwhile", trio.ClosedResourceError):
-            await wire.stream.receive_some()
+            await connection.stream.receive_some()
 
     for swapped in (False, True):
-        async with subject.wires() as pair:
+        async with subject.connections() as pair:
             near, far = pair[::-1] if swapped else pair
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(expect_closed, near)
@@ -150,7 +150,7 @@ async def _close_wakes(subject: Subject) -> None:
 
 async def _abort(subject: Subject) -> None:
     """A side that closes without reading what came in breaks the other side's sending, and does not block it."""
-    async with subject.wires() as (near, far):
+    async with subject.connections() as (near, far):
         await clog(near.stream, subject.settle)
         async with trio.open_nursery() as nursery:
 
@@ -173,7 +173,7 @@ async def _refused(subject: Subject) -> None:
 
 
 async def _listener_close(subject: Subject) -> None:
-    """Closing a listener wakes who accepts, can be repeated, leaves its wires alone, and frees the address."""
+    """Closing a listener wakes a task that accepts, can be repeated, keeps its connections, and frees the address."""
     async with subject.listening() as listener:
         near, far = await subject.pair(listener)
         async with near.stream, far.stream:
@@ -190,7 +190,7 @@ async def _listener_close(subject: Subject) -> None:
             with raising("accept on a closed listener", trio.ClosedResourceError):
                 await listener.accept()
             await near.stream.send_all(b"still here")
-            require(await receive_exactly(far.stream, 10) == b"still here", "an accepted wire was harmed")
+            require(await receive_exactly(far.stream, 10) == b"still here", "an accepted connection was harmed")
     async with await subject.listener.listen(listener.address) as again:
         require(again.address == listener.address, "the freed address could not be bound again")
 
@@ -217,8 +217,8 @@ async def _dial_cancelled(subject: Subject) -> None:
         nursery.start_soon(server.run)
 
         async def dial() -> None:
-            wire = await subject.dialer.dial(listener.address)
-            await trio.aclose_forcefully(wire.stream)
+            connection = await subject.dialer.dial(listener.address)
+            await trio.aclose_forcefully(connection.stream)
 
         async def works_still() -> None:
             async with (await subject.dialer.dial(listener.address)).stream as stream:
@@ -231,7 +231,7 @@ async def _dial_cancelled(subject: Subject) -> None:
 
 
 async def _accept_cancelled(subject: Subject) -> None:
-    """An accept cancelled at any step loses no wire."""
+    """An accept cancelled at any step loses no connection."""
     accepted: list[RawConnection] = []
     dialed = trio.Event()
     async with subject.listening() as listener, trio.open_nursery() as nursery:
@@ -248,9 +248,9 @@ async def _accept_cancelled(subject: Subject) -> None:
             nonlocal dialed
             if not accepted:
                 await accept()
-            wire = await ready(accepted.pop())
+            connection = await ready(accepted.pop())
             await dialed.wait()
-            await wire.stream.aclose()
+            await connection.stream.aclose()
             dialed = trio.Event()
             nursery.start_soon(dial)
             await trio.testing.wait_all_tasks_blocked()
@@ -262,7 +262,7 @@ async def _accept_cancelled(subject: Subject) -> None:
 
 
 async def _trio_suite(subject: Subject) -> None:
-    """Wires pass trio's own suite for half-closeable streams, or that for streams of both directions."""
+    """Connections pass trio's own suite for half-closeable streams, or that for streams of both directions."""
     async with subject.listening() as listener:
 
         async def make() -> tuple[trio.abc.HalfCloseableStream, trio.abc.HalfCloseableStream]:
@@ -285,11 +285,11 @@ async def _trio_suite(subject: Subject) -> None:
 
 
 async def _pipe(subject: Subject) -> None:
-    """Wires that claim to be pipes move bytes without waiting, as pipes do."""
+    """Connections that claim to be pipes move bytes without waiting, as pipes do."""
     async with subject.listening() as listener:
 
         async def make() -> tuple[Pipe, Pipe]:
-            near, far = (wire.stream for wire in await subject.pair(listener))
+            near, far = (connection.stream for connection in await subject.pair(listener))
             if isinstance(near, Pipe) and isinstance(far, Pipe):
                 return near, far
             await near.aclose()
@@ -301,7 +301,7 @@ async def _pipe(subject: Subject) -> None:
 
 
 class _NotPipes(Exception):
-    """The transport makes plain streams, which is its right."""
+    """The transport makes plain streams, which is allowed."""
 
 
 _Maker: TypeAlias = Callable[[], Awaitable[tuple[trio.abc.HalfCloseableStream, trio.abc.HalfCloseableStream]]]
@@ -326,10 +326,10 @@ async def _busy_eof(make_clogged: _Maker) -> None:
         nursery.cancel_scope.cancel()
 
 
-def _half_closeable(wire: RawConnection) -> trio.abc.HalfCloseableStream:
-    if not isinstance(wire.stream, trio.abc.HalfCloseableStream):
-        raise AssertionError(f"{type(wire.stream).__name__} cannot be half-closed")
-    return wire.stream
+def _half_closeable(connection: RawConnection) -> trio.abc.HalfCloseableStream:
+    if not isinstance(connection.stream, trio.abc.HalfCloseableStream):
+        raise AssertionError(f"{type(connection.stream).__name__} cannot be half-closed")
+    return connection.stream
 
 
 _CHECKS = (

@@ -1,4 +1,4 @@
-"""What the conformance suite for transports runs on: two transports, the wires between them, and a server."""
+"""What the conformance suite for transports runs on: two transports, the connections between them, and a server."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Subject:
             yield listener
 
     @asynccontextmanager
-    async def wires(self) -> AsyncIterator[tuple[RawConnection, RawConnection]]:
-        """Open a listener and one wire, and give the dialing and the accepting end."""
+    async def connections(self) -> AsyncIterator[tuple[RawConnection, RawConnection]]:
+        """Open a listener and one connection, and give the dialing and the accepting end."""
         async with self.listening() as listener:
             near, far = await self.pair(listener)
             async with near.stream, far.stream:
                 yield near, far
 
     async def pair(self, listener: StreamListener) -> tuple[RawConnection, RawConnection]:
-        """Open one more wire, and give the dialing and the accepting end."""
+        """Open one more connection, and give the dialing and the accepting end."""
         accepted: list[RawConnection] = []
 
         async def accept() -> None:
@@ -51,13 +51,15 @@ class Subject:
         return dialed, accepted[0]
 
 
-async def ready(wire: RawConnection) -> RawConnection:
+async def ready(connection: RawConnection) -> RawConnection:
     """Shake hands where the transport leaves that to the accepting side."""
-    return wire if wire.handshake is None else replace(wire, stream=await wire.handshake(), handshake=None)
+    if connection.handshake is None:
+        return connection
+    return replace(connection, stream=await connection.handshake(), handshake=None)
 
 
 class Server:
-    """Accepts wires and reads each to its end."""
+    """Accepts connections and reads each to its end."""
 
     def __init__(self, listener: StreamListener) -> None:
         self._listener = listener
@@ -68,18 +70,18 @@ class Server:
         """Accept until cancelled."""
         async with trio.open_nursery() as nursery:
             while True:
-                wire = await self._listener.accept()
+                connection = await self._listener.accept()
                 self._open += 1
-                nursery.start_soon(self._read, wire)
+                nursery.start_soon(self._read, connection)
 
     async def wait_idle(self) -> None:
-        """Wait until no wire is open."""
+        """Wait until no connection is open."""
         while self._open:
             await self._ended.park()
 
-    async def _read(self, wire: RawConnection) -> None:
-        async with wire.stream:
+    async def _read(self, connection: RawConnection) -> None:
+        async with connection.stream:
             with suppress(trio.BrokenResourceError, StackError):
-                await receive_until_end((await ready(wire)).stream)
+                await receive_until_end((await ready(connection)).stream)
         self._open -= 1
         self._ended.unpark_all()

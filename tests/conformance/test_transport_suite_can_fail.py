@@ -16,12 +16,12 @@ ANY = Multiaddr("/memory/0")
 
 
 class LosesArrivals(MemoryListener):
-    """Has a checkpoint after the wire was taken."""
+    """Has a checkpoint after the connection was taken."""
 
     async def accept(self) -> RawConnection:
-        wire = await super().accept()
+        connection = await super().accept()
         await trio.lowlevel.checkpoint()
-        return wire
+        return connection
 
 
 class NeverWakes(MemoryListener):
@@ -51,12 +51,12 @@ class NeverWakesTransport(LosesArrivalsTransport):
 
 
 class LeaksDials(MemoryTransport):
-    """Has a checkpoint after the wire was made."""
+    """Has a checkpoint after the connection was made."""
 
     async def dial(self, address: Multiaddr) -> RawConnection:
-        wire = await super().dial(address)
+        connection = await super().dial(address)
         await trio.lowlevel.checkpoint()
-        return wire
+        return connection
 
 
 class VagueRefusal(MemoryTransport):
@@ -95,14 +95,14 @@ class KeepsAddress(MemoryTransport):
 
     async def dial(self, address: Multiaddr) -> RawConnection:
         number = max(self._network._listeners)
-        wire = await super().dial(Multiaddr(f"/memory/{number}"))
-        return RawConnection(wire.stream, wire.local_address, address)
+        connection = await super().dial(Multiaddr(f"/memory/{number}"))
+        return RawConnection(connection.stream, connection.local_address, address)
 
 
 @pytest.mark.parametrize(
     ("transport", "complaint"),
     [
-        (LosesArrivalsTransport, "loses no wire"),
+        (LosesArrivalsTransport, "loses no connection"),
         (NeverWakesTransport, "wakes who accepts.*hangs"),
         (LeaksDials, "leaves nothing open.*hangs"),
         (HangsWhenRefused, "ConnectionRefusedError.*hangs"),
@@ -129,9 +129,9 @@ class EndsBothWays(MemoryPipe):
 
 class EndsBothWaysNetwork(MemoryNetwork):
     def connect(self, address: Multiaddr) -> RawConnection:
-        wire = super().connect(address)
-        wire.stream.__class__ = EndsBothWays
-        return wire
+        connection = super().connect(address)
+        connection.stream.__class__ = EndsBothWays
+        return connection
 
 
 async def test_who_can_not_close_one_direction_only_has_to_say_so(autojump_clock: trio.testing.MockClock) -> None:
@@ -171,7 +171,7 @@ class PlainStream(trio.abc.HalfCloseableStream):
 
 
 class PlainNetwork(MemoryNetwork):
-    """Makes wires of other streams than pipes."""
+    """Makes connections of other streams than pipes."""
 
     def make(self) -> tuple[trio.abc.Stream, trio.abc.Stream]:
         near, far = memory_pipe_pair()

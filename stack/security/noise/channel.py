@@ -1,4 +1,4 @@
-"""The data path of Noise: bytes sealed straight into the send queue, and opened straight out of the receive buffer."""
+"""The data path of Noise: bytes are sealed into the send queue, and opened from the receive buffer, without copies."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class NoiseChannel(SealedChannel):
                     self._seal(b"".join(small))
                     small, size = [], 0
                 view = memoryview(buffer)
-                # Frames of equal size: a last one of a few bytes would cost as much as a full one to handle.
+                # Frames of equal size: handling a last one of a few bytes would cost as much as a full one.
                 step = -(-length // -(-length // MAX_PLAINTEXT))
                 for start in range(0, length, step):
                     self._seal(view[start : start + step])
@@ -66,7 +66,7 @@ class NoiseChannel(SealedChannel):
         self._encrypt_into(NONCE.pack(nonce), plaintext, None, frame[2:])
 
     async def send_eof(self) -> None:
-        """End our direction of the pipe; Noise has no word of its own for it."""
+        """End our direction of the pipe; Noise has no message for it."""
         await self._pipe.send_eof()
 
     def _open(self, view: memoryview, end: int) -> list[bytes]:

@@ -42,7 +42,7 @@ class Handshake:
     """One side of an XX handshake.
 
     The initiator calls `write(b"")`, `read`, `write(payload)`; the responder `read`, `write(payload)`, `read`.
-    Then `finish`. Any error ends the handshake: throw the object away.
+    Then `finish`. Any error ends the handshake; discard the object.
     """
 
     def __init__(

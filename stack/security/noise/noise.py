@@ -1,4 +1,4 @@
-"""Noise XX over a byte stream: the handshake driven, the peer's identity checked, the channel returned."""
+"""Noise XX over a byte stream: runs the handshake, checks the peer's identity, returns the channel."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Noise:
         """Of every handshake; see `with_prologue`."""
         self._identity_key = identity.public_key.encode()
         self.local_peer = identity.peer_id
-        """Who this proves to be."""
+        """The peer id this proves."""
         self._signature = identity.sign(SIGNATURE_PREFIX + self._static.public)
 
     def with_prologue(self, prologue: bytes) -> Noise:

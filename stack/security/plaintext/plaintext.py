@@ -37,7 +37,7 @@ class InsecurePlaintext:
         if for_tests_only is not True:
             raise InvalidInput("plaintext protects nothing; say for_tests_only=True if that is meant")
         self.local_peer = identity.peer_id
-        """Who this claims to be."""
+        """The peer id this claims."""
         self._exchange = Exchange(identity.peer_id.to_bytes(), identity.public_key.encode()).encode()
 
     async def secure(
@@ -56,7 +56,7 @@ class InsecurePlaintext:
 
 
 def _check(exchange: Exchange, expect: PeerId | None) -> PublicKey:
-    """Return the claimed key, if id and key belong together and to whom was expected."""
+    """Return the claimed key, if id and key belong together and are those expected."""
     try:
         key = PublicKey.decode(exchange.public_key)
     except InvalidKey as error:

@@ -15,7 +15,7 @@ from ...wire import varint
 
 PROTOCOL_ID: Final = "/plaintext/2.0.0"
 MAX_EXCHANGE: Final = 8 * 1024
-"""Ours, bytes: with an RSA key of 8192 bits it has 1.2 KiB. go takes 64 KiB."""
+"""Bytes, a limit of ours: with an RSA key of 8192 bits it has 1.2 KiB. go accepts 64 KiB."""
 
 _ID, _KEY = 1, 2
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -24,7 +24,7 @@ _FIXED = {_FIXED64: 8, _FIXED32: 4}
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What a side claims to be, and proves by nothing."""
+    """The identity a side claims without proof."""
 
     peer_id: bytes
     public_key: bytes

@@ -38,10 +38,10 @@ class PreSharedKey:
         if len(key) != KEY_SIZE:
             raise InvalidKey(f"the key of a private network has {KEY_SIZE} bytes, not {len(key)}")
         self._key = bytes(key)
-        # As in kubo and rust-libp2p: neither of the two functions ever sees what would give the key away by itself.
+        # As in kubo and rust-libp2p: neither of the two functions alone ever sees enough to reveal the key.
         keystream = Salsa20.new(key=self._key, nonce=b"finprint").encrypt(bytes(64))
         self.fingerprint: str = hashlib.shake_128(keystream).hexdigest(16)
-        """Tells keys apart without giving them away: 32 hexadecimal digits, the same in kubo and rust-libp2p."""
+        """Tells keys apart without revealing them: 32 hexadecimal digits, the same in kubo and rust-libp2p."""
 
     @classmethod
     def generate(cls) -> Self:

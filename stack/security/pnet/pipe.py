@@ -1,4 +1,4 @@
-"""A pipe that only holders of a pre-shared key can make sense of.
+"""A pipe that only holders of a pre-shared key can read.
 
 Each direction begins with 24 bytes of nonce in clear; everything after them is XORed with the one keystream of
 XSalsa20(key, nonce). There is no handshake and no integrity: that is for the security protocol inside.
@@ -27,10 +27,10 @@ _ZEROS: Final = bytes(CHUNK)
 
 
 class _Keystream:
-    """A keystream of which one can look at the next bytes before they are used up.
+    """A keystream whose next bytes can be read before they are used up.
 
-    A byte of it belongs to one position of the stream, not to what is sent there: when the pipe below takes a part
-    only, or a send is cancelled, the rest serves for whatever the caller sends next.
+    A byte of it belongs to one position of the stream, not to what is sent there: if the pipe below takes only a part,
+    or a send is cancelled, the rest encrypts what the caller sends next.
     """
 
     __slots__ = ("_ahead", "_cipher")
@@ -47,7 +47,7 @@ class _Keystream:
         return self._ahead[:size]
 
     def advance(self, size: int) -> None:
-        """Use up `size` bytes that were looked at."""
+        """Use up `size` bytes that were read."""
         self._ahead = self._ahead[size:]
 
 
@@ -63,10 +63,10 @@ class PrivatePipe(Pipe):
         self._pipe = as_pipe(stream)
         self._key = key
         self._nonce = os.urandom(NONCE_SIZE)
-        """What is left to be sent of our nonce."""
+        """The part of our nonce still to be sent."""
         self._keystream = _Keystream(xsalsa20(key, self._nonce))
         self._theirs = b""
-        """What has come of the peer's nonce."""
+        """The part of the peer's nonce received so far."""
         self._cipher: Salsa20Cipher | None = None
         self._replay = b""
         self._sending = Guard("another task is sending on this connection")
@@ -130,7 +130,7 @@ class PrivatePipe(Pipe):
             await self._pipe.send_eof()
 
     def _introduce(self) -> None:
-        """Send our nonce now, if no data took it along: some peers await it before they say anything themselves."""
+        """Send our nonce now, if no data carried it: some peers wait for it before they send anything."""
         if self._nonce and self._cipher is None and not self._sending.held:
             # Where the other direction has ended already, there may still be something to receive.
             with self._sending, suppress(trio.BrokenResourceError):
@@ -190,7 +190,7 @@ class PrivatePipe(Pipe):
             self._cipher = xsalsa20(self._key, self._theirs)
 
     def _no_nonce(self) -> int:
-        """The peer said nothing at all, which is an end like any other, or stopped inside its nonce."""
+        """The peer sent nothing at all, which is an ordinary end, or stopped inside its nonce."""
         if self._theirs:
             raise RemoteProtocolError(f"the stream ended after {len(self._theirs)} of the nonce's {NONCE_SIZE} bytes")
         return 0

@@ -1,4 +1,4 @@
-"""What it means that the peer ended TLS with an alert: who refused whom, and why (RFC 8446, section 6.2)."""
+"""What the peer's TLS alerts mean (RFC 8446, section 6.2)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MEANINGS: Final = {
 
 
 def describe_alert(name: str) -> str:
-    """Return what an alert of the peer says, with its name; those that are not listed say that we broke TLS."""
+    """Return the meaning of a peer's alert, with its name; alerts that are not listed say that we broke TLS."""
     return f"{_MEANINGS.get(name, 'it says that we broke TLS')} (TLS alert {name})"
 
 

@@ -27,7 +27,7 @@ from ...identity import Identity, PublicKey
 EXTENSION: Final = x509.ObjectIdentifier("1.3.6.1.4.1.53594.1.1")
 SIGNATURE_PREFIX: Final = b"libp2p-tls-handshake:"
 MAX_CERTIFICATE: Final = 8 * 1024
-"""Bytes; with an RSA key of 8192 bits inside it has 4 KiB. Parsing is linear, but what is larger is not meant well."""
+"""Bytes; with an RSA key of 8192 bits inside it has 4 KiB. Parsing is linear, but no honest peer needs more."""
 
 _VALID_BEFORE = timedelta(hours=1)  # clocks differ
 _VALID_FOR = timedelta(days=100 * 365)  # go-libp2p and js-libp2p: 100 years; the key lives as long as the process
@@ -37,7 +37,7 @@ _SEQUENCE, _OCTET_STRING = 0x30, 0x04
 
 
 class CertificateError(RemoteProtocolError):
-    """A certificate does not prove who the peer is; the message says which check failed."""
+    """A certificate does not prove the peer's identity; the message says which check failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def verify_certificate(der: bytes, *, now: datetime | None = None) -> PublicKey:
         raise CertificateError(f"the certificate has {len(der)} bytes; the limit is {MAX_CERTIFICATE}")
     try:
         with warnings.catch_warnings():
-            # What the library warns of is refused: a peer must not fill our log, and the library will refuse it too.
+            # What the library warns of is refused: a peer must not fill our log, and later versions refuse it.
             warnings.simplefilter("error", CryptographyDeprecationWarning)
             certificate = x509.load_der_x509_certificate(der)
             extensions = certificate.extensions

@@ -1,7 +1,7 @@
-"""The data path of TLS 1.3: records sealed straight into the send queue, and opened straight out of the receive buffer.
+"""The data path of TLS 1.3: records are sealed into the send queue, and opened from the receive buffer, without copies.
 
-OpenSSL does the handshake; its traffic secrets come here (as they do with TLS in the kernel). OpenSSL's own records go
-through two memory buffers, one record and three copies at a time, and that takes longer than to encrypt them.
+OpenSSL does the handshake and hands over its traffic secrets (as for TLS in the kernel). OpenSSL's own records would go
+through two memory buffers, one record and three copies at a time, which takes longer than encrypting them.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from .alerts import describe_alert
 from .records import ALERT, APPLICATION_DATA, HANDSHAKE, HEADER, MAX_PLAINTEXT, NONCE_SIZE, VERSION, TrafficKeys
 
 MAX_MESSAGE: Final = 64 * 1024
-"""Bytes of the longest message outside the data that we take: a session ticket, which may hold certificates."""
+"""Bytes of the longest message after the handshake that is accepted: a session ticket, which may hold certificates."""
 MAX_IDLE_RECORDS: Final = 32
-"""Records in a row that carry no data. Each costs a peer 22 bytes and us a decryption; go-libp2p takes 16."""
+"""Records in a row that carry no data. Each costs a peer 22 bytes and us a decryption; go-libp2p accepts 16."""
 _HEADER_SIZE: Final = HEADER.size
 _OVERHEAD: Final = _HEADER_SIZE + 1 + records.TAG_SIZE
 _MESSAGE_HEADER: Final = 4
@@ -59,7 +59,7 @@ class TlsChannel(SealedChannel):
                 view = memoryview(buffer)
                 while position < size:
                     step = min(size - position, MAX_PLAINTEXT - filled)
-                    # The cipher wants data and type in one piece.
+                    # The cipher needs data and type in one piece.
                     plaintext[filled : filled + step] = view[position : position + step]
                     position += step
                     filled += step
@@ -81,7 +81,7 @@ class TlsChannel(SealedChannel):
         header = HEADER.pack(APPLICATION_DATA, VERSION, size + _OVERHEAD - _HEADER_SIZE)
         record[:_HEADER_SIZE] = header
         nonce = (keys.iv ^ keys.sequence).to_bytes(NONCE_SIZE, "big")
-        # Before it is used: whatever is raised here, a KeyboardInterrupt say, no nonce serves twice.
+        # Before it is used, so that no nonce is used twice whatever is raised here, such as a KeyboardInterrupt.
         keys.sequence += 1
         keys.encrypt_into(nonce, plaintext[: size + 1], header, record[_HEADER_SIZE:])
 
@@ -93,7 +93,7 @@ class TlsChannel(SealedChannel):
         self._send_keys = self._send_keys.next()
 
     async def send_eof(self) -> None:
-        """Say that we are done (close_notify), and end our direction of the pipe."""
+        """Send close_notify, and end our direction of the pipe."""
         with self._sending:
             self._seal_bytes(bytes([_WARNING, records.CLOSE_NOTIFY]), ALERT)
             await self._flush()
@@ -183,7 +183,7 @@ class TlsChannel(SealedChannel):
             kind, position = received[position], start + size
             if kind == records.KEY_UPDATE:
                 self._take_key_update(received[start:position], last=position == len(received))
-            elif kind != records.NEW_SESSION_TICKET:  # tickets are for resuming, which would show no certificate
+            elif kind != records.NEW_SESSION_TICKET:  # tickets are for resumption, which shows no certificate
                 self._fail(records.UNEXPECTED_MESSAGE, f"the TLS message {kind} is out of place after the handshake")
         self._message = received[position:]
         return None
@@ -212,7 +212,7 @@ class TlsChannel(SealedChannel):
             self._fail(records.UNEXPECTED_MESSAGE, f"not a TLS record: it has the type {kind} and {size} bytes")
 
     def _fail(self, alert: int, message: str) -> None:
-        """Receive no more, and tell the peer why if the wire takes it at once."""
+        """Stop receiving, and send the peer the alert if the pipe takes it at once."""
         self._failure = RemoteProtocolError(message)
         self._seal_bytes(bytes([_FATAL, alert]), ALERT)
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # then the peer is gone

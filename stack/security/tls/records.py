@@ -1,4 +1,4 @@
-"""Keys of TLS 1.3 records, from a traffic secret (RFC 8446, sections 5 and 7), and the numbers of the record layer."""
+"""Keys of TLS 1.3 records, from a traffic secret (RFC 8446, sections 5 and 7), and constants of the record layer."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ SUITES: Final = {
 
 
 class TrafficKeys:
-    """What seals or opens the records of one direction, until a key update."""
+    """Seals or opens the records of one direction, until a key update."""
 
     __slots__ = ("_secret", "_suite", "decrypt_into", "encrypt_into", "iv", "limit", "sequence")
 

@@ -1,4 +1,4 @@
-"""TLS 1.3 over a byte stream: the handshake through memory, the certificate checked, the channel returned."""
+"""TLS 1.3 over a byte stream: runs the handshake through memory, checks the certificate, returns the channel."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MAX_HANDSHAKE: Final = 64 * 1024
 
 
 class _Handshake:
-    """What the callbacks of OpenSSL need to know of one handshake."""
+    """The state of one handshake, for the callbacks of OpenSSL."""
 
     __slots__ = ("expect", "failure", "key", "secrets")
 
@@ -54,13 +54,13 @@ class Tls:
     def __init__(self, identity: Identity) -> None:
         self._credentials = make_certificate(identity)
         self.local_peer = identity.peer_id
-        """Who this proves to be."""
+        """The peer id this proves."""
         self._contexts: dict[tuple[bool, tuple[str, ...]], SSL.Context] = {}
 
     async def secure(
         self, stream: trio.abc.Stream, *, initiator: bool, expect: PeerId | None, muxers: Sequence[str]
     ) -> Secured:
-        """Run the handshake; see `abc.Security.secure`. Raises CertificateError for one that proves nothing."""
+        """Run the handshake; see `abc.Security.secure`. Raises CertificateError for one that proves no peer."""
         pipe = as_pipe(stream)
         state = _Handshake(expect)
         connection = SSL.Connection(self._context(initiator, tuple(muxers)), None)
@@ -93,7 +93,7 @@ class Tls:
         context.set_min_proto_version(SSL.TLS1_3_VERSION)
         context.set_max_proto_version(SSL.TLS1_3_VERSION)
         context.set_tls13_ciphersuites(CIPHERS)
-        # A resumed session would show no certificate; and unread tickets make a kernel reset the connection at its end.
+        # A resumed session shows no certificate, and unread tickets make a kernel reset the connection at its end.
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_options(SSL.OP_NO_TICKET)
         context.use_certificate(self._credentials.certificate)
@@ -151,7 +151,7 @@ async def _shake_hands(pipe: Pipe, connection: SSL.Connection, state: _Handshake
             if initiator:
                 await _send(pipe, connection)
             return
-        # Not a byte beyond the record: what follows the handshake is the channel's to open.
+        # Not a byte beyond the record: the channel opens what follows the handshake.
         data = await pipe.receive_some(missing or HEADER.size - len(header))
         received += len(data)
         if not data:
@@ -196,7 +196,7 @@ def _checked(connection: SSL.Connection, state: _Handshake, *, initiator: bool) 
 
 
 def _muxer(chosen: bytes, offered: Sequence[str]) -> str | None:
-    """Return the muxer that ALPN settled on, or None if multistream-select shall."""
+    """Return the muxer that ALPN negotiated, or None if multistream-select is to negotiate it."""
     if chosen in (b"", FALLBACK):
         return None
     for name in offered:
@@ -211,7 +211,7 @@ def _reasons(error: SSL.Error) -> list[str]:
 
 
 def _refusal(reasons: list[str]) -> StackError:
-    """Say who refused whom: an alert is the peer's word on us, all else is what OpenSSL found of the peer."""
+    """Return the error: ConnectionLost if the peer sent an alert, RemoteProtocolError if OpenSSL refused the peer."""
     for reason in reasons:
         if (alert := alert_in(reason)) is not None:
             return ConnectionLost(f"the peer refused the TLS handshake: {describe_alert(alert)}")
