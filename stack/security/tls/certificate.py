@@ -136,7 +136,7 @@ def _find_extension(extensions: x509.Extensions) -> bytes:
             found = extension.value.value
         elif extension.critical and isinstance(extension.value, x509.UnrecognizedExtension):
             oid = extension.oid.dotted_string
-            raise CertificateError(f"the certificate has an unknown critical extension, {oid}")
+            raise CertificateError(f"the certificate has the unknown critical extension {oid}")
     if found is None:
         raise CertificateError("the certificate has no libp2p extension, so it says nothing of the peer's identity")
     return found
