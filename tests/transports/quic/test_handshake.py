@@ -1,4 +1,4 @@
-"""Who is let in: certificates, ALPN and versions, judged before a byte of anybody is released."""
+"""Which peers are accepted: certificates, ALPN and versions, verified before a byte of the peer is handed on."""
 
 from __future__ import annotations
 

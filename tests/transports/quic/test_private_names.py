@@ -51,7 +51,7 @@ def test_tls_contexts_have_the_name(name: str) -> None:
 
 
 def test_no_other_private_name_is_used() -> None:
-    own = {"_config", "_connection", "_judge", "_flow", "_dropped", "_now", "_connected", "_ended", "_failure"}
+    own = {"_config", "_connection", "_verifier", "_flow", "_dropped", "_now", "_connected", "_ended", "_failure"}
     own |= {"_first_own", "_next_of_peer", "_unseen", "_settings", "_tokens", "_expect", "_handler", "_check_gaps"}
     own |= {"_buffer", "_translate", "_data_received", "_reason", "_guarded", "_count", "_settle"}
     own |= {"_fits", "_grows", "_largest"}

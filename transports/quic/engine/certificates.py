@@ -1,4 +1,4 @@
-"""libp2p's certificates in aioquic's TLS: both sides show one, and it is judged before the handshake can end."""
+"""libp2p's certificates in aioquic's TLS: both sides show one, and it is verified before the handshake can end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CertificateVerifier:
         self.key: PublicKey | None = None
         self.failure: StackError | None = None
 
-    def judge(self, certificate: bytes) -> bool:
+    def verify(self, certificate: bytes) -> bool:
         """Say whether the certificate (DER) names the expected peer, and keep the key or the failure."""
         try:
             key = verify_certificate(certificate)
@@ -55,17 +55,17 @@ class CertificateRequired(tls.Alert):
 
 
 class CertificateContext(tls.Context):
-    """aioquic's TLS that asks everybody for a certificate, and has it judged by libp2p's rules, not the web's."""
+    """aioquic's TLS that asks every peer for a certificate, and has it verified by libp2p's rules, not the web's."""
 
-    judge: CertificateVerifier
+    verifier: CertificateVerifier
     shown: bytes
 
     @classmethod
-    def adopt(cls, context: tls.Context, judge: CertificateVerifier) -> None:
+    def adopt(cls, context: tls.Context, verifier: CertificateVerifier) -> None:
         """Make a fresh context one of ours: aioquic has no way to be given one."""
         context.__class__ = cls
         assert isinstance(context, cls)
-        context.judge = judge
+        context.verifier = verifier
         context.shown = b""
         context._request_client_certificate = True
         context._verify_mode = ssl.CERT_NONE
@@ -73,22 +73,22 @@ class CertificateContext(tls.Context):
     def _set_peer_certificate(self, certificate: tls.Certificate) -> None:
         shown = certificate.certificates
         if len(shown) != 1:
-            self.judge.refuse("the peer sent a chain of certificates instead of one")
+            self.verifier.refuse("the peer sent a chain of certificates instead of one")
             raise tls.AlertBadCertificate("one certificate is wanted, not a chain")
         self.shown = shown[0][0]
         if len(self.shown) > MAX_CERTIFICATE:
-            self.judge.judge(self.shown)
+            self.verifier.verify(self.shown)
             raise tls.AlertBadCertificate("the certificate is too large")
         super()._set_peer_certificate(certificate)
 
     def _check_certificate_verify_signature(self, verify: tls.CertificateVerify) -> None:
         super()._check_certificate_verify_signature(verify)
         # Only now is it sure that the peer has the certificate's key.
-        if not self.judge.judge(self.shown):
+        if not self.verifier.verify(self.shown):
             raise tls.AlertBadCertificate("the certificate does not prove the expected peer")
 
     def _server_expect_finished(self) -> None:
         if self._peer_certificate is None:
-            self.judge.refuse("the peer showed no certificate")
+            self.verifier.refuse("the peer showed no certificate")
             raise CertificateRequired("a certificate is required")
         super()._server_expect_finished()

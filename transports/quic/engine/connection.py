@@ -90,7 +90,7 @@ class LibP2PConnection(QuicConnection):
         self,
         configuration: QuicConfiguration,
         settings: QuicConfig,
-        judge: CertificateVerifier,
+        verifier: CertificateVerifier,
         tokens: ResetTokens,
         *,
         original_id: bytes | None = None,
@@ -101,7 +101,7 @@ class LibP2PConnection(QuicConnection):
             original_destination_connection_id=original_id,
             retry_source_connection_id=retry_id,
         )
-        self.judge = judge
+        self.verifier = verifier
         self.peer_takes = 0
         """UDP payload that the peer said it takes; 0 while it has not."""
         self._settings = settings
@@ -118,7 +118,7 @@ class LibP2PConnection(QuicConnection):
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
-        CertificateContext.adopt(self.tls, self.judge)
+        CertificateContext.adopt(self.tls, self.verifier)
 
     def _serialize_transport_parameters(self) -> bytes:
         # max_udp_payload_size (0x03): aioquic leaves it to the default, on which senders do not rely.

@@ -112,7 +112,7 @@ class AioquicEngine:
     def __init__(self, settings: EngineSettings, connection: LibP2PConnection) -> None:
         self._config = config = settings.config
         self._connection = connection
-        self._judge = connection.judge
+        self._verifier = connection.verifier
         self._flow = ReceiveFlow(
             stream=(config.stream_window, config.max_stream_window),
             connection=(config.connection_window, config.max_connection_window),
@@ -168,7 +168,7 @@ class AioquicEngine:
     @property
     def peer_key(self) -> PublicKey | None:
         """The identity the peer proved."""
-        return self._judge.key
+        return self._verifier.key
 
     @property
     def answered(self) -> bool:
@@ -308,7 +308,7 @@ class AioquicEngine:
 
     def _reason(self, event: quic.ConnectionTerminated) -> StackError | None:
         if self._failure is None:
-            self._failure = self._judge.failure
+            self._failure = self._verifier.failure
         if self._failure is not None:
             return self._failure
         if self._connection._state is QuicConnectionState.DRAINING:
