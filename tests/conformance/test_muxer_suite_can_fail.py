@@ -99,7 +99,7 @@ class ResetsAreEnds(YamuxConnection):
 
 
 class Greedy(YamuxConnection):
-    """Opens the window of streams that nobody reads."""
+    """Opens the window of streams that are not read."""
 
     def _dispatch(self, events: list[object]) -> None:  # type: ignore[override]  # passed through
         super()._dispatch(events)  # type: ignore[arg-type]
@@ -132,7 +132,7 @@ class TakesWhileClosing(YamuxConnection):
 
 
 class ClosesTheWindow(YamuxConnection):
-    """Lets a peer wait for ever that sends on a stream nobody reads."""
+    """Lets a peer wait for ever that sends on a stream that is not read."""
 
     def _pump(self) -> None:
         for stream in self._core._streams.values():

@@ -37,7 +37,7 @@ class Confused(Noise):
 
 
 class Opinionated(Noise):
-    """Names a muxer that nobody offered."""
+    """Names a muxer that was not offered."""
 
     async def secure(
         self, stream: trio.abc.Stream, *, initiator: bool, expect: PeerId | None, muxers: Sequence[str]

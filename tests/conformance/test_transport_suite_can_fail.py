@@ -103,7 +103,7 @@ class KeepsAddress(MemoryTransport):
     ("transport", "complaint"),
     [
         (LosesArrivalsTransport, "loses no connection"),
-        (NeverWakesTransport, "wakes who accepts.*hangs"),
+        (NeverWakesTransport, "wakes a task that accepts.*hangs"),
         (LeaksDials, "leaves nothing open.*hangs"),
         (HangsWhenRefused, "ConnectionRefusedError.*hangs"),
         (Rebinds, "could be bound twice"),
@@ -145,7 +145,7 @@ async def test_a_wrong_error_leaves_as_itself_and_names_the_check(autojump_clock
     network = MemoryNetwork()
     with pytest.raises(OSError, match="something is wrong") as error:
         await check_stream_transport(lambda: VagueRefusal(network), ANY)
-    assert any("nobody listens" in note for note in error.value.__notes__)
+    assert any("without a listener" in note for note in error.value.__notes__)
 
 
 class PlainStream(trio.abc.HalfCloseableStream):

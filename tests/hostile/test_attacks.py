@@ -199,7 +199,7 @@ FLOODS = {
     "pings_in_a_flood": 0,
     "pings_and_never_reads": 0,
     "sends_empty_data_in_a_flood": 1,
-    "opens_streams_in_a_flood": 256,  # the backlog of streams that nobody has accepted
+    "opens_streams_in_a_flood": 256,  # the backlog of streams not yet accepted
     "opens_and_resets_streams_in_a_flood": 256,
     "holds_streams_open_in_a_flood": 512,
 }

@@ -96,7 +96,7 @@ def test_gaps_cost_no_more_memory_than_the_windows_allow(attack: Attack) -> None
     assert sum(len(stream.receiver._buffer) for stream in streams) <= attack.config.connection_window
 
 
-def test_a_reset_gives_back_the_window_of_what_nobody_will_read(attack: Attack) -> None:
+def test_a_reset_gives_back_the_window_of_what_will_not_be_read(attack: Attack) -> None:
     for stream in range(100):
         attack.frames(stream_frame(4 * stream, 0, bytes(1000)))
         attack.frames(varints(0x04, 4 * stream, 0, 50_000))
@@ -304,12 +304,12 @@ async def test_a_retried_client_gets_in_under_load(autojump_clock: trio.testing.
         network.tap = watch
 
         async def serve() -> None:
-            with suppress(ConnectionLost):  # the goodbye may come together with the end of the handshake
+            with suppress(ConnectionLost):  # CONNECTION_CLOSE may come together with the end of the handshake
                 await (await (await pair.listener.accept()).upgrade()).run()
 
         nursery.start_soon(serve)
         connection = await pair.dialer.dial(pair.listener.address, pair.near.remote_peer, attempt())
-        assert retried, "the rate is exceeded, and nobody asked for proof"
+        assert retried, "the rate is exceeded, and no peer was asked for proof"
         await connection.aclose()
 
 

@@ -48,14 +48,14 @@ def unreadable(count: int, *, version: int = 1) -> Attack:
 
 
 def unknown(count: int) -> Attack:
-    """Send what looks like packets of connections that nobody remembers."""
+    """Send what looks like packets of unknown connections."""
     for number in range(count):
         yield 0, [b"\x41" + number.to_bytes(8, "big") + bytes(60)]
 
 
 @dataclass
 class Shut:
-    """A gater that lets in nobody from one port."""
+    """A gater that refuses one port."""
 
     port: str = ""
 
@@ -152,7 +152,7 @@ async def attacked(identity: Identity) -> AsyncIterator[Field]:
         "forgotten connections",
     ],
 )
-async def test_strangers_are_answered_less_than_three_times_and_others_served(
+async def test_unverified_peers_are_answered_less_than_three_times_and_others_served(
     attack: Callable[[], Attack], says: str | None, wordy: Identity, autojump_clock: Clock
 ) -> None:
     async with attacked(wordy) as battle:

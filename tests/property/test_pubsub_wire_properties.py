@@ -142,7 +142,7 @@ def test_what_is_sent_on_is_canonical_and_says_the_same(data: bytes) -> None:
 def test_checking_ends_in_a_result(message: Message, policy: SignaturePolicy) -> None:
     with contextlib.suppress(InvalidMessage):
         signing.check(message, policy, ME.peer_id)
-    assert signing.verify_batch([message])[0] is not None  # nobody signs by chance
+    assert signing.verify_batch([message])[0] is not None  # no random signature is valid
     for function in (default_id, sha256_of_data, js_default_id):
         assert isinstance(function(message), bytes)
     with contextlib.suppress(InvalidMessage):

@@ -41,7 +41,7 @@ class Flow:
     unread: int = 0
     ended: bool = False
     cut: bool = False
-    """Reset by anybody, or nobody listens: what arrives is a prefix only."""
+    """Reset by either side, or not read: what arrives is a prefix only."""
 
 
 @dataclass

@@ -47,7 +47,7 @@ async def test_a_waiter_is_woken_once_for_each_wait() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_waking_nobody_is_forgotten() -> None:
+async def test_a_wake_without_a_waiting_task_is_forgotten() -> None:
     waiter = Waiter()
     waiter.wake()
     with trio.CancelScope() as scope:

@@ -1,4 +1,4 @@
-"""Limits validate themselves, scopes count all or nothing, and nothing keyed by strangers stays behind."""
+"""Limits validate themselves, scopes count all or nothing, and nothing keyed by peers stays behind."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_part_larger_than_its_whole_is_refused(part: str, whole: str) -> None:
         Limits(**{part: 100_000_000_000})  # type: ignore[arg-type]  # the field is a parameter
 
 
-def test_parts_that_nobody_chose_shrink_with_their_wholes() -> None:
+def test_parts_left_at_their_defaults_shrink_with_their_wholes() -> None:
     limits = Limits(connections=6)
     assert (limits.inbound_connections, limits.connections_per_peer, limits.inbound_connections_per_ip) == (6, 6, 6)
     assert Limits(inbound_connections=3).inbound_connections_per_ip == 3
@@ -97,7 +97,7 @@ def test_limits_that_were_replaced_shrink_and_grow_again() -> None:
     [("inbound_connections", 768, "connections"), ("connections_per_peer", 8, "connections")],
 )
 def test_what_was_chosen_does_not_shrink(part: str, value: int, whole: str) -> None:
-    """Even where somebody chose the number that is the default."""
+    """Even where the number given is the default."""
     with pytest.raises(ValueError, match=f"{part} is {value}, more than {whole}, which is 6; raise {whole}, too"):
         Limits(**{part: value, whole: 6})  # type: ignore[arg-type]  # the fields are parameters
 
@@ -426,7 +426,7 @@ def arrive(scopes: Scopes, address: str, count: int) -> int:
 
 
 @pytest.mark.parametrize("address", ["/ip4/203.0.113.9/tcp/1", "/ip6/2001:db8::1/tcp/1"])
-def test_an_office_behind_one_public_address_connects_at_once_and_a_crowd_does_not(address: str) -> None:
+def test_an_office_behind_one_public_address_connects_at_once_and_a_flood_does_not(address: str) -> None:
     assert [arrive(Scopes(Limits()), address, count) for count in (16, 32, 64, 65, 500)] == [16, 32, 64, 64, 64]
 
 

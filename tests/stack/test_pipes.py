@@ -98,7 +98,7 @@ async def test_a_cancelled_receive_loses_nothing() -> None:
 
 
 async def test_a_send_cancelled_half_way_breaks_the_pipe() -> None:
-    # Nobody knows how much of it went: what came next would be taken for the rest of it.
+    # How much of it went is unknown: what came next would be taken for the rest of it.
     near, far = trio.testing.lockstep_stream_pair()
     pipe = StreamPipe(near)
     async with trio.open_nursery() as nursery:

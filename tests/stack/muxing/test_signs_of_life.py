@@ -50,7 +50,7 @@ async def test_one_is_suspected_when_what_was_sent_brought_nothing(
 ) -> None:
     async with against_silence(make()) as (end, _):
         await trio.sleep(20)
-        assert end.connection.state is ALIVE  # nobody owes anything
+        assert end.connection.state is ALIVE  # no answer is due
         stream = await end.connection.open_stream()
         await stream.send_all(b"hello?")
         assert end.connection.state is ALIVE
@@ -59,7 +59,7 @@ async def test_one_is_suspected_when_what_was_sent_brought_nothing(
 
 
 @each_muxer
-async def test_anything_heard_ends_suspicion_and_probes(make: Callable[[], Muxer], autojump_clock: Clock) -> None:
+async def test_anything_received_ends_suspicion_and_probes(make: Callable[[], Muxer], autojump_clock: Clock) -> None:
     async with muxed_pair(make(), make()) as (near, far), trio.open_nursery() as nursery:
         stream = await near.connection.open_stream()
         await stream.send_all(b"hello?")

@@ -1,4 +1,4 @@
-"""What Noise and TLS share: the queue sends nothing twice whoever pushes it, and buffers have one borrower each."""
+"""What Noise and TLS share: the queue sends nothing twice, whichever task flushes, and a buffer has one borrower."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def test_a_bad_record_is_told_from_while_a_task_waits_to_send() -> None:
 
 
 class SlowToEnd(MemoryPipe):
-    """Has its end wait for room, as a WebSocket has, and lets nobody send meanwhile."""
+    """Has its end wait for room, as a WebSocket has, and lets no task send meanwhile."""
 
     async def send_eof(self) -> None:
         with self._sending:
@@ -105,7 +105,7 @@ async def test_an_end_that_comes_amid_a_flush_seals_nothing() -> None:
 
 
 class TakenMeanwhile(list[object]):
-    """A pool whose last buffer another thread takes just after somebody saw it there."""
+    """A pool whose last buffer another thread takes just after it was seen."""
 
     def __len__(self) -> int:
         return 1

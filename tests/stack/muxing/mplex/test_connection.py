@@ -95,7 +95,7 @@ async def send_all(raw: MemoryPipe, data: bytes) -> None:
         return
 
 
-async def test_streams_that_nobody_accepts_are_reset(autojump_clock: Clock) -> None:
+async def test_streams_that_are_not_accepted_are_reset(autojump_clock: Clock) -> None:
     async with against_raw(Config(accept_backlog=3)) as (side, raw):
         await raw.send_all(b"".join(frame(number, NEW) for number in range(5)))
         await trio.testing.wait_all_tasks_blocked()

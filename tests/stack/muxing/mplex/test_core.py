@@ -77,7 +77,7 @@ def test_a_stream_is_done_when_both_halves_are() -> None:
     assert side.core.stream_count == 0
 
 
-def test_a_stream_that_the_peer_never_heard_of_is_closed_and_reset_in_silence() -> None:
+def test_a_stream_that_was_never_announced_is_closed_and_reset_without_a_frame() -> None:
     side = Side()
     for end in (side.core.reset, lambda key: side.core.close(key, side.now)):
         key = side.open()

@@ -129,7 +129,7 @@ def test_a_flood_of_nothing(idle: bytes) -> None:
 # ---- no flow control
 
 
-def test_a_stream_that_nobody_reads_holds_up_the_wire_and_is_then_reset() -> None:
+def test_a_stream_that_is_not_read_stalls_the_connection_and_is_then_reset() -> None:
     side = Side(Config(max_stream_buffer=1000, stall_timeout=5))
     side.receive(frame(0, NEW), frame(0, MESSAGE_INITIATOR, bytes(999)))
     assert not side.core.saturated
@@ -174,7 +174,7 @@ def test_all_streams_together_are_bounded() -> None:
     assert side.receive(frame(0, MESSAGE_INITIATOR, bytes(500)))
 
 
-def test_a_sender_that_does_not_mind_that_nobody_listens_is_reset() -> None:
+def test_a_sender_that_goes_on_after_our_close_is_reset() -> None:
     side = Side(Config(max_stream_buffer=1000))
     side.receive(frame(0, NEW))
     side.core.close(KEY, side.now)

@@ -82,7 +82,7 @@ def test_a_stream_is_forgotten_when_both_halves_are_done(first: str) -> None:
     assert side.idle()
 
 
-def test_bytes_nobody_has_read_do_not_count_once_the_stream_is_gone() -> None:
+def test_unread_bytes_do_not_count_once_the_stream_is_gone() -> None:
     side = established()
     side.receive(frame(DATA, FIN, 1, body=bytes(1000)))
     assert side.core.buffered == 1000
@@ -119,7 +119,7 @@ def test_the_body_of_a_data_frame_with_rst_comes_before_the_reset(flags: int) ->
     assert side.core.buffered == 0
 
 
-def test_a_body_with_rst_that_nobody_wants_is_skipped() -> None:
+def test_a_body_with_rst_for_a_gone_stream_is_skipped() -> None:
     side = established()
     side.core.close(1, side.now)
     side.sent()
@@ -151,7 +151,7 @@ def test_our_reset_says_its_code() -> None:
     assert side.idle()
 
 
-def test_a_stream_the_peer_never_heard_of_is_reset_in_silence() -> None:
+def test_a_stream_that_was_never_announced_is_reset_without_a_frame() -> None:
     side = Side(client=True)
     assert side.core.reset(side.open()) == [StreamClosed(1)]
     assert side.sent() == b""
@@ -267,7 +267,7 @@ def test_a_peer_that_does_not_end_its_half_is_reset_after_a_while() -> None:
     assert side.idle()
 
 
-def test_a_half_closed_stream_may_stay_as_long_as_somebody_listens() -> None:
+def test_a_half_closed_stream_may_stay_as_long_as_one_side_reads() -> None:
     side = established(Config(close_timeout=5))
     side.core.send_eof(1)
     side.now += 1000

@@ -123,7 +123,7 @@ async def test_one_task_at_a_time_in_each_direction() -> None:
             nursery.cancel_scope.cancel()
 
 
-async def test_small_bites_of_a_large_piece_do_not_copy_the_rest_of_it() -> None:
+async def test_small_reads_of_a_large_piece_do_not_copy_the_rest_of_it() -> None:
     async with connections(capacity=1024 * 1024) as (near, far):
         stream, accepted = await stream_pair(near, far)
         large = bytes(range(250)) * 250
@@ -250,7 +250,7 @@ async def test_what_a_reset_stream_holds_is_counted_until_it_is_read_or_dropped(
         assert peer.connection.statistics().buffered_bytes == 0
 
 
-async def test_streams_reset_with_what_nobody_reads_are_bounded_together() -> None:
+async def test_streams_reset_with_unread_bytes_are_bounded_together() -> None:
     async with against_raw(Config(max_buffered=4 * INITIAL_WINDOW)) as peer:
         kept = []
         for number in range(8):
@@ -381,7 +381,7 @@ async def test_on_stream_closed_is_called_once_for_each_stream() -> None:
         assert peer.side.closed_streams == [reset, finished, refused, broken]
 
 
-async def test_a_stream_nobody_accepts_any_more_costs_only_itself() -> None:
+async def test_a_stream_that_is_no_longer_accepted_costs_only_itself() -> None:
     async with against_raw(Config(accept_backlog=2)) as peer:
         await peer.send(*(frame(DATA, SYN, 1 + 2 * number, body=b"x") for number in range(4)))
         assert peer.received() == [(WINDOW_UPDATE, RST, stream_id, StreamCode.RESOURCE_LIMIT) for stream_id in (5, 7)]

@@ -69,7 +69,7 @@ async def test_good_frames_before_the_bad_one_count_however_they_arrive() -> Non
 
 
 async def test_after_a_bad_frame_even_a_good_one_is_refused() -> None:
-    # Whoever changed a frame on the way could repeat the true one (snow RUSTSEC-2024-0011, CVE-2021-4239).
+    # An attacker who changed a frame could send the original one later (snow RUSTSEC-2024-0011, CVE-2021-4239).
     wire = Wire(b"abc")
     await wire.refused(wire.frames[0][:-1] + b"?")
     await wire.refused(wire.frames[0])

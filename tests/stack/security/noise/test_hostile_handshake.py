@@ -74,7 +74,7 @@ async def test_an_identity_key_that_is_none(initiator: bool, key: bytes) -> None
 
 
 async def test_an_rsa_key_of_16384_bits_is_refused_before_anything_is_verified() -> None:
-    # CVE-2023-39533: a verification with it takes seconds. The modulus is not a product of primes: nobody may look.
+    # CVE-2023-39533: a verification with it takes seconds. The modulus is no product of primes; nothing may check that.
     numbers = rsa.RSAPublicNumbers(65537, (1 << 16383) | 1)
     der = numbers.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     key = b"\x08\x00\x12" + bytes([len(der) & 0x7F | 0x80, len(der) >> 7]) + der
@@ -104,7 +104,7 @@ async def test_another_peer_than_the_expected_one(initiator: bool) -> None:
     assert str(MALLORY.peer_id) in str(caught.value)
 
 
-async def test_a_dialer_that_finds_somebody_else_does_not_say_who_it_is() -> None:
+async def test_a_dialer_that_finds_another_peer_does_not_say_who_it_is() -> None:
     near, far = memory_pipe_pair()
     peer = RawPeer(far, initiator=False)
     async with trio.open_nursery() as nursery:

@@ -1,4 +1,4 @@
-"""Plaintext: its bytes on the wire, what it refuses, and that nobody gets it by accident."""
+"""Plaintext: its bytes on the wire, what it refuses, and that it is never on by accident."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Refusals:
             self.reasons.append(event.reason)
 
 
-class EndsWithoutGoodbye:
+class EndsWithoutAnswer:
     """A protector of which every pipe is lost at once, as a WebSocket is that ends without a Close frame."""
 
     def __str__(self) -> str:
@@ -46,10 +46,10 @@ class EndsWithoutGoodbye:
 
 class LostPipe(PrivatePipe):
     def receive_nowait(self, buffer: memoryview) -> int:
-        raise ConnectionLost("no goodbye")
+        raise ConnectionLost("no answer")
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        raise ConnectionLost("no goodbye")
+        raise ConnectionLost("no answer")
 
 
 @asynccontextmanager
@@ -96,13 +96,13 @@ async def test_without_the_key_the_first_words_fail_and_both_are_told_why(
             assert "the peer may be in a private network" in refusals.reasons[0]
 
 
-async def test_a_dial_that_ends_without_a_goodbye_is_told_of_the_key_as_well(autojump_clock: Clock) -> None:
-    async with hosts(None, EndsWithoutGoodbye()) as (alice, bob, _):
-        with pytest.raises(DialError, match=r"security negotiation: no goodbye \(does it have our network key, mine"):
+async def test_a_dial_that_ends_without_an_error_names_the_key_as_well(autojump_clock: Clock) -> None:
+    async with hosts(None, EndsWithoutAnswer()) as (alice, bob, _):
+        with pytest.raises(DialError, match=r"security negotiation: no answer \(does it have our network key, mine"):
             await bob.connect(alice.addresses[0])
 
 
-async def test_a_listener_serves_others_after_a_stranger(autojump_clock: Clock) -> None:
+async def test_a_listener_serves_others_after_a_peer_without_the_key(autojump_clock: Clock) -> None:
     network = MemoryNetwork()
     async with (
         open_host(transports=[MemoryTransport(network)], listen=["/memory/0"], private_network=OURS) as alice,

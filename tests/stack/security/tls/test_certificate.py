@@ -232,7 +232,7 @@ def test_a_flipped_bit_in_what_is_signed_is_found(position: int, bit: int) -> No
 
 
 @given(position=st.integers(min_value=0), bit=st.integers(min_value=0, max_value=7))
-def test_a_flipped_bit_anywhere_never_names_somebody_else(position: int, bit: int) -> None:
+def test_a_flipped_bit_anywhere_never_names_another_peer(position: int, bit: int) -> None:
     der = bytearray(FLIPPABLE)
     der[position % len(der)] ^= 1 << bit
     # The number of unused bits behind a signature, for one, may be another without harm.

@@ -84,7 +84,7 @@ async def against(connection: SSL.Connection, *, initiator: bool) -> tuple[Secur
     return outcome, " ".join(said)
 
 
-async def test_a_stranger_with_a_good_certificate_is_let_in(autojump_clock: trio.testing.MockClock) -> None:
+async def test_an_unknown_peer_with_a_good_certificate_is_accepted(autojump_clock: trio.testing.MockClock) -> None:
     for initiator in (True, False):
         outcome, _ = await against(stranger(server=initiator), initiator=initiator)
         assert isinstance(outcome, Secured)
@@ -118,7 +118,7 @@ def unsatisfied(context: SSL.Context) -> None:
 async def test_a_server_that_refuses_our_certificate_is_not_told_to_have_broken_the_protocol(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    # The client is done before the server judges, and hears of it in its first read.
+    # The client is done before the server verifies it, and learns of a refusal in its first read.
     near, far = memory_pipe_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(talk, stranger(server=True, change=unsatisfied), far, [])
@@ -268,7 +268,7 @@ async def test_the_client_prefers_and_without_anything_in_common_it_is_settled_l
 
 
 @pytest.mark.parametrize("chosen", [b"/mplex/6.7.0", b"\xff\xfe"])
-async def test_a_muxer_that_nobody_offered_is_refused(monkeypatch: pytest.MonkeyPatch, chosen: bytes) -> None:
+async def test_a_muxer_that_was_not_offered_is_refused(monkeypatch: pytest.MonkeyPatch, chosen: bytes) -> None:
     # As by an OpenSSL that leaves this to us; newer ones look for themselves.
     monkeypatch.setattr(SSL.Connection, "get_alpn_proto_negotiated", lambda _: chosen)
     outcome, _ = await against(stranger(server=True), initiator=True)
@@ -292,7 +292,7 @@ async def pair(client: tuple[str, ...] = (), server: tuple[str, ...] = ()) -> tu
 # ---- afterwards
 
 
-async def test_a_goodbye_is_an_end_and_the_other_direction_goes_on(autojump_clock: trio.testing.MockClock) -> None:
+async def test_close_notify_is_an_end_and_the_other_direction_goes_on(autojump_clock: trio.testing.MockClock) -> None:
     dialed, accepted = await pair()
     await dialed.channel.send_all(b"question")
     await dialed.channel.send_eof()

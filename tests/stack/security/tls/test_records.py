@@ -36,7 +36,7 @@ class TestPublished:
         "17030300432e937e11ef4ac740e538ad36005fc4a46932fc3225d05f82aa1b36e30efaf97d90e6dffc602dcb501a59a8fcc49c4bf2e5f0"
         "a21c0047c2abf332540dd032e167c2955d"
     )
-    goodbye = described("1703030013c9872760655666b74d7ff1153efd6db6d0b0e3")
+    close_notify = described("1703030013c9872760655666b74d7ff1153efd6db6d0b0e3")
 
     def keys(self, secret: bytes) -> TrafficKeys:
         return TrafficKeys(SUITES["TLS_AES_128_GCM_SHA256"], secret)
@@ -50,7 +50,7 @@ class TestPublished:
         sender = TlsChannel(near, self.keys(self.client), self.keys(self.server))
         sender.write([self.data])
         await sender.send_eof()
-        assert await far.receive_some() == self.asked + self.goodbye
+        assert await far.receive_some() == self.asked + self.close_notify
 
     async def test_what_the_client_receives(self) -> None:
         near, far = memory_pipe_pair()
@@ -176,7 +176,7 @@ async def test_no_nonce_serves_twice_even_if_sealing_is_interrupted() -> None:
 # ---- the end
 
 
-async def test_goodbye_is_the_end_and_nothing_behind_it_counts() -> None:
+async def test_close_notify_is_the_end_and_nothing_after_it_counts() -> None:
     peer = Peer()
     peer.send(peer.seal(b"last"), peer.seal(b"\x01\x00", ALERT), peer.seal(b"too late"))
     assert await peer.channel.read() == [b"last"]
@@ -198,7 +198,7 @@ async def test_an_alert_of_the_peer_is_named(alert: int, name: str) -> None:
     assert await peer.heard() == []
 
 
-async def test_a_user_who_cancels_only_says_goodbye_next() -> None:
+async def test_user_canceled_is_followed_by_close_notify() -> None:
     peer = Peer()
     peer.send(peer.seal(b"\x01\x5a", ALERT), peer.seal(b"\x01\x00", ALERT))
     assert await peer.channel.read() == []

@@ -1,4 +1,4 @@
-"""Our records against OpenSSL's own: data both ways, tickets, key updates, goodbyes, and alerts by their names."""
+"""Our records against OpenSSL's own: data both ways, tickets, key updates, close_notify, and alerts by their names."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ async def test_we_follow_the_new_keys_of_openssl(we_dial: bool) -> None:
 
 
 @BOTH
-async def test_goodbyes_both_ways(we_dial: bool) -> None:
+async def test_close_notify_both_ways(we_dial: bool) -> None:
     channel, stranger = await connected(we_dial=we_dial)
     await channel.send_eof()
     with pytest.raises(SSL.ZeroReturnError):
