@@ -266,7 +266,7 @@ async def test_wires_that_are_over_are_forgotten() -> None:
             await near.stream.aclose()
             await far.stream.aclose()
             await trio.sleep(10)
-        assert not network._wires
+        assert not network._connections
 
 
 @pytest.mark.parametrize(
