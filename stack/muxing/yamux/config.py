@@ -22,7 +22,7 @@ class Config:
     Initial windows come with the spec: 1000 streams may send 256 KiB each before we can limit them."""
     max_discarded: int = 4 * MiB
     """Bytes the peer may go on sending on a stream that we closed, before it is reset: our answer may be on its way to
-    a peer that first sends all of its question. They cost no memory."""
+    a peer that first sends all of its question. They cost no memory. A frame counts as 1 KiB at least."""
     max_inbound_streams: int = 1000
     """Streams the peer may hold open: a SYN costs it 12 bytes and us a task. hashicorp and js allow 1000."""
     max_outbound_streams: int = 1000

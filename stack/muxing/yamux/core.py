@@ -43,6 +43,8 @@ from .wire import (
     encode_header,
 )
 
+SMALLEST_DISCARD = 1024
+"""Bytes that a frame for a stream that this side closed counts as, at least: small frames are work, too."""
 MAX_DATA_FRAME = INITIAL_WINDOW
 """Ours: larger sends are split, so that streams take turns; no peer may refuse a frame of its own first window."""
 
@@ -400,7 +402,10 @@ class YamuxCore(MuxerCore[StreamState]):
     def _refused(self, stream: StreamState, length: int) -> StreamCode | None:
         """Say why a body is not taken: the stream is reset for it."""
         if stream.receive is Half.IGNORED:
-            return StreamCode.NONE if stream.discarded + length > self._config.max_discarded else None
+            if stream.discarded + length > self._config.max_discarded:
+                return StreamCode.NONE
+            stream.discarded += max(0, SMALLEST_DISCARD - length)
+            return None
         if stream.receive is Half.DONE:
             return StreamCode.NONE  # the peer has sent its end
         return StreamCode.RESOURCE_LIMIT if self._buffered + length > self._config.max_buffered else None

@@ -14,6 +14,7 @@ from peerstack.stack.muxing.core import (
     StreamWasReset,
 )
 from peerstack.stack.muxing.yamux import Config, GoAwayCode
+from peerstack.stack.muxing.yamux.core import SMALLEST_DISCARD
 from peerstack.stack.muxing.yamux.wire import ACK, DATA, FIN, GO_AWAY, INITIAL_WINDOW, PING, RST, SYN, WINDOW_UPDATE
 
 from .cores import Pair, Side, frame
@@ -234,6 +235,15 @@ def test_data_after_closing_is_dropped_and_its_sender_may_go_on_up_to_a_limit() 
     assert StreamClosed(1) in events
     assert side.frames() == [(WINDOW_UPDATE, RST, 1, 0)]
     assert side.idle()
+
+
+def test_small_frames_after_closing_reach_the_limit_sooner() -> None:
+    side = established(Config(max_discarded=100 * SMALLEST_DISCARD))
+    side.core.close(1, side.now)
+    side.sent()
+    for _ in range(100):
+        assert side.receive(frame(DATA, 0, 1, body=b"x")) == []
+    assert StreamClosed(1) in side.receive(frame(DATA, 0, 1, body=b"x"))
 
 
 def test_closing_when_the_window_is_used_up_opens_it() -> None:
