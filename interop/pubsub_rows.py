@@ -15,6 +15,7 @@ from interop.pubsub_talk import (
     check_backoff,
     entries,
     expect_alive,
+    expect_flawless,
     expect_received,
     expect_silence,
     meet,
@@ -47,6 +48,7 @@ SCORING = ("--pubsub", "gossipsub", "--pubsub-score", "default")
 UNSIGNED = ("--pubsub", "gossipsub", "--pubsub-sign", "none")
 FLOODSUB = ("--pubsub", "floodsub")
 STOCK = (*STRICT, "--pubsub-queues", "stock")
+PACED = (*STOCK, "--pubsub-pacing", "default")
 BACKOFF = ("--pubsub", "gossipsub", "--pubsub-backoff", str(BACKOFF_SECONDS))
 NO_MESH = ("--pubsub", "gossipsub", "--pubsub-degree", "0")
 
@@ -82,6 +84,36 @@ async def paced_to_stock(scene: Scene) -> None:
     """What is published slowly enough all arrives where queues are as short as they come: 32 messages in most."""
     await meet(scene.topic, scene.ours, scene.theirs)
     await carry(scene.topic, scene.ours, scene.theirs, MANY, interval_ms=PACE_MS)
+
+
+async def paced_by_default(scene: Scene) -> None:
+    """A burst of a program that sets nothing all arrives at one that sets nothing, and the receipts say no more."""
+    await meet(scene.topic, scene.ours, scene.theirs)
+    before = await scene.theirs.call("received", topic=scene.topic)
+    await _expect_honest_receipts(scene, MANY)
+    await expect_received(scene.topic, scene.ours, scene.theirs, MANY, before=before)
+
+
+async def unpaced_to_stock(scene: Scene) -> None:
+    """Of a burst that no pacing spreads some may be lost; the receipts say no more than that it came to the host."""
+    await meet(scene.topic, scene.ours, scene.theirs)
+    await _expect_honest_receipts(scene, MANY)
+    expect_flawless(scene.theirs, await scene.theirs.call("received", topic=scene.topic))
+    await expect_alive(scene.ours, scene.theirs)
+
+
+async def _expect_honest_receipts(scene: Scene, number: int) -> None:
+    """Publish, and raise CheckFailed if more messages are called acknowledged than the other host has read."""
+    before = await entries(scene.theirs, "received", "publish")
+    answer = await publish(scene.ours, scene.topic, number, confirm=True)
+    told = answer["acknowledged"].get(scene.theirs.peer_id, 0)
+    expect(told > 0, f"{scene.ours.name} knows of no message that it arrived")
+    if before is not None:
+        await until(
+            f"{scene.theirs.name} waits for the {told} messages that {scene.ours.name} calls acknowledged",
+            lambda: entries(scene.theirs, "received", "publish"),
+            lambda found: found is not None and found - before >= told,
+        )
 
 
 async def theirs_to_ours(scene: Scene) -> None:
@@ -335,7 +367,11 @@ PLAIN = (
     Row(name="floodsub: theirs knows nothing else", check=floodsub_both_ways, theirs=FLOODSUB),
     Row(name="floodsub: ours knows nothing else", check=floodsub_both_ways, ours=FLOODSUB),
 )
-STOCK_QUEUES = (Row(name="publish 1000 x 1 KiB, 2 ms apart: ours to stock queues", check=paced_to_stock, theirs=STOCK),)
+STOCK_QUEUES = (
+    Row(name="publish 1000 x 1 KiB, 2 ms apart: ours to stock queues", check=paced_to_stock, theirs=STOCK),
+    Row(name="publish 1000 x 1 KiB at once, all defaults", check=paced_by_default, ours=PACED, theirs=STOCK),
+    Row(name="publish 1000 x 1 KiB at once, unpaced: receipts", check=unpaced_to_stock, theirs=STOCK),
+)
 CONNECTING = (
     Row(name="both dial at once", check=both_dial, directions=(Direction.THEIRS_DIALS,), connected=False),
     Row(name="connected again, same topic", check=again),

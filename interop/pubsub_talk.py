@@ -148,12 +148,21 @@ async def meet(topic: str, *peers: Speaker) -> None:
         await wait_mesh(topic, peer, _others(peer, peers))
 
 
-async def publish(sender: Speaker, topic: str, number: int, *, size: int = KIB, interval_ms: int = 0) -> None:
-    """Publish that many messages, of numbers never used before: ids are made of the data, not of the topic."""
+async def publish(
+    sender: Speaker, topic: str, number: int, *, size: int = KIB, interval_ms: int = 0, confirm: bool = False
+) -> dict[str, Any]:
+    """Publish that many messages, of numbers never used before: ids are made of the data, not of the topic.
+
+    `confirm` asks for the receipts, which ours alone has.
+    """
     start = next(_numbers) * 10_000
-    answer = await sender.call("publish", topic=topic, count=number, bytes=size, start=start, interval_ms=interval_ms)
+    extra = {"confirm": True} if confirm else {}
+    answer = await sender.call(
+        "publish", topic=topic, count=number, bytes=size, start=start, interval_ms=interval_ms, **extra
+    )
     published, error = answer["published"], answer["first_error"]
     expect(published == number, f"{sender.name} published {published} of {number}: {error}")
+    return answer
 
 
 async def carry(

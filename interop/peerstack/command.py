@@ -31,6 +31,7 @@ class Command:
     start: int = 0
     interval_ms: float = 0.0
     seconds: float = 30.0
+    confirm: bool = False
 
     @property
     def peer_id(self) -> PeerId:

@@ -43,6 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pubsub-queues", choices=("long", "stock"), default="long")
     parser.add_argument("--pubsub-degree", type=int, default=None)
     parser.add_argument("--pubsub-score", default="none")
+    parser.add_argument("--pubsub-pacing", choices=("none", "default"), default="none")
 
 
 def config(options: argparse.Namespace) -> PubsubConfig | None:
@@ -67,7 +68,8 @@ def config(options: argparse.Namespace) -> PubsubConfig | None:
         queues=QueueConfig()
         if options.pubsub_queues == "stock"
         else QueueConfig(max_messages=BURST, max_bytes=BURST_BYTES),
-        pacing=None,  # the contract wants long queues of everyone
+        # The contract wants long queues of all peers, unless it says otherwise.
+        pacing=PubsubConfig().pacing if options.pubsub_pacing == "default" else None,
         max_message=LARGEST,
         max_rpc=2 * LARGEST,
     )

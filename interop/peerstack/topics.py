@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 
 import trio
@@ -10,7 +11,7 @@ import trio
 from interop.peerstack.command import Answer, Command
 from interop.peerstack.operations import Operation, Program
 from interop.peerstack.receipts import Receipts, message_data
-from peerstack.protocols.pubsub import Pubsub
+from peerstack.protocols.pubsub import Pubsub, Receipt
 from peerstack.stack.errors import StackError
 
 BUFFER = 100_000
@@ -76,20 +77,35 @@ async def publish(program: Program, command: Command) -> Answer:
     """Publish messages, counting those that fail."""
     pubsub = _topics(program).pubsub
     errors: list[str] = []
+    receipts: list[Receipt] = []
     begun = perf_counter()
     for number in range(command.start, command.start + command.count):
         if number > command.start and command.interval_ms:
             await trio.sleep(command.interval_ms / 1000)
         try:
-            await pubsub.publish(command.topic, message_data(pubsub.host.peer_id, number, command.bytes))
+            receipt = await pubsub.publish(command.topic, message_data(pubsub.host.peer_id, number, command.bytes))
         except StackError as error:
             errors.append(f"{type(error).__name__}: {error}")
-    return {
+        else:
+            if command.confirm:
+                receipts.append(receipt)
+    answer: dict[str, object] = {
         "published": command.count - len(errors),
         "failed": len(errors),
         "first_error": errors[0] if errors else None,
         "seconds": perf_counter() - begun,
     }
+    if command.confirm:
+        answer["acknowledged"] = await _acknowledged(receipts, command.seconds)
+    return answer
+
+
+async def _acknowledged(receipts: Sequence[Receipt], seconds: float) -> Mapping[str, int]:
+    """Return how many messages are known to have come to the host of each peer."""
+    with trio.move_on_after(seconds):
+        for receipt in receipts:
+            await receipt.wait_acknowledged()
+    return Counter(str(peer) for receipt in receipts for peer in receipt.acknowledged)
 
 
 async def wait_received(program: Program, command: Command) -> Answer:

@@ -154,13 +154,25 @@ class FakeMember:
             self.topics.add(f"{topic}!")
         return {}
 
-    async def publish(self, topic: str, count: int, bytes: int, start: int, interval_ms: int) -> dict[str, Any]:
+    async def publish(
+        self, topic: str, count: int, bytes: int, start: int, interval_ms: int, confirm: bool = False
+    ) -> dict[str, Any]:
         made = [Sent(author=self, topic=topic, number=n, size=bytes) for n in range(start, start + count)]
         self.published += made
         for message in made[1:] if f"loses {bytes}" in self._faults and count > 1 else made:
             self._pass_on(message)
         failed = int("fails to publish" in self._faults)
-        return {"published": count - failed, "failed": failed, "first_error": "no" if failed else None, "seconds": 0.0}
+        answer: dict[str, Any] = {
+            "published": count - failed,
+            "failed": failed,
+            "first_error": "no" if failed else None,
+        }
+        return answer | ({"acknowledged": self._acknowledged(made)} if confirm else {})
+
+    def _acknowledged(self, made: list[Sent]) -> dict[str, int]:
+        more = int("acknowledges too much" in self._faults)
+        members = self._world.members.values()
+        return {m.peer_id: sum(message in m.got.get(message.topic, ()) for message in made) + more for m in members}
 
     def _pass_on(self, message: Sent) -> None:
         for other in self._world.members.values():

@@ -27,6 +27,8 @@ FAULTS: dict[str, str] = {
     "floodsub: theirs knows nothing else": "fails to publish",
     "floodsub: ours knows nothing else": "counts malformed",
     "publish 1000 x 1 KiB, 2 ms apart: ours to stock queues": "loses 1024",
+    "publish 1000 x 1 KiB at once, all defaults": "loses 1024",
+    "publish 1000 x 1 KiB at once, unpaced: receipts": "acknowledges too much",
     "both dial at once": "dials nobody",
     "connected again, same topic": "stays connected",
     "publish 20 x 1 KiB both ways": "loses 1024",

@@ -101,7 +101,7 @@ def publish(
     rate: Annotated[
         float | None,
         Parameter(
-            help="Messages per second for each peer; by default only bursts to go, js and rust are slowed.",
+            help="Messages per second for each peer; by default only bursts to go, js, rust and py are slowed.",
             metavar="N",
             validator=Number(gt=0),
             show_default=False,

@@ -26,7 +26,7 @@ Clock = trio.testing.MockClock
         ("peerstack/0.1.0", False),
         ("peerstack-interop", False),
         ("Lighthouse/v5.3.0-d6ba8c3/x86_64-linux", False),
-        ("py-libp2p/0.2.0", False),
+        ("py-libp2p/0.2.0", True),
         ("", False),
     ],
 )
