@@ -47,7 +47,7 @@ class Identity:
 
     @classmethod
     def from_pem(cls, text: str | bytes, *, password: str | bytes | None = None) -> Self:
-        """Return the identity in a private key of OpenSSL (PKCS#8 or traditional) or OpenSSH.
+        """Return the identity in a private key of OpenSSL (PKCS#8 or traditional, also as DER) or OpenSSH.
 
         Raises InvalidKey for a text that is none, a key of another type than the four, or a missing or wrong password.
         """
@@ -74,7 +74,7 @@ class Identity:
 
     @classmethod
     def _decode_file(cls, content: bytes, *, password: str | bytes | None) -> Self:
-        if pem.MARK in content:
+        if pem.MARK in content or pem.is_der(content) or pem.is_openssh_public(content):
             return cls.from_pem(content, password=password)
         if password is not None:
             raise KeyPasswordError("it is not encrypted; leave the password out")

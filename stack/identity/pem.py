@@ -4,6 +4,8 @@
 -----BEGIN ENCRYPTED PRIVATE KEY-----    PKCS#8 with a password
 -----BEGIN EC|RSA PRIVATE KEY-----       traditional OpenSSL: SEC 1, PKCS#1; a password may be in its headers
 -----BEGIN OPENSSH PRIVATE KEY-----      what `ssh-keygen` writes
+
+The first three are read as DER, too, which is the same without the text around it.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ PemForm: TypeAlias = Literal["pkcs8", "openssl", "openssh"]
 MARK = b"-----BEGIN "
 _OPENSSH = b"-----BEGIN OPENSSH PRIVATE KEY-----"
 _PRIVATE = b"PRIVATE KEY-----"
+_DER_START = b"\x30"  # of a SEQUENCE; a digit 0 in base64, so the length that follows must fit, too
+_OPENSSH_PUBLIC = (b"ssh-", b"ecdsa-sha2-", b"sk-")
 _SUPPORTED = "Ed25519, secp256k1, ECDSA (P-256, P-384, P-521) and RSA keys can be identities"
 
 
@@ -31,12 +35,31 @@ def read(pem: bytes, password: bytes | None) -> tuple[KeyType, bytes]:
 
     Raises InvalidKey for a key that cannot be an identity, is broken, or has another password.
     """
+    if is_der(pem):
+        return _data_of(_load(pem, password))
+    if is_openssh_public(pem):
+        raise InvalidKey("it is a public key of OpenSSH; the private one is in the file without .pub")
     if MARK not in pem:
         raise InvalidKey("there is no key in PEM form in it")
     if _PRIVATE not in pem:
         kind = pem.partition(MARK)[2].partition(b"-----")[0].decode(errors="replace")
         raise InvalidKey(f"it holds no private key, but a {kind[:40]!a}; an identity is a private key")
     return _data_of(_load(pem, password))
+
+
+def is_der(content: bytes) -> bool:
+    """Tell whether this looks like a key in DER: a SEQUENCE that says the length of all that follows."""
+    if content[:1] != _DER_START or len(content) < 4:
+        return False
+    short, length = content[1], content[1] & 0x7F
+    if short < 0x80:
+        return len(content) == 2 + short
+    return length in (1, 2) and len(content) == 2 + length + int.from_bytes(content[2 : 2 + length], "big")
+
+
+def is_openssh_public(content: bytes) -> bool:
+    """Tell whether this is the public half of a key, as in a `.pub` file of OpenSSH."""
+    return content.startswith(_OPENSSH_PUBLIC)
 
 
 def write(key_type: KeyType, data: bytes, form: PemForm, password: bytes | None) -> bytes:
@@ -67,9 +90,15 @@ def write(key_type: KeyType, data: bytes, form: PemForm, password: bytes | None)
 
 def _load(pem: bytes, password: bytes | None) -> PrivateKeyTypes:
     from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key
+    from cryptography.hazmat.primitives.serialization import (
+        load_der_private_key,
+        load_pem_private_key,
+        load_ssh_private_key,
+    )
 
-    load = load_ssh_private_key if _OPENSSH in pem else load_pem_private_key
+    load = load_pem_private_key if MARK in pem else load_der_private_key
+    if _OPENSSH in pem:
+        load = load_ssh_private_key
     try:
         return load(pem, password)
     except TypeError as error:  # so the library says that a password is missing, or one too many

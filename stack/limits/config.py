@@ -22,7 +22,8 @@ class Limits:
     """How much one host takes on. Per-IP limits count an IPv6 /56 as one address, and never apply to loopback.
 
     A part that is not given is at most as large as its whole: `Limits(connections=6)` takes six from any peer.
-    Raises ValueError for what is given and does not fit together, or would let nothing through.
+    Raises TypeError for what is no number, ValueError for what is given and does not fit together, or would let nothing
+    through.
     """
 
     connections: int = 1024
@@ -75,6 +76,7 @@ class Limits:
     """The same for one connection: a bandwidth-delay product of 1 Gbit/s over 128 ms."""
 
     def __post_init__(self) -> None:
+        self._check_types()
         defaults = {field.name: field.default for field in fields(self)}
         for part, whole in _PARTS_OF_WHOLES:
             limit = getattr(self, whole)
@@ -92,6 +94,15 @@ class Limits:
                 raise ValueError(
                     f"{part} is {values[part]}, more than {whole}, which is {values[whole]}; raise {whole}, too"
                 )
+
+    def _check_types(self) -> None:
+        """Raise TypeError for what is no number, and for parts of things."""
+        for name, value in vars(self).items():
+            if name == "inbound_streams_overrides":
+                continue
+            whole = name != "inbound_rate_per_ip"
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+                raise TypeError(f"{name} must be a {'whole ' if whole else ''}number, not {value!r}")
 
     def inbound_streams_of(self, protocol: str, declared: int | None = None) -> int:
         """Return how many inbound streams of `protocol` one peer may hold open; `declared` is what it needs."""

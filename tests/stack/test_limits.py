@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -84,6 +85,21 @@ def test_parts_left_at_their_defaults_shrink_with_their_wholes() -> None:
     )
     assert Limits(memory=1000).memory_per_peer == 1000
     assert Limits(receive_windows=1000).receive_windows_per_connection == 1000
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ({"connections": "6"}, "connections must be a whole number, not '6'"),
+        ({"streams": None}, "streams must be a whole number, not None"),
+        ({"memory": 6.5}, "memory must be a whole number, not 6.5"),
+        ({"connections": True}, "connections must be a whole number, not True"),
+        ({"inbound_rate_per_ip": "2"}, "inbound_rate_per_ip must be a number, not '2'"),
+    ],
+)
+def test_a_limit_is_a_number(wrong: dict[str, Any], line: str) -> None:
+    with pytest.raises(TypeError, match=f"^{line}$"):
+        Limits(**wrong)
 
 
 def test_limits_that_were_replaced_shrink_and_grow_again() -> None:

@@ -178,6 +178,34 @@ def test_a_key_file_may_be_pem(tmp_path: Path) -> None:
             assert path.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("name", KEYS)
+@pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
+def test_a_key_file_may_be_der(tmp_path: Path, name: str, form: PrivateFormat) -> None:
+    if name == "ed25519" and form is PrivateFormat.TraditionalOpenSSL:
+        return
+    key, path = KEYS[name], tmp_path / "key.der"
+    path.touch(mode=0o600)
+    path.write_bytes(key.private_bytes(Encoding.DER, form, NoEncryption()))
+    assert Identity.load(path).peer_id == Identity.from_pem(pem(key)).peer_id
+    path.write_bytes(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
+    assert Identity.load(path, password="secret").peer_id == Identity.from_pem(pem(key)).peer_id
+    with pytest.raises(KeyFileError, match="it is encrypted; give its password"):
+        Identity.load(path)
+    path.write_bytes(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    with pytest.raises(KeyFileError, match="it is broken, or a form that is not known") as caught:
+        Identity.load(path)
+    assert one_line(caught.value)
+
+
+@pytest.mark.parametrize("name", ["ed25519", "p256", "rsa"])
+def test_the_public_half_of_an_openssh_key_is_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "id.pub"
+    path.touch(mode=0o600)
+    path.write_bytes(KEYS[name].public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b" me@here\n")
+    with pytest.raises(KeyFileError, match=r"the private one is in the file without \.pub"):
+        Identity.load(path)
+
+
 def test_a_key_file_may_be_encrypted(tmp_path: Path) -> None:
     path, plain = tmp_path / "locked.pem", tmp_path / "plain.key"
     identity = Identity.generate()
