@@ -181,7 +181,8 @@ class Model:
         for party in self.parties:
             core = party.core
             assert party.streams == set()
-            assert core.stream_count == core.buffered == core._inbound == core._outbound == core._unacknowledged == 0
+            assert (core.stream_count, core.buffered) == (0, 0)
+            assert (core._inbound, core._outbound, core._unacknowledged) == (0, 0, 0)
             assert party.budget.used == 0
 
 

@@ -87,7 +87,7 @@ class TcpTransport:
             listener = TcpListener(sock)
             if self._reuse_port:
                 # Only now, so that two listeners do not share a port unawares: the second gets EADDRINUSE as ever.
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                _share_port(sock)
                 self._listeners.append(listener)
             return listener
         except OSError as error:
@@ -123,13 +123,19 @@ def _own_port() -> int:
     return socket.SO_REUSEADDR
 
 
+def _share_port(sock: socket.socket) -> None:
+    """Let other sockets have the same port; `reuse_port` is off on Windows."""
+    if sys.platform != "win32":
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+
+
 async def _dialed(family: int, target: _Name, source: _Name | None) -> socket.socket:
     """Return a socket connected to `target`, from `source` if that is given. Raises `OSError`."""
     sock = new_socket(family, socket.SOCK_STREAM)
     try:
         if source is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            _share_port(sock)
             sock.bind(source)
         await _connect(sock, target)
         if source is not None and sock.getsockname() == sock.getpeername():  # it met itself instead of our listener

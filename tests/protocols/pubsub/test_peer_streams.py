@@ -278,11 +278,15 @@ async def test_a_message_that_the_peer_is_too_small_for_costs_the_others_nothing
 
     async with foreign(read_little, PubsubConfig()) as (_, room, peer):
         small: list[Receipt] = []
-        for number in range(800):
-            small.append(await room.publish(b"%d" % number))
-            if number == 400:
-                large = await room.publish(bytes(1_000_000))
-            await trio.sleep(0.01)
+
+        async def publish(numbers: range) -> None:
+            for number in numbers:
+                small.append(await room.publish(b"%d" % number))
+                await trio.sleep(0.01)
+
+        await publish(range(401))
+        large = await room.publish(bytes(1_000_000))
+        await publish(range(401, 800))
         await trio.sleep(30)
         assert sorted(map(int, set(peer.got))) == list(range(800))
         assert all(receipt.sent for receipt in small)

@@ -17,7 +17,6 @@ from peerstack.stack.addressing import parse_address
 from peerstack.stack.errors import InvalidAddress
 from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity
-from peerstack.stack.swarm.dial.ranking import rank
 from peerstack.transports.quic import QuicConfig, QuicTransport
 
 from .hosts import ANYWHERE, attempt, join
@@ -100,11 +99,6 @@ async def test_a_wildcard_listener_knows_which_address_a_peer_reached() -> None:
         assert far.info.local_address == listener.address
         await near.aclose()
         await far.aclose()
-
-
-def test_quic_is_dialed_first() -> None:
-    tcp, quic = parse_address("/ip4/192.0.2.1/tcp/1"), parse_address("/ip4/192.0.2.1/udp/1/quic-v1")
-    assert [address for _, address in rank([tcp, quic])] == [quic, tcp]
 
 
 async def test_whole_hosts_speak_over_quic() -> None:
