@@ -8,7 +8,7 @@ from itertools import cycle, islice
 import trio
 
 from interop.matrix import Cell, Direction, Place, Program, expect, judge
-from interop.pubsub_rows import STRICT
+from interop.pubsub_rows import STRICT, UNSIGNED
 from interop.pubsub_stage import Member, Start, start_process
 from interop.pubsub_talk import (
     FAILURES,
@@ -40,6 +40,12 @@ class Mesh:
     """That each publishes, without a pause."""
     direction: Direction
     """Who dials between ours and others; among others it is the one with the lower number."""
+    size: int = SIZE
+    """How many peers, an even number."""
+    options: tuple[str, ...] = STRICT
+    """With which each is started."""
+    kind: str = ""
+    """What the name of the row adds."""
 
     def present(self, programs: Iterable[Program]) -> list[Program]:
         """Return those of the others that are at hand."""
@@ -51,6 +57,8 @@ MESHES: Sequence[Mesh] = (
     Mesh(members=("go", "rust"), messages=500, direction=Direction.OURS_DIALS),
     Mesh(members=("go", "rust", "js"), messages=500, direction=Direction.THEIRS_DIALS),
     Mesh(members=("py", "go", "rust", "js"), messages=200, direction=Direction.OURS_DIALS),
+    # As in Ethereum: nothing is signed, and the id of a message is the SHA-256 of its data.
+    Mesh(members=("js",), messages=70, direction=Direction.OURS_DIALS, size=10, options=UNSIGNED, kind=", unsigned"),
 )
 
 
@@ -61,14 +69,14 @@ def neighbours(size: int) -> list[tuple[int, int]]:
 
 
 async def run_meshes(ours: Program, programs: Sequence[Program], *, start: Start = start_process) -> list[Cell]:
-    """Run every mesh that has at least two of the other programs at hand."""
+    """Run every mesh that has at least two of its other programs at hand, or the only one."""
     cells: dict[Place, Cell] = {}
     for mesh in MESHES:
         others = mesh.present(programs)
         names = ", ".join(program.name for program in (ours, *others))
-        row = f"{SIZE} peers, {mesh.messages} x 1 KiB from each: {names}"
+        row = f"{mesh.size} peers, {mesh.messages} x 1 KiB from each{mesh.kind}: {names}"
         place = Place(peer=ALL, direction=mesh.direction, key_type="ed25519", row=row)
-        if len(others) > 1:
+        if len(others) >= min(2, len(mesh.members)):
             cells[place] = await _run_mesh(mesh, place, ours, others, start)
     return list(cells.values())
 
@@ -79,7 +87,7 @@ async def _run_mesh(mesh: Mesh, place: Place, ours: Program, others: Sequence[Pr
     try:
         with trio.fail_after(MESH_SECONDS):
             async with trio.open_nursery() as nursery:
-                members = await _start([ours, *others], start, nursery)
+                members = await _start(mesh, [ours, *others], start, nursery)
                 await _connect(mesh, members, ours)
                 await _flood(mesh, members)
                 nursery.cancel_scope.cancel()
@@ -97,13 +105,13 @@ def _first(errors: ExceptionGroup[Exception]) -> Exception:
     return error
 
 
-async def _start(programs: Sequence[Program], start: Start, nursery: trio.Nursery) -> list[Member]:
+async def _start(mesh: Mesh, programs: Sequence[Program], start: Start, nursery: trio.Nursery) -> list[Member]:
     async def keep(program: Program, *, task_status: trio.TaskStatus[Member]) -> None:
-        async with start(program, "ed25519", STRICT) as member:
+        async with start(program, "ed25519", mesh.options) as member:
             task_status.started(member)
             await trio.sleep_forever()
 
-    return [await nursery.start(keep, program) for program in islice(cycle(programs), SIZE)]
+    return [await nursery.start(keep, program) for program in islice(cycle(programs), mesh.size)]
 
 
 async def _connect(mesh: Mesh, members: Sequence[Member], ours: Program) -> None:
