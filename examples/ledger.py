@@ -1,8 +1,7 @@
 """Ledger: payments that every peer checks, and that cannot be made twice. Needs the extra: `pip install '.[typed]'`.
 
 The validation results must be fair to peers that only forward a payment:
-- REJECT is for payments that every peer finds invalid at any time. An honest peer does not forward them, so REJECT
-  lowers the score of the sender.
+- REJECT, which lowers the score of the sender, is for payments that every peer finds invalid at any time.
 - Of two payments with the same number a peer keeps the first and returns IGNORE for the other: the peer that forwards
   it may not know the first, and REJECT would lower its score. The two signatures prove that the payer cheated. They are
   published, so that all ledgers cancel the same payments and all peers score the payer down, whichever they saw first.
