@@ -225,7 +225,7 @@ import sys, trio
 sys.modules['OpenSSL'] = None
 from peerstack import open_host
 from peerstack.stack.identity import Identity
-from peerstack._on_demand import default_security
+from peerstack._defaults import default_security
 print(*[item.protocol_id for item in default_security(Identity.generate())])
 """
     assert run(program) == "/noise"
