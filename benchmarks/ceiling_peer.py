@@ -54,7 +54,7 @@ async def _run(mode: str) -> None:
 
 async def _lines() -> AsyncIterator[bytes]:
     if sys.platform == "win32":
-        raise OSError("trio can not read standard input on Windows")
+        raise OSError("trio cannot read standard input on Windows")
     pending = b""
     async for data in trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())):
         *whole, pending = (pending + data).split(b"\n")
@@ -87,7 +87,7 @@ async def _obey(mode: str, command: dict[str, Any]) -> dict[str, Any]:
             return {"rtt_us": await _ping(peer, count)}
         case {"op": "bench_dial", "address": address, "count": count, "concurrency": concurrency}:
             return {"seconds": await _bench_dial(address, count, concurrency)}
-    return {"ok": False, "error": f"a ceiling can not do {command.get('op')!r}"}
+    return {"ok": False, "error": f"a ceiling cannot do {command.get('op')!r}"}
 
 
 async def _connect(address: str) -> trio.SocketStream:

@@ -27,7 +27,7 @@ PACKAGE = {OURS: OURS, "py": "libp2p"}
 
 
 class CanNotInstall(Exception):
-    """An environment can not be made, for lack of pip or of a package index; the message says which."""
+    """An environment cannot be made, for lack of pip or of a package index; the message says which."""
 
 
 def make_environments(folder: Path) -> dict[str, Path]:

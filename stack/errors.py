@@ -32,7 +32,7 @@ class InvalidPeerId(InvalidInput):
 
 
 class InvalidAddress(InvalidInput):
-    """Text or bytes are not a multiaddr, or the multiaddr can not be used for what was asked."""
+    """Text or bytes are not a multiaddr, or the multiaddr cannot be used for what was asked."""
 
 
 class InvalidSignature(StackError):
@@ -40,7 +40,7 @@ class InvalidSignature(StackError):
 
 
 class KeyFileError(StackError):
-    """A key file can not be read, is malformed, or is readable by others."""
+    """A key file cannot be read, is malformed, or is readable by others."""
 
 
 class ResolveError(StackError):

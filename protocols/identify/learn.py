@@ -35,7 +35,7 @@ def check_key(info: ConnectionInfo, received: Identify) -> None:
 def learn(store: Peerstore, info: ConnectionInfo, received: Identify, *, pushed: bool) -> PeerIdentified:
     """Remember what the peer says of itself, and return what was believed; what a push leaves empty stays as it is.
 
-    The addresses of a valid signed record count instead of the plain list. A record that can not be verified is as
+    The addresses of a valid signed record count instead of the plain list. A record that cannot be verified is as
     good as none (go and rust), while with one of another peer neither counts (go).
     """
     peer = info.remote_peer

@@ -77,7 +77,7 @@ async def measure(
     if not isinstance(upload, int) or not isinstance(download, int):
         raise TypeError(f"upload and download are numbers of bytes, not {upload!r} and {download!r}")
     if upload < 0 or not 0 <= download <= MAX_BYTES:
-        raise ValueError(f"can not move {upload} bytes there and {download} back")
+        raise ValueError(f"cannot move {upload} bytes there and {download} back")
     async with _open(host, peer) as stream:
         started = trio.current_time()
         await stream.send_all(_HEADER.pack(download))

@@ -251,7 +251,7 @@ class Pipe(trio.abc.HalfCloseableStream):
 class Channel(trio.abc.Stream):
     """What a muxer runs on: bytes go in sealed at once and leave in batches, and come out in whole pieces.
 
-    `write` never waits and never fails half-way, so a caller that is cancelled can not leave half a frame behind.
+    `write` never waits and never fails half-way, so a caller that is cancelled cannot leave half a frame behind.
     """
 
     @abstractmethod
@@ -273,13 +273,13 @@ class Channel(trio.abc.Stream):
 
     @abstractmethod
     async def send_eof(self) -> None:
-        """End our direction of the pipe, behind what was flushed. Raises `LocalProtocolError` if it can not."""
+        """End our direction of the pipe, behind what was flushed. Raises `LocalProtocolError` if it cannot."""
 
     @abstractmethod
     async def read(self) -> list[bytes]:
         """Wait for bytes and return all that are there, in order; an empty list is the end.
 
-        Raises `RemoteProtocolError` for what can not be opened, `trio.BrokenResourceError` when the pipe broke.
+        Raises `RemoteProtocolError` for what cannot be opened, `trio.BrokenResourceError` when the pipe broke.
         """
 
     @abstractmethod

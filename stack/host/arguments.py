@@ -79,7 +79,7 @@ def check_protocol(protocol: str) -> None:
 
 
 def check_handler(protocol: str, handler: StreamHandler) -> None:
-    """Raise TypeError for what can not be awaited when it is called with a stream.
+    """Raise TypeError for what cannot be awaited when it is called with a stream.
 
     A plain function may return an awaitable; it is taken where it says so by its return annotation.
     """
@@ -132,9 +132,9 @@ def _dialable(address: Multiaddr) -> Multiaddr:
     if is_unix(address):
         raise InvalidAddress(f"{address} is of no use to others: peers are never told of paths in a file system")
     if is_unspecified(address):
-        raise InvalidAddress(f"{address} can not be dialed: announce the IP address or name that others see")
+        raise InvalidAddress(f"{address} cannot be dialed: announce the IP address or name that others see")
     if any(name in ("tcp", "udp") and value == "0" for name, value in parts):
-        raise InvalidAddress(f"{address} can not be dialed: port 0 stands for any free port; announce the real one")
+        raise InvalidAddress(f"{address} cannot be dialed: port 0 stands for any free port; announce the real one")
     if all(name in _MACHINE_ONLY for name, _ in parts):
         raise InvalidAddress(f"{address} names no transport: such as /tcp/4001 or /udp/4001/quic-v1 is missing")
     return address

@@ -267,7 +267,7 @@ class Peerstore:
         return tuple(protocol for protocol in protocols if protocol in known)
 
     def set_agent(self, peer: AnyPeer, agent: str) -> None:
-        """Remember the peer's software; what can not be shown is taken out, and the rest cut."""
+        """Remember the peer's software; what cannot be shown is taken out, and the rest cut."""
         peer = parse_peer(peer)
         entry = self._entry(peer)
         entry.agent = self._shared(printable(agent, self._config.text_length))

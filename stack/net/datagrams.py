@@ -40,7 +40,7 @@ class DatagramSocket(Protocol):
     """As bound."""
 
     def send(self, datagrams: Sequence[bytes], address: SocketAddress) -> OSError | None:
-        """Send datagrams in order, without waiting; what can not be sent is lost.
+        """Send datagrams in order, without waiting; what cannot be sent is lost.
 
         Returns why, if nothing can be sent to that address at all, as without a route to it, or nothing as large
         as the largest of them (EMSGSIZE).

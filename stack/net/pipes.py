@@ -50,7 +50,7 @@ class StreamPipe(Pipe):
     async def send_eof(self) -> None:
         """End our direction, if the stream can."""
         if not isinstance(self._stream, trio.abc.HalfCloseableStream):
-            raise LocalProtocolError(f"{type(self._stream).__name__} can not close one direction only")
+            raise LocalProtocolError(f"{type(self._stream).__name__} cannot close one direction only")
         await self._stream.send_eof()
 
     def receive_nowait(self, buffer: memoryview) -> int:

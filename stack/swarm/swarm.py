@@ -331,7 +331,7 @@ class Swarm:
         with contained(partial(self._connection_failed, connection)):
             await self._streams.accept(connection, nursery)
             return
-        # A muxer that can not say what the peer opens is of no use.
+        # A muxer that cannot say what the peer opens is of no use.
         connection.serving.cancel()
 
     async def _close(self, connections: Sequence[Connection]) -> None:

@@ -29,7 +29,7 @@ class TrimConfig:
         if not 0 <= self.low <= self.high:
             raise ValueError(f"water marks out of order: 0 <= low {self.low} <= high {self.high} fails")
         if self.grace < 0 or self.silence < 0:
-            raise ValueError(f"grace {self.grace} and silence {self.silence} are times and can not be negative")
+            raise ValueError(f"grace {self.grace} and silence {self.silence} are times and cannot be negative")
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def test_sources_without_git_are_all_files(source: Path, monkeypatch: pytest.Mon
 
 
 def test_absent_command_is_a_missing_toolchain() -> None:
-    with pytest.raises(ToolchainMissing, match="no-such-compiler can not be run: No such file"):
+    with pytest.raises(ToolchainMissing, match="no-such-compiler cannot be run: No such file"):
         toolchain_version([["no-such-compiler", "version"]])
 
 

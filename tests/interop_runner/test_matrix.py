@@ -11,7 +11,7 @@ from interop.matrix import KNOWN_LIMITS, ROWS, Cell, Direction, Limit, Outcome, 
 
 FAKE = str(Path(__file__).with_name("fake_peer.py"))
 PLACE = Place(peer="py", direction=Direction.OURS_DIALS, key_type="rsa", row="connect")
-LIMIT = Limit(peer="py", key_type="rsa", reason="it can not")
+LIMIT = Limit(peer="py", key_type="rsa", reason="it cannot")
 
 WRONG_ANSWERS: dict[str, dict[str, dict[str, Any]]] = {
     "connect": {"connect": {"peer_id": "QmOther"}},
@@ -104,19 +104,19 @@ async def test_unsupported_key_type_is_impossible_only_if_known() -> None:
 @pytest.mark.trio
 async def test_a_program_that_does_not_start_fails_whatever_the_limits_say() -> None:
     theirs = Program(name="theirs", argv=["/nonexistent/peer"])
-    cells = await run_cells(theirs, Limit(peer="theirs", reason="it can not"))
+    cells = await run_cells(theirs, Limit(peer="theirs", reason="it cannot"))
     assert {cell.outcome for cell in cells.values()} == {Outcome.FAILED}
 
 
 def test_a_known_limit_makes_a_failure_impossible() -> None:
     cell = judge(PLACE, "refused", 1.0, [LIMIT])
-    assert (cell.outcome, cell.reason) == (Outcome.IMPOSSIBLE, "it can not")
+    assert (cell.outcome, cell.reason) == (Outcome.IMPOSSIBLE, "it cannot")
 
 
 def test_a_known_limit_that_no_longer_holds_fails() -> None:
     cell = judge(PLACE, "", 1.0, [LIMIT])
     assert cell.outcome is Outcome.FAILED
-    assert cell.reason == "works, so this known limit is out of date: it can not"
+    assert cell.reason == "works, so this known limit is out of date: it cannot"
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ async def test_further_options_reach_the_program() -> None:
 
 @pytest.mark.trio
 async def test_a_program_that_does_not_exist_is_no_answer() -> None:
-    with pytest.raises(NoAnswer, match="can not be started"):
+    with pytest.raises(NoAnswer, match="cannot be started"):
         async with Peer("ghost", ["/nonexistent/peer"], key_type="rsa"):
             pytest.fail("it should not have started")
 

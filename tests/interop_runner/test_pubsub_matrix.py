@@ -90,7 +90,7 @@ async def test_an_option_the_peer_does_not_support_is_impossible_only_if_known(a
 
 
 async def test_a_program_that_does_not_start_fails_whatever_the_limits_say(autojump_clock: MockClock) -> None:
-    cells = await run_cells(World(faults=frozenset({"absent"})), Limit(peer="theirs", reason="it can not"))
+    cells = await run_cells(World(faults=frozenset({"absent"})), Limit(peer="theirs", reason="it cannot"))
     assert {cell.outcome for cell in cells} == {Outcome.FAILED}
 
 

@@ -25,7 +25,7 @@ REPORT = Report(
         cell("publish 500", "ed25519", Outcome.OK),
     ],
     versions={"go": "go-libp2p v0.51.0", "peerstack": "peerstack v0.1.0"},
-    left_out={"rust": "cargo can not be run: No such file or directory"},
+    left_out={"rust": "cargo cannot be run: No such file or directory"},
 )
 
 MARKDOWN = """\
@@ -35,7 +35,7 @@ MARKDOWN = """\
 
 - go: go-libp2p v0.51.0
 - peerstack: peerstack v0.1.0
-- rust: left out, cargo can not be run: No such file or directory
+- rust: left out, cargo cannot be run: No such file or directory
 
 ## go: ours dials theirs
 
@@ -63,7 +63,7 @@ def test_json_has_every_cell_with_its_place() -> None:
     read = json.loads(to_json(REPORT))
     assert read["totals"] == {"ok": 2, "failed": 1, "impossible": 2}
     assert read["versions"]["go"] == "go-libp2p v0.51.0"
-    assert read["left_out"] == {"rust": "cargo can not be run: No such file or directory"}
+    assert read["left_out"] == {"rust": "cargo cannot be run: No such file or directory"}
     assert read["cells"][1] == {
         "peer": "go",
         "direction": "ours dials theirs",

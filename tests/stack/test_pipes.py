@@ -133,6 +133,6 @@ async def test_a_stream_that_can_not_end_one_direction_says_so() -> None:
 
         async def aclose(self) -> None: ...
 
-    with pytest.raises(LocalProtocolError, match="OneWay can not close one direction only"):
+    with pytest.raises(LocalProtocolError, match="OneWay cannot close one direction only"):
         await StreamPipe(OneWay()).send_eof()
     await StreamPipe(near).send_eof()

@@ -38,7 +38,7 @@ MAX_EARLY: Final = 8
 """Datagrams kept of a connection that nobody has accepted."""
 SHORTEST_RESET: Final = 22
 LONGEST_RESET: Final = 42
-"""Bytes of our stateless resets: shorter than what they answer, so that two hosts can not keep each other busy."""
+"""Bytes of our stateless resets: shorter than what they answer, so that two hosts cannot keep each other busy."""
 CLOSING_TIME: Final = 3.0
 """Seconds in which what still comes for a closed connection is answered with its last datagram, not with a stateless
 reset, by which an orderly end would look like a restart (RFC 9000, 10.2.1)."""
@@ -257,7 +257,7 @@ class Endpoint:
             self.send([bytes(noise) + self.settings.tokens.token(datagram[1:9])], address)
 
     def _welcome(self, datagram: bytes, header: Header, address: SocketAddress, now: float) -> Arrival | None:
-        """Let a connection begin, or say why it can not."""
+        """Let a connection begin, or say why it cannot."""
         if len(datagram) < SMALLEST_INITIAL or not header.version:
             return None
         if header.version != VERSION:

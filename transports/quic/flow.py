@@ -67,7 +67,7 @@ class ReceiveFlow:
     def grow_stream(self, window: Window, now: float, rtt: float | None) -> None:
         """Double a stream's window if it is cramped and the connection can make room for it."""
         wanted = min(2 * window.size, self._stream_sizes[1])
-        # Two thirds, so that one stream that nobody reads can not stop the others.
+        # Two thirds, so that one stream that nobody reads cannot stop the others.
         if window.cramped(now, rtt) and self._reach(3 * wanted // 2):
             window.size = wanted
 

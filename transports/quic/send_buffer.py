@@ -27,7 +27,7 @@ class SendRoom:
         return self._room(stream_id, self.queued(streams))
 
     def queued(self, streams: Collection[int]) -> int:
-        """Count what all streams have queued; 0 while they are so few that it can not be too much."""
+        """Count what all streams have queued; 0 while they are so few that it cannot be too much."""
         size = self._config.send_buffer
         if len(streams) * size <= self._config.connection_send_buffer:
             return 0

@@ -105,7 +105,7 @@ class QuicTransport(GrowsWindows):
         try:
             endpoint = self._bind(target)
         except OSError as error:
-            raise OSError(error.errno, f"can not listen on {address}: {error.strerror}") from error
+            raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
         endpoint.listen()
         return QuicListener(endpoint)
 

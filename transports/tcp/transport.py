@@ -92,7 +92,7 @@ class TcpTransport:
             return listener
         except OSError as error:
             sock.close()
-            raise OSError(error.errno, f"can not listen on {address}: {error.strerror}") from error
+            raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
 
 
 class TcpListener(SocketListener):

@@ -66,7 +66,7 @@ class UnixTransport:
             sock.listen(BACKLOG)
         except OSError as error:
             sock.close()
-            raise OSError(error.errno, f"can not listen on {address}: {error.strerror}") from error
+            raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
         return listener
 
 

@@ -20,7 +20,7 @@ _APART: Final = 64 * 1024
 class WebSocketPipe(WrappingPipe):
     """A WebSocket after its handshake.
 
-    WebSocket can not end one direction only: `send_eof` sends a Close frame, after which the peer sends no more than
+    WebSocket cannot end one direction only: `send_eof` sends a Close frame, after which the peer sends no more than
     what was under way.
     """
 
@@ -86,7 +86,7 @@ class WebSocketPipe(WrappingPipe):
         raise trio.WouldBlock
 
     def _receive_apart(self, buffer: memoryview) -> int:
-        """Receive into a buffer of our own, where the caller's can not hold what arrives beside the payload."""
+        """Receive into a buffer of our own, where the caller's cannot hold what arrives beside the payload."""
         with memoryview(bytearray(_APART)) as view:
             size = self._receive(view)
             taken = min(size, len(buffer))

@@ -77,7 +77,7 @@ class TlsPipe(WrappingPipe):
                 with data[written : written + _RECORD] as record:
                     written += self._tls.write(record)
         except ssl.SSLError as error:
-            raise ConnectionLost(f"TLS can not send any more: {_reason(error)}") from None
+            raise ConnectionLost(f"TLS cannot send any more: {_reason(error)}") from None
         return self._outgoing.read(), written
 
     def _more(self) -> Buffer:

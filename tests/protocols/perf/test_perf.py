@@ -74,7 +74,7 @@ async def test_progress_is_told_in_both_directions(host_serving: HostServing, pe
 async def test_impossible_sizes_are_refused(
     host_serving: HostServing, peer: PeerId, upload: int, download: int
 ) -> None:
-    with pytest.raises(ValueError, match="can not move"):
+    with pytest.raises(ValueError, match="cannot move"):
         await measure(host_serving(SERVER), peer, upload=upload, download=download)
 
 

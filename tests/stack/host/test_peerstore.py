@@ -1,4 +1,4 @@
-"""The peerstore keeps what peers say of themselves for as long as it is worth, and strangers can not fill it."""
+"""The peerstore keeps what peers say of themselves for as long as it is worth, and strangers cannot fill it."""
 
 from __future__ import annotations
 

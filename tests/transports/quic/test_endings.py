@@ -27,7 +27,7 @@ def counted(pair: Pair) -> int:
 
 
 async def test_a_stream_closed_unread_lets_the_peer_answer_its_proposal(autojump_clock: Clock) -> None:
-    # rust-libp2p drops what came with a proposal when it can not send the answer.
+    # rust-libp2p drops what came with a proposal when it cannot send the answer.
     async with connected() as pair:
         stream = OptimisticStream(await pair.near.open_stream(), "/echo/1")
         await stream.send_all(b"fire and forget")

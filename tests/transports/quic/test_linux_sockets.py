@@ -61,7 +61,7 @@ async def test_without_segmentation_offload_datagrams_go_one_by_one(number: int,
         near.send([b"one", b"two"], far.address)
     near._socket = real
     assert await received(far, 4) == [b"one", b"two"] * 2
-    assert refusing.calls == again, "a kernel that can not is asked once; a path that is too narrow each time"
+    assert refusing.calls == again, "a kernel that cannot is asked once; a path that is too narrow each time"
     near.close()
     far.close()
 

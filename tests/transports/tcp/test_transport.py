@@ -69,7 +69,7 @@ async def test_nobody_there_is_refused() -> None:
 async def test_a_port_in_use_names_the_address() -> None:
     transport = TcpTransport()
     listener = await transport.listen(LOOPBACK)
-    with pytest.raises(OSError, match=f"can not listen on {listener.address}: Address already in use") as caught:
+    with pytest.raises(OSError, match=f"cannot listen on {listener.address}: Address already in use") as caught:
         await transport.listen(listener.address)
     assert caught.value.errno == errno.EADDRINUSE
     await listener.aclose()

@@ -109,14 +109,14 @@ async def test_what_is_no_socket_is_left_alone(kind: str, tmp_path: Path) -> Non
         case _:
             (tmp_path / "precious").write_text("precious")
             path.symlink_to(tmp_path / "precious")
-    with pytest.raises(OSError, match=r"can not listen on /unix/.*app\.sock: Address already in use") as caught:
+    with pytest.raises(OSError, match=r"cannot listen on /unix/.*app\.sock: Address already in use") as caught:
         await UNIX.listen(unix_address(str(path)))
     assert caught.value.errno == errno.EADDRINUSE
     assert path.exists()
 
 
 async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=r"can not listen on .*: No such file or directory"):
+    with pytest.raises(OSError, match=r"cannot listen on .*: No such file or directory"):
         await UNIX.listen(unix_address(f"{tmp_path}/none/app.sock"))
 
 

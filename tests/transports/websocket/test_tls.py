@@ -151,7 +151,7 @@ async def test_a_client_says_what_came_instead_of_tls(client: ssl.SSLContext, da
 
 async def test_a_handshake_without_end_is_bounded(server: ssl.SSLContext) -> None:
     near, far = memory_pipe_pair()
-    # Handshake records of one endless certificate message can not come first: a ClientHello that never is whole.
+    # Handshake records of one endless certificate message cannot come first: a ClientHello that never is whole.
     record = b"\x16\x03\x01\x40\x00" + bytes(0x4000)
     async with trio.open_nursery() as nursery:
 

@@ -321,7 +321,7 @@ class AioquicEngine:
         try:
             yield
         except _PARSER_FAILURES as error:
-            self._failure = RemoteProtocolError(f"the peer sent what the QUIC engine can not read: {error!r}")
+            self._failure = RemoteProtocolError(f"the peer sent what the QUIC engine cannot read: {error!r}")
             self._connection.close(error_code=QuicErrorCode.INTERNAL_ERROR, frame_type=0)
 
     def _largest(self) -> int:
