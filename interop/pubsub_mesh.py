@@ -58,7 +58,7 @@ MESHES: Sequence[Mesh] = (
     Mesh(members=("go", "rust", "js"), messages=500, direction=Direction.THEIRS_DIALS),
     Mesh(members=("py", "go", "rust", "js"), messages=200, direction=Direction.OURS_DIALS),
     # As in Ethereum: nothing is signed, and the id of a message is the SHA-256 of its data.
-    Mesh(members=("js",), messages=70, direction=Direction.OURS_DIALS, size=10, options=UNSIGNED, kind=", unsigned"),
+    Mesh(members=("js",), messages=50, direction=Direction.OURS_DIALS, size=8, options=UNSIGNED, kind=", unsigned"),
 )
 
 
