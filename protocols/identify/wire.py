@@ -57,7 +57,7 @@ def encode(identify: Identify) -> bytes:
     """Return the length-prefixed messages that say it, the first as small as every receiver wants it.
 
     The signed record comes second where it does not fit into the first: rust-libp2p does without it, the others
-    merge both. Left out is what nobody would take: a field of more than one message, and what ten cannot hold.
+    merge both. Left out is what no peer would take: a field of more than one message, and what ten cannot hold.
     """
     first, rest = _messages(replace(identify, observed_address=None))
     if identify.observed_address is not None and len(identify.observed_address) <= _OBSERVED_ROOM - 4:

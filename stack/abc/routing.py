@@ -1,7 +1,7 @@
 """How peers and content are found: the interfaces that discovery protocols and applications implement.
 
 Each is a `typing.Protocol`: whatever has the methods fits, and nothing need be imported or inherited. All searches are
-async iterators that may be left at any time; whoever leaves one early closes it (`contextlib.aclosing`), and what it
+async iterators that may be left at any time; one left early must be closed (`contextlib.aclosing`), and what it
 still had under way is cancelled. A search that finds nothing ends without an error; one that could not ask at all
 raises `RoutingError`.
 """

@@ -151,7 +151,7 @@ class MuxedConnection(trio.abc.AsyncResource):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Say goodbye where the wire has a word for it, and close; every stream is broken afterwards."""
+        """Send a GO_AWAY where the protocol has one, and close; every stream is broken afterwards."""
 
     @property
     @abstractmethod

@@ -29,7 +29,7 @@ class RawConnection:
     """What a listener leaves to be done before bytes flow, such as an HTTP upgrade: returns the stream to use then.
 
     Whoever accepted the wire runs it once, under a deadline of its own and beside other work, so that a slow client
-    holds up nobody else, and closes `stream` when it fails. Raises `RemoteProtocolError`, `trio.BrokenResourceError`.
+    holds up no other, and closes `stream` when it fails. Raises `RemoteProtocolError`, `trio.BrokenResourceError`.
     """
     relay: PeerId | None = None
     """The peer that forwards the bytes; None if the stream is direct."""
@@ -181,7 +181,7 @@ class Protector(Protocol):
     """Keeps strangers off a wire before anything is said on it, as the key of a private network does."""
 
     def protect(self, stream: trio.abc.Stream) -> Pipe:
-        """Return what to speak on instead of the stream; to whoever lacks the key it is noise, and theirs to us."""
+        """Return what to speak on instead of the stream; without the key it cannot be read."""
         ...
 
 

@@ -146,7 +146,7 @@ class UdpSocket:
         return size, size, address
 
     def unreachable(self) -> list[tuple[SocketAddress, int]]:
-        """Return nothing: without an error queue nobody says which datagram did not get there."""
+        """Return nothing: without an error queue it is not known which datagram was lost."""
         return []
 
     async def wait_readable(self) -> None:

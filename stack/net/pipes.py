@@ -33,7 +33,7 @@ class StreamPipe(Pipe):
             return len(view)
 
     async def send_all(self, data: Buffer) -> None:
-        """Send everything; a call that is cancelled breaks the pipe, since nobody knows how much of it went."""
+        """Send everything; a call that is cancelled breaks the pipe, since it is not known how much of it went."""
         if self._torn:
             raise trio.BrokenResourceError("an earlier send was cancelled half-way")
         await trio.lowlevel.checkpoint_if_cancelled()

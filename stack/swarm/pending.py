@@ -1,4 +1,4 @@
-"""Where work waits for a remote to prove itself; when limits are reached, somebody of the largest crowd makes room.
+"""Where work waits for a remote to prove itself; when limits are reached, the oldest of the largest source makes room.
 
 Else a few peers that dawdle would keep out everybody: an honest handshake takes well under a second, and an honest
 proposal comes together with its stream.
@@ -24,7 +24,7 @@ class PendingLimit:
         self._evicted: dict[trio.CancelScope, LimitExceeded] = {}
 
     def admit(self, reserve: Callable[[], Reservation]) -> Reservation:
-        """Return what `reserve` returns, evicting somebody if the transient scope is full. Raises LimitExceeded."""
+        """Return what `reserve` returns, evicting one if the transient scope is full. Raises LimitExceeded."""
         try:
             return reserve()
         except LimitExceeded as error:
@@ -51,7 +51,7 @@ class PendingLimit:
             raise eviction or trio.TooSlowError(f"no answer within {seconds:g} s")
 
     def _evict(self, error: LimitExceeded) -> None:
-        """Have the oldest of the largest crowd make room: who floods pushes out its own, and nobody else's."""
+        """Have the oldest of the largest crowd make room: who floods pushes out its own, and no other's."""
         source, crowd = max(self._crowds.items(), key=lambda item: len(item[1]))  # of equal ones, the first to come
         scope, reservation = next(iter(crowd.items()))
         self._evicted[scope] = error

@@ -136,7 +136,7 @@ class Swarm:
     # ---- life
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled; connections are said goodbye to on the way out."""
+        """Serve until cancelled; connections are closed on the way out."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self._trim_now_and_then)
@@ -147,7 +147,7 @@ class Swarm:
                 self._ending = self._streams.ending = self._listeners.ending = True
 
     async def aclose(self) -> None:
-        """Stop listening, say goodbye to every peer, and end `run`."""
+        """Stop listening, close every connection, and end `run`."""
         self._ending = self._streams.ending = True
         await self._listeners.aclose()
         await self._close(list(self._table))
@@ -335,7 +335,7 @@ class Swarm:
         connection.serving.cancel()
 
     async def _close(self, connections: Sequence[Connection]) -> None:
-        """Say goodbye to several peers at once."""
+        """Close several connections at once."""
         async with trio.open_nursery() as nursery:
             for connection in connections:
                 nursery.start_soon(self._close_connection, connection)
