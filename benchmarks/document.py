@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 
-from benchmarks.goals import GOALS, Goal, Verdict
+from benchmarks.goals import GOALS, Goal, Outcome
 from benchmarks.measures import GROUPS, LABELS, OURS, Group, Measure, Sizes
 from benchmarks.results import Results, Spread
 
 ABSENT = "-"
-MARKS = {Verdict.REACHED: "reached", Verdict.MISSED: "**missed**", Verdict.UNKNOWN: "not measured"}
+MARKS = {Outcome.REACHED: "reached", Outcome.MISSED: "**missed**", Outcome.UNKNOWN: "not measured"}
 GOALS_HOW = """\
-Ours divided by theirs, turn by turn, or our number where nobody is named. The last column is what the ceiling \
+Ours divided by theirs, turn by turn, or our number where no other is named. The last column is what the ceiling \
 reaches against the same: encrypted frames for throughput, plain trio TCP for the rest. A goal that the ceiling itself \
 misses asks for more than one thread of trio gives."""
 READING = """\
@@ -93,7 +93,7 @@ def _goals(results: Results, goals: Iterable[Goal]) -> str:
             goal.what,
             spread(goal.found(results)),
             goal.target,
-            _verdict(goal, results),
+            _outcome(goal, results),
             spread(goal.ceiling(results)),
         )
         for goal in goals
@@ -101,16 +101,16 @@ def _goals(results: Results, goals: Iterable[Goal]) -> str:
     ]
     if not rows:
         return ""
-    return f"## The goals\n\n{GOALS_HOW}\n\n{table(('', 'peerstack', 'goal', 'verdict', 'ceiling'), rows)}"
+    return f"## The goals\n\n{GOALS_HOW}\n\n{table(('', 'peerstack', 'goal', 'outcome', 'ceiling'), rows)}"
 
 
-def _verdict(goal: Goal, results: Results) -> str:
-    verdict = goal.verdict(results)
+def _outcome(goal: Goal, results: Results) -> str:
+    outcome = goal.outcome(results)
     sides = (goal.whose, goal.against) if goal.against else (goal.whose,)
     reasons = [f"{LABELS[side]}: {why}" for side in sides if (why := results.why(goal.measure, side))]
-    if verdict is not Verdict.UNKNOWN or not reasons:
-        return MARKS[verdict]
-    return f"{MARKS[verdict]}, {_one_cell('; '.join(reasons))}"
+    if outcome is not Outcome.UNKNOWN or not reasons:
+        return MARKS[outcome]
+    return f"{MARKS[outcome]}, {_one_cell('; '.join(reasons))}"
 
 
 def _one_cell(text: str) -> str:

@@ -16,7 +16,7 @@ RELATIONS: Mapping[str, Callable[[float, float], bool]] = {
 }
 
 
-class Verdict(StrEnum):
+class Outcome(StrEnum):
     """Whether a goal was reached."""
 
     REACHED = "reached"
@@ -51,12 +51,12 @@ class Goal:
         best = SEALED if results.of(self.measure, SEALED) else RAW
         return Spread.of(ratios(results.of(self.measure, best), results.of(self.measure, self.against)))
 
-    def verdict(self, results: Results) -> Verdict:
+    def outcome(self, results: Results) -> Outcome:
         """Return whether the median keeps to the bound."""
         found = self.found(results)
         if found is None:
-            return Verdict.UNKNOWN
-        return Verdict.REACHED if RELATIONS[self.relation](found.median, self.bound) else Verdict.MISSED
+            return Outcome.UNKNOWN
+        return Outcome.REACHED if RELATIONS[self.relation](found.median, self.bound) else Outcome.MISSED
 
     @property
     def target(self) -> str:

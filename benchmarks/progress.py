@@ -1,4 +1,4 @@
-"""Tells whoever waits how far a run is: a bar on a terminal, plain lines elsewhere."""
+"""Shows how far a run is: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 from collections.abc import Iterator

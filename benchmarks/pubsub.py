@@ -130,7 +130,7 @@ async def _wait_ready(peers: Sequence[Peer], neighbours: int) -> None:
     waiting, until = list(peers), trio.current_time() + READY_SECONDS
     while waiting := [peer for peer in waiting if not await _is_ready(peer, neighbours)]:
         if trio.current_time() > until:
-            raise ValueError(f"{waiting[0].name} did not hear of {neighbours} subscribers in {READY_SECONDS:g} s")
+            raise ValueError(f"{waiting[0].name} did not see {neighbours} subscribers in {READY_SECONDS:g} s")
         await trio.sleep(POLL_SECONDS)
 
 

@@ -81,7 +81,7 @@ class Results:
         return Spread.of(self.of(measure, entrant))
 
     def why(self, measure: str, entrant: str) -> str:
-        """Return why there is no sample at all, empty if there is one or nobody asked for it."""
+        """Return why there is no sample at all, empty if there is one or none was asked for."""
         if self.spread(measure, entrant) is not None:
             return ""
         return self.left_out.get(entrant) or self.missing.get(measure, {}).get(entrant, "")

@@ -63,7 +63,7 @@ def _unpack(packages: Sequence[str], target: Path) -> None:
 
 
 def free_port() -> int:
-    """Return a TCP port of loopback that nobody has now."""
+    """Return a TCP port of loopback that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

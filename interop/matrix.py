@@ -28,7 +28,7 @@ SERVED = frozenset(
     }
 )
 UNIX = "/unix/"
-STRANGER = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
+OTHER_ID = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
 
 
 class Outcome(StrEnum):
@@ -192,7 +192,7 @@ def _complaints(answer: Mapping[str, Any], told: Peer, reader: Peer, *, reader_d
     protocols = answer["protocols"]
     if protocols is not None and (missing := SERVED - set(protocols)):
         yield f"protocols lack {', '.join(sorted(missing))}"
-    # Nobody has to tell others of a path in its file system.
+    # A path in a file system need not be announced to others.
     listening = {_without_peer(address) for address in told.addresses if not address.startswith(UNIX)}
     addresses = answer["listen_addresses"]
     if addresses is not None and listening and not listening & {_without_peer(address) for address in addresses}:
@@ -257,13 +257,13 @@ async def reset(session: Session) -> None:
 
 async def wrong_peer_id(session: Session) -> None:
     """Who presents another identity than dialed is refused, and the dialer lives on."""
-    stranger = f"{_without_peer(session.listener.address)}/p2p/{STRANGER}"
+    address = f"{_without_peer(session.listener.address)}/p2p/{OTHER_ID}"
     try:
-        answer = await session.dialer.call("connect", address=stranger)
+        answer = await session.dialer.call("connect", address=address)
     except CommandFailed:
         await session.dialer.call("ping", peer=session.listener.peer_id, count=1)
         return
-    raise CheckFailed(f"connected to {answer.get('peer_id')}, dialed as {STRANGER}")
+    raise CheckFailed(f"connected to {answer.get('peer_id')}, dialed as {OTHER_ID}")
 
 
 Check = Callable[[Session], Awaitable[None]]
@@ -329,9 +329,9 @@ async def run_session(
                 versions[peer.name] = f"{peer.implementation} {peer.version}"
             return await _run_rows(session, rows, places, limits)
     except Unsupported as error:
-        return [judge(place, str(error), 0.0, limits) for place in places]
+        return [to_cell(place, str(error), 0.0, limits) for place in places]
     except NoAnswer as error:  # not what a limit means: the program did not even start
-        return [judge(place, str(error), 0.0, ()) for place in places]
+        return [to_cell(place, str(error), 0.0, ()) for place in places]
 
 
 async def _run_rows(
@@ -341,13 +341,13 @@ async def _run_rows(
     lost = ""
     for place in places:
         if (limit := _limit_on(place, limits)) is not None and not limit.steady:
-            cells.append(judge(place, limit.reason, 0.0, limits))
+            cells.append(to_cell(place, limit.reason, 0.0, limits))
             continue
         begun = trio.current_time()
         reason = lost or await _complaint(rows[place.row], session)
         if place.row == "connect" and reason:
             lost = "no connection"
-        cells.append(judge(place, reason, trio.current_time() - begun, limits))
+        cells.append(to_cell(place, reason, trio.current_time() - begun, limits))
     return cells
 
 
@@ -361,7 +361,7 @@ async def _complaint(check: Check, session: Session) -> str:
     return ""
 
 
-def judge(place: Place, reason: str, seconds: float, limits: Sequence[Limit]) -> Cell:
+def to_cell(place: Place, reason: str, seconds: float, limits: Sequence[Limit]) -> Cell:
     """Return the cell of a row that ended with `reason` (empty: well), in the light of the known limits."""
     limit = _limit_on(place, limits)
     outcome = Outcome.FAILED if reason else Outcome.OK

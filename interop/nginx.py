@@ -58,7 +58,7 @@ async def running_nginx(
 ) -> AsyncIterator[int]:
     """Run nginx before a port of loopback, with TLS for a certificate and its key; yield its port. Raises BuildFailed.
 
-    nginx ends TLS: what is behind it hears plain HTTP.
+    nginx ends TLS: what is behind it gets plain HTTP.
     """
     port = free_port()
     files = certificate and f"ssl_certificate {certificate[0]}; ssl_certificate_key {certificate[1]};"

@@ -182,7 +182,7 @@ class Peer:
         except (ValueError, TypeError, KeyError):
             self._fail(f"wrote what the contract does not know: {line[:200]!r}")
             return
-        # An id that nobody waits for belongs to a command that timed out.
+        # An id without a waiter belongs to a command that timed out.
         if (pending := self._pending.get(number)) is not None:
             pending.answer = message
             pending.answered.set()

@@ -14,7 +14,7 @@ from interop.matrix import (
     Limit,
     Place,
     Program,
-    judge,
+    to_cell,
 )
 from interop.peer import NoAnswer
 from interop.pubsub_rows import LANES, ROWS, Row
@@ -125,4 +125,4 @@ async def _run_row(stage: Stage, place: Place, limits: Sequence[Limit]) -> Cell:
             limits = ()  # what a program that does not start can do is not what a limit is about
     except trio.TooSlowError:
         reason = f"not over after {ROW_SECONDS:g} s"
-    return judge(place, reason, trio.current_time() - begun, limits)
+    return to_cell(place, reason, trio.current_time() - begun, limits)

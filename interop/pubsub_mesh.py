@@ -7,7 +7,7 @@ from itertools import cycle, islice
 
 import trio
 
-from interop.matrix import Cell, Direction, Place, Program, expect, judge
+from interop.matrix import Cell, Direction, Place, Program, expect, to_cell
 from interop.pubsub_rows import STRICT, UNSIGNED
 from interop.pubsub_stage import Member, Start, start_process
 from interop.pubsub_talk import (
@@ -95,7 +95,7 @@ async def _run_mesh(mesh: Mesh, place: Place, ours: Program, others: Sequence[Pr
         reason = describe(_first(errors))
     except* trio.TooSlowError:
         reason = f"not over after {MESH_SECONDS:g} s"
-    return judge(place, reason, trio.current_time() - begun, ())
+    return to_cell(place, reason, trio.current_time() - begun, ())
 
 
 def _first(errors: ExceptionGroup[Exception]) -> Exception:

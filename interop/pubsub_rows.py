@@ -40,7 +40,7 @@ IDONTWANT_BYTES = 4 * KIB
 RECENT = 10
 BACKOFF_SECONDS = 2
 HEARTBEAT_SECONDS = 1.0
-JUDGED_HEARTBEATS = 3
+SCORED_HEARTBEATS = 3
 """How often a score is looked at."""
 
 STRICT = ("--pubsub", "gossipsub")
@@ -60,7 +60,7 @@ SHORT_NUMBERS = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """Two peers, connected by one of them, a topic nobody has used, and who else the row asked for."""
+    """Two peers, connected by one of them, an unused topic, and the other peers that the row asks for."""
 
     ours: Speaker
     theirs: Speaker
@@ -136,12 +136,12 @@ async def large_both_ways(scene: Scene) -> None:
     await carry(scene.topic, scene.theirs, scene.ours, FEW, size=LARGE_BYTES)
 
 
-async def judged_well(scene: Scene) -> None:
-    """A burst each way while we judge by our defaults, which graylist nobody for it, now or after some heartbeats."""
+async def scored_well(scene: Scene) -> None:
+    """A burst each way with our default scores, which do not graylist the peer for it, now or some heartbeats later."""
     await meet(scene.topic, scene.ours, scene.theirs)
     await carry(scene.topic, scene.ours, scene.theirs, BURST)
     await carry(scene.topic, scene.theirs, scene.ours, BURST)
-    for _ in range(JUDGED_HEARTBEATS):
+    for _ in range(SCORED_HEARTBEATS):
         answer = await scene.ours.call("scores")
         score = answer["scores"][scene.theirs.peer_id]
         expect(score >= answer["graylist"], f"{scene.theirs.name} is graylisted: {score}")
@@ -242,7 +242,7 @@ async def theirs_prunes(scene: Scene) -> None:
 
 
 async def ours_prunes(scene: Scene) -> None:
-    """We prune as we leave; nobody grafts before our backoff is over, and then we are in the mesh again."""
+    """We prune as we leave; the peer does not graft before our backoff is over, and then we are in the mesh again."""
     await _prune_and_graft(scene, scene.ours, scene.theirs)
 
 
@@ -360,7 +360,7 @@ PLAIN = (
     Row(name="publish 500 x 1 KiB: ours to theirs", check=ours_to_theirs),
     Row(name="publish 500 x 1 KiB: theirs to ours", check=theirs_to_ours),
     Row(name="publish 20 x 64 KiB both ways", check=large_both_ways),
-    Row(name="publish 500 x 1 KiB both ways, ours judging", check=judged_well, ours=SCORING),
+    Row(name="publish 500 x 1 KiB both ways, ours scoring", check=scored_well, ours=SCORING),
     Row(name="publish 20 unsigned both ways", check=few_both_ways, ours=UNSIGNED, theirs=UNSIGNED),
     Row(name="ours strict, theirs unsigned: both refuse", check=both_refuse, theirs=UNSIGNED),
     Row(name="ours unsigned, theirs strict: both refuse", check=both_refuse, ours=UNSIGNED),

@@ -35,11 +35,11 @@ def to_table(report: Report) -> str:
     for layers in (PLAIN, *all_layers()):
         here = [cell for cell in cells if cell.place.layers == layers]
         of_each = [[cell for cell in here if cell.place.peer == name] for name in RECIPES]
-        lines.append(f"| {layers} | {' | '.join(map(_judge, of_each))} |")
+        lines.append(f"| {layers} | {' | '.join(map(_summary, of_each))} |")
     return "\n".join(lines) + "\n"
 
 
-def _judge(cells: Sequence[Cell]) -> str:
+def _summary(cells: Sequence[Cell]) -> str:
     """Sum up the cells of one implementation: a direction counts if it connects, and what is less than all is told."""
     if not cells:
         return "not tried"

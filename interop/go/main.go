@@ -20,7 +20,7 @@ const (
 	exitUnsupported = 3
 )
 
-// unsupportedError names something that go-libp2p, as configured here, can not do.
+// unsupportedError names something that go-libp2p, as configured here, cannot do.
 type unsupportedError struct{ what, reason string }
 
 func (e *unsupportedError) Error() string { return e.what + ": " + e.reason }

@@ -18,7 +18,7 @@ type tally struct {
 	mu      sync.Mutex
 	seen    map[[sha256.Size]byte]struct{}
 	counts  receivedCounts
-	changed chan struct{} // closed at the next new message; nil while nobody waits
+	changed chan struct{} // closed at the next new message; nil while nothing waits
 }
 
 type receivedCounts struct {

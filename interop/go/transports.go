@@ -46,7 +46,7 @@ func (l *layers) define(flags *flag.FlagSet) {
 	flags.StringVar(&l.muxer, "muxer", "yamux", "yamux; go-libp2p has no mplex")
 	flags.StringVar(&l.cert, "cert", "", "PEM certificate shown by secure WebSocket listeners")
 	flags.StringVar(&l.certKey, "cert-key", "", "PEM key of --cert")
-	flags.StringVar(&l.psk, "psk", "", "key file of the private network to be in, which QUIC can not be part of")
+	flags.StringVar(&l.psk, "psk", "", "key file of the private network to be in, which QUIC cannot be part of")
 	flags.StringVar(&l.ca, "ca", "", "PEM certificates that secure WebSocket dials trust; the system's without it")
 }
 

@@ -54,7 +54,7 @@ export async function connect (node, address, options) {
   const expected = target.getComponents().findLast(({ name }) => name === 'p2p')?.value
   const connection = await node.dial(target, options)
   const proved = connection.remotePeer.toString()
-  // Noise compares keys, and an id that is a hash (RSA) holds none: js-libp2p then takes whoever answers.
+  // Noise compares keys, and an id that is a hash (RSA) holds none: js-libp2p then takes any peer that answers.
   if (expected !== undefined && proved !== expected) {
     await close(connection)
     throw new Error(`js-libp2p accepted ${proved} in place of ${expected}`)

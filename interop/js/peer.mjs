@@ -62,7 +62,7 @@ async function answer (node, line) {
 
 const node = await start()
 
-// A stream that breaks may throw inside libp2p where nobody catches it; that must not end the process.
+// A stream that breaks may throw inside libp2p where it is not caught; that must not end the process.
 process.on('unhandledRejection', error => console.error('unhandled rejection:', error))
 process.on('uncaughtException', error => console.error('uncaught exception:', error))
 

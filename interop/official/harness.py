@@ -148,7 +148,7 @@ async def _run(case: Case, redis: str, key: str) -> Result:
     begun = perf_counter()
     done, listener = await _play(case, redis, key)
     if done is not None:
-        reason, code = judge(case.contract, done), done.returncode
+        reason, code = failure_of(case.contract, done), done.returncode
     else:
         code = listener.returncode
         said = listener.stderr.decode(errors="replace").strip()[-SHOWN_CHARACTERS:]
@@ -202,7 +202,7 @@ async def _end(process: trio.Process) -> None:
         await process.wait()
 
 
-def judge(contract: str, done: Ended) -> str:
+def failure_of(contract: str, done: Ended) -> str:
     """Return what is wrong with how a dialer ended, nothing if it passed."""
     if done.returncode:
         log = done.stderr.decode(errors="replace").strip()[-SHOWN_CHARACTERS:]

@@ -17,7 +17,7 @@ START_SECONDS = 15.0
 ANSWER_SECONDS = 1.0
 POLL_SECONDS = 0.05
 PORTS_TRIED = 3
-"""Between finding a free port and binding it, somebody else's connection may take it."""
+"""Between finding a free port and binding it, another connection may take it."""
 
 
 def redis_server() -> Server:
@@ -56,7 +56,7 @@ async def _serves(process: trio.Process, address: str) -> bool:
 
 
 async def _answers(address: str) -> bool:
-    with suppress(OSError, RedisError), trio.move_on_after(ANSWER_SECONDS):  # it may be somebody else, who is silent
+    with suppress(OSError, RedisError), trio.move_on_after(ANSWER_SECONDS):  # another program may be silent
         async with open_redis(address) as redis:
             return await redis.command("PING") == b"PONG"
     return False

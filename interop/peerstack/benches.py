@@ -24,7 +24,7 @@ ECHO_BYTES = 32
 
 
 async def bench_dial(program: Program, command: Command) -> Answer:
-    """Time dial, ping and close; in hosts of their own, which know nobody."""
+    """Time dial, ping and close; in hosts of their own, which know no other."""
     address, peer = addresses.read(command.address)
     async with trio.open_nursery() as hosting:
         hosts = [await hosting.start(_hold_host, program) for _ in range(command.concurrency)]

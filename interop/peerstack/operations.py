@@ -49,7 +49,7 @@ Operation = Callable[[Program, Command], Awaitable[Answer]]
 
 
 async def connect(program: Program, command: Command) -> Answer:
-    """Connect to whoever the address names."""
+    """Connect to the peer that the address names."""
     address, peer = addresses.read(command.address)
     return {"peer_id": str(await program.host.connect(peer, address))}
 

@@ -62,7 +62,7 @@ async def _run(key_type: KeyTypeName, layers: Layers, listen: Sequence[str], con
     identified, refused = Identified(), Refused()
     async with make_host(key_type, layers, observers=[identified, refused]) as host, AsyncExitStack() as services:
         serve(host)
-        # Before it listens, so that nobody finds a peer that speaks no pubsub yet.
+        # Before it listens, so that no peer finds one that does not speak pubsub yet.
         pubsub = None if config is None else await services.enter_async_context(open_pubsub(host, config))
         for address in listen:
             try:

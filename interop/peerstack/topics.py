@@ -141,7 +141,7 @@ async def rpc_counts(program: Program, command: Command) -> Answer:
 
 
 async def scores(program: Program, command: Command) -> Answer:
-    """Tell the score of every peer, and below which it is graylisted; null where nobody is judged."""
+    """Tell the score of every peer, and below which it is graylisted; null without scores."""
     pubsub = _topics(program).pubsub
     if (judging := pubsub.config.score) is None:
         return {"scores": None, "graylist": None}

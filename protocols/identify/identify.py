@@ -1,6 +1,6 @@
 """The four exchanges of identify: ask and answer (`/ipfs/id/1.0.0`), push and take (`/ipfs/id/push/1.0.0`).
 
-Whoever speaks sends its messages and closes; the other reads to the end. Deadlines are the caller's.
+One side sends its messages and closes; the other reads to the end. Deadlines are the caller's.
 """
 
 from __future__ import annotations

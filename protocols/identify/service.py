@@ -43,7 +43,7 @@ class IdentifyConfig:
     agent: str = "peerstack"
     """What we call ourselves."""
     protocol_version: str = PROTOCOL_VERSION
-    """What everybody says."""
+    """The version that all implementations send."""
     timeout: float = 5.0
     """For one exchange, in either direction: a peer could dribble, or never read (go and js: 5 s)."""
     max_addresses: int = 30

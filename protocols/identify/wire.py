@@ -34,7 +34,7 @@ MAX_ADDRESSES = 500
 MAX_TEXT = 128
 """Characters kept of agent and protocol version; both end up in logs and terminals (CVE-2020-26283)."""
 PROTOCOL_VERSION = "ipfs/0.1.0"
-"""What everybody sends; nobody looks at it."""
+"""The version that all implementations send, and none checks."""
 
 _OBSERVED_ROOM = 256  # kept free in the first message; it differs from peer to peer, all the rest is encoded once
 _ROOM = MAX_SENT_MESSAGE - _OBSERVED_ROOM

@@ -36,7 +36,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PerfConfig:
-    """What a stranger may have us do: eight bytes of a request could ask for 2**64 - 1 bytes."""
+    """What a client may ask of us: the eight bytes of a request can ask for 2**64 - 1 bytes."""
 
     max_upload: int = 16 * GIB
     """Bytes a client may send in one exchange."""

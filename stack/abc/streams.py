@@ -170,7 +170,7 @@ class MuxedConnection(trio.abc.AsyncResource):
 
     @property
     def unanswered_since(self) -> float | None:
-        """When something was first sent after the peer was last heard of, on trio's clock; None if nothing was.
+        """When something was first sent after the last data from the peer, on trio's clock; None if nothing was.
 
         Only what usually brings an answer counts: content of streams and questions, and not acknowledgements. A
         connection that always says None is never suspected of being dead on its own account.
@@ -245,7 +245,7 @@ class Pipe(trio.abc.HalfCloseableStream):
         """Give bytes back: the next receive returns them first."""
 
     def trust(self) -> None:
-        """Take note that the peer is authenticated, for pipes that allow strangers less."""
+        """Note that the peer is authenticated, for pipes that allow less before."""
 
 
 class Channel(trio.abc.Stream):

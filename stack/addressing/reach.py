@@ -2,7 +2,7 @@
 
 The ranges are those of go-multiaddr (`net/private.go`), so that both keep and drop the same addresses; the
 properties of `ipaddress` for the same purpose changed between Python releases. Only the first component is
-judged: for a relayed address, the relay's.
+considered: for a relayed address, the relay's.
 """
 
 from __future__ import annotations

@@ -220,7 +220,7 @@ def _ip_protocol(host: str) -> str:
 
 
 def _keep_name(name: str, parts: tuple[Component, ...]) -> tuple[Component, ...]:
-    """Keep the name where a WebSocket's server must hear it: many share one IP address (RFC 9110, 7.2; RFC 6066, 3).
+    """Keep the name where a WebSocket's server needs it: many share one IP address (RFC 9110, 7.2; RFC 6066, 3).
 
     A secure one becomes /tls/sni/NAME/ws, as in go. For a plain one no standard has a place; it becomes /sni/NAME/ws.
     """

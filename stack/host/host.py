@@ -459,7 +459,7 @@ def parse_targets(targets: Iterable[Target | Iterable[Target]]) -> tuple[PeerId 
             addresses.append(address)
     if not peers and not addresses:
         raise InvalidInput(
-            "nobody to connect to: give a peer id or an address such as /ip4/127.0.0.1/tcp/4001/p2p/12D3…"
+            "no peer to connect to: give a peer id or an address such as /ip4/127.0.0.1/tcp/4001/p2p/12D3…"
         )
     if len(peers) > 1:
         raise InvalidAddress(f"these addresses name {len(peers)} different peers; connect to one at a time")

@@ -1,4 +1,4 @@
-"""What is known of other peers: addresses, protocols, agent; bounded, since nearly all of it was said by strangers."""
+"""What is known of other peers: addresses, protocols, agent; bounded, since untrusted peers say most of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Ttl(Enum):
     """For how many seconds an address is worth dialing, by how it was learned (the classes of go-libp2p)."""
 
     TEMPORARY = 120.0
-    """Mentioned by somebody else, such as a DHT peer."""
+    """Named by another peer, such as one of a DHT."""
     RECENTLY_CONNECTED = 900.0
     """Said by the peer itself, which is gone now."""
     DISCOVERED = 3600.0
@@ -130,7 +130,7 @@ class _Entry:
 class _Shared:
     """Equal strings and tuples of strings kept once; most peers say the same."""
 
-    # Not sys.intern: what strangers make up would stay for ever on some versions of Python.
+    # Not sys.intern: what peers make up would stay for ever on some versions of Python.
     def __init__(self, capacity: int = 4096) -> None:
         self._values: dict[object, object] = {}
         self._capacity = capacity

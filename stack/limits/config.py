@@ -39,7 +39,7 @@ class Limits:
     """Arrived but not authenticated: a slow handshake costs the attacker nothing (go-libp2p's transient scope)."""
     pending_inbound_per_ip: int = _part(64)
     """The same for one address: all behind it may come at once. When all places are taken, those of the network that
-    has the most make room."""
+    has the most is evicted."""
     inbound_rate_per_ip: float = 1.0
     """Connections a second from one address, in the long run: churn costs us a key exchange each (go-libp2p: 0.2)."""
     inbound_burst_per_ip: int = 64

@@ -202,7 +202,7 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
 
     @property
     def congested(self) -> bool:
-        """Whether so much waits for the wire that senders should wait too."""
+        """Whether so much waits to be sent that senders should wait too."""
         return self._channel.queued >= HIGH_WATER
 
     def can_send(self, stream_id: int, sender: Waiter) -> bool:
@@ -291,7 +291,7 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
         return OrderlyClose("the peer closed the connection")
 
     def _broken(self, error: Exception) -> StackError:
-        # After our go-away the peer may close at once, and what is still under way breaks the wire.
+        # After our go-away the peer may close at once, and then what is still under way breaks the connection below.
         kind = OrderlyClose if self._core.going_away else ConnectionLost
         return kind(f"the connection broke: {error}")
 

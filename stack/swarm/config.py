@@ -34,7 +34,7 @@ class SwarmConfig:
     dials_per_peer: int = 8
     """Addresses of one peer dialed at once (go-libp2p: 8)."""
     addresses_per_dial: int = 25
-    """Addresses of one peer tried at all: a stranger's list must not become a scan (js-libp2p: 25)."""
+    """Addresses of one peer tried at all: the list of an untrusted peer must not become a scan (js-libp2p: 25)."""
     trim_interval: float = 10.0
     """Between two looks at whether connections should be trimmed."""
     raise_handler_errors: bool = False

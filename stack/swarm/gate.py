@@ -44,7 +44,7 @@ class Gate:
         with contained(failed):
             answer = ask()
             if not isinstance(answer, bool):
-                # An `async def` would let everybody in: what it returns is true.
+                # An `async def` would allow every peer: what it returns is true.
                 raise TypeError(f"the gater has to answer True or False, not {answer!r}")
         if not answer:
             raise Refused(f"our connection gater refuses {what}")

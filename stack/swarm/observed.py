@@ -1,7 +1,7 @@
 """Our own address as others see it, believed only when enough of them agree (identify, go-libp2p's observedaddrs).
 
-An observation is `(local listen address, address the peer sees, who says so)`, one for each connection. Whoever
-holds one IPv4 address or IPv6 /56 has one voice, however many identities it has.
+An observation is `(local listen address, address the peer sees, who says so)`, one for each connection. All
+observers behind one IPv4 address or IPv6 /56 count as one, however many identities they have.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..limits import ip_key
 QUORUM = 4
 """Observers that have to agree: one, or the many identities of one, could send our peers anywhere (go-libp2p: 4)."""
 MAX_PER_LISTENER = 3
-"""Addresses believed for one listener; a symmetric NAT shows a new one to everybody (go-libp2p: 3)."""
+"""Addresses believed for one listener; a symmetric NAT shows a new one to every peer (go-libp2p: 3)."""
 
 
 class _Observation(NamedTuple):
@@ -34,8 +34,8 @@ class ObservedAddresses:
     def __init__(self, quorum: int = QUORUM) -> None:
         self._quorum = quorum
         self._observations: dict[Hashable, _Observation] = {}
-        # How often each observer says it, by listener and address; kept, since counting anew takes a pass over all.
-        self._voices: dict[Multiaddr, dict[Multiaddr, Counter[bytes]]] = {}
+        # How often each observer reports it, by listener and address; kept, since counting anew takes a pass over all.
+        self._reports: dict[Multiaddr, dict[Multiaddr, Counter[bytes]]] = {}
 
     def record(
         self,
@@ -53,12 +53,12 @@ class ObservedAddresses:
         transport than the connection's say nothing about it.
         """
         self.remove(connection)
-        observation = _judge(observed, local, remote, listening)
+        observation = _observation(observed, local, remote, listening)
         if observation is None:
             return False
         self._observations[connection] = observation
-        said = self._voices.setdefault(observation.listener, {}).setdefault(observation.observed, Counter())
-        said[observation.observer] += 1
+        observers = self._reports.setdefault(observation.listener, {}).setdefault(observation.observed, Counter())
+        observers[observation.observer] += 1
         return True
 
     def remove(self, connection: Hashable) -> None:
@@ -66,15 +66,15 @@ class ObservedAddresses:
         observation = self._observations.pop(connection, None)
         if observation is None:
             return
-        heard = self._voices[observation.listener]
-        said = heard[observation.observed]
-        said[observation.observer] -= 1
-        if not said[observation.observer]:
-            del said[observation.observer]
-        if not said:
-            del heard[observation.observed]
-        if not heard:
-            del self._voices[observation.listener]
+        reports = self._reports[observation.listener]
+        observers = reports[observation.observed]
+        observers[observation.observer] -= 1
+        if not observers[observation.observer]:
+            del observers[observation.observer]
+        if not observers:
+            del reports[observation.observed]
+        if not reports:
+            del self._reports[observation.listener]
 
     def retain(self, connections: Iterable[Hashable]) -> None:
         """Forget what was said on any but these connections."""
@@ -89,22 +89,22 @@ class ObservedAddresses:
             if waist is None:
                 continue
             rest = listener.to_bytes()[len(waist.to_bytes()) :]
-            for observed in _most_agreed(self._voices.get(waist, {}), self._quorum):
+            for observed in _most_agreed(self._reports.get(waist, {}), self._quorum):
                 believed[Multiaddr(observed.to_bytes() + rest)] = None
         return tuple(believed)
 
     @property
     def count(self) -> int:
-        """How many connections have a say."""
+        """How many connections count."""
         return len(self._observations)
 
 
-def _most_agreed(voices: dict[Multiaddr, Counter[bytes]], quorum: int) -> list[Multiaddr]:
-    enough = [observed for observed, observers in voices.items() if len(observers) >= quorum]
-    return sorted(enough, key=lambda observed: len(voices[observed]), reverse=True)[:MAX_PER_LISTENER]
+def _most_agreed(reports: dict[Multiaddr, Counter[bytes]], quorum: int) -> list[Multiaddr]:
+    enough = [observed for observed, observers in reports.items() if len(observers) >= quorum]
+    return sorted(enough, key=lambda observed: len(reports[observed]), reverse=True)[:MAX_PER_LISTENER]
 
 
-def _judge(
+def _observation(
     observed: Multiaddr, local: Multiaddr, remote: Multiaddr, listening: Iterable[Multiaddr]
 ) -> _Observation | None:
     observer = ip_key(remote)

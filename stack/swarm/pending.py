@@ -1,7 +1,7 @@
-"""Where work waits for a remote to prove itself; when limits are reached, the oldest of the largest source makes room.
+"""Limits what waits for a remote to authenticate or to propose a protocol: the source with the most loses its oldest.
 
-Else a few peers that dawdle would keep out everybody: an honest handshake takes well under a second, and an honest
-proposal comes together with its stream.
+If new ones were refused instead, a few slow peers could keep out all others. An honest handshake takes well under a
+second, and an honest proposal comes together with its stream.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ..limits import Reservation, Scope
 
 
 class PendingLimit:
-    """Reservations in the transient scope by where they come from, the oldest first, each with a deadline."""
+    """Reservations in the transient scope by source, the oldest first, each with a deadline."""
 
     def __init__(self, transient: Scope) -> None:
         self._transient = transient
-        self._crowds: dict[Hashable, dict[trio.CancelScope, Reservation]] = {}
+        self._sources: dict[Hashable, dict[trio.CancelScope, Reservation]] = {}
         self._evicted: dict[trio.CancelScope, LimitExceeded] = {}
 
     def admit(self, reserve: Callable[[], Reservation]) -> Reservation:
@@ -28,7 +28,7 @@ class PendingLimit:
         try:
             return reserve()
         except LimitExceeded as error:
-            if error.scope != self._transient.name or not self._crowds:
+            if error.scope != self._transient.name or not self._sources:
                 raise
             self._evict(error)
             return reserve()
@@ -37,11 +37,11 @@ class PendingLimit:
     def wait(self, reservation: Reservation, seconds: float, source: Hashable) -> Iterator[None]:
         """Wait in this block for a remote that comes from `source`.
 
-        Raises trio.TooSlowError, and LimitExceeded when it has to make room.
+        Raises trio.TooSlowError, and LimitExceeded if it is evicted.
         """
         eviction: LimitExceeded | None = None
         with trio.move_on_after(seconds) as scope:
-            self._crowds.setdefault(source, {})[scope] = reservation
+            self._sources.setdefault(source, {})[scope] = reservation
             try:
                 yield
             finally:
@@ -51,16 +51,16 @@ class PendingLimit:
             raise eviction or trio.TooSlowError(f"no answer within {seconds:g} s")
 
     def _evict(self, error: LimitExceeded) -> None:
-        """Have the oldest of the largest crowd make room: who floods pushes out its own, and no other's."""
-        source, crowd = max(self._crowds.items(), key=lambda item: len(item[1]))  # of equal ones, the first to come
-        scope, reservation = next(iter(crowd.items()))
+        """Evict the oldest of the source with the most: a flood evicts its own, and no other's."""
+        source, pending = max(self._sources.items(), key=lambda item: len(item[1]))  # of equal ones, the first to come
+        scope, reservation = next(iter(pending.items()))
         self._evicted[scope] = error
         self._remove(source, scope)
         reservation.move()  # out of every scope; it may still succeed, when it was done just now
         scope.cancel()
 
     def _remove(self, source: Hashable, scope: trio.CancelScope) -> None:
-        crowd = self._crowds.get(source, {})
-        crowd.pop(scope, None)
-        if not crowd:
-            self._crowds.pop(source, None)
+        pending = self._sources.get(source, {})
+        pending.pop(scope, None)
+        if not pending:
+            self._sources.pop(source, None)

@@ -211,7 +211,7 @@ class _Outbound:
 
 
 def _caused_by_peer(error: BaseException) -> bool:
-    """Say whether a handler ended since the peer reset the stream, vanished, dawdled, or broke the protocol."""
+    """Say whether a handler ended since the peer reset the stream, vanished, was too slow, or broke the protocol."""
     if isinstance(error, BaseExceptionGroup):
         return all(map(_caused_by_peer, error.exceptions))
     if isinstance(error, (LocalProtocolError, DialError)):

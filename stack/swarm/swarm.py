@@ -317,7 +317,7 @@ class Swarm:
                 finally:
                     self._leave(connection)
                     if connection.reason is not None:
-                        # A muxer that failed may have left its wire open.
+                        # A muxer that failed may have left its pipe open.
                         with contained(failed):
                             await close_at_once(connection.muxed)
                 # Its streams are broken, but what they received may still be read.

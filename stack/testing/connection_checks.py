@@ -26,7 +26,7 @@ async def check_broken_pipes(subject: MuxerSubject) -> None:
     await run_checks(_PIPE_CHECKS, subject, settle=subject.settle)
 
 
-async def _goodbye(subject: ConnectionSubject) -> None:
+async def _orderly_close(subject: ConnectionSubject) -> None:
     """A close without open streams ends `run` well on both sides."""
     for closer in (0, 1):
         async with subject.sides() as sides:
@@ -50,8 +50,8 @@ async def _close_wakes(subject: ConnectionSubject) -> None:
             await sides[closer].connection.aclose()
 
 
-async def _wire_lost(subject: MuxerSubject) -> None:
-    """When the wire breaks, `run` raises ConnectionLost, and streams and waiters break, on both sides."""
+async def _broken_pipe(subject: MuxerSubject) -> None:
+    """When the pipe breaks, `run` raises ConnectionLost, and streams and waiters break, on both sides."""
     async with subject.sides() as sides:
         async with trio.open_nursery() as nursery:
             await _start_waiters(nursery, subject, sides)
@@ -63,7 +63,7 @@ async def _wire_lost(subject: MuxerSubject) -> None:
             await _expect_gone(side)
 
 
-async def _end_without_goodbye(subject: MuxerSubject) -> None:
+async def _end_without_go_away(subject: MuxerSubject) -> None:
     """When the peer hangs up while streams are open, that is ConnectionLost, and not an orderly end."""
     async with _against_raw(subject) as (side, raw):
         stream = await side.connection.open_stream()
@@ -92,7 +92,7 @@ async def _garbage(subject: MuxerSubject) -> None:
 
 
 async def _cancelled_run(subject: ConnectionSubject) -> None:
-    """Cancelling `run` breaks the streams, and closes the wire for the other side."""
+    """Cancelling `run` breaks the streams, and closes the connection for the other side."""
     async with subject.sides() as (near, far):
         stream, accepted = await open_pair(near.connection, far.connection)
         near.scope.cancel()
@@ -245,9 +245,9 @@ async def _against_raw(subject: MuxerSubject) -> AsyncIterator[tuple[Side, Memor
         nursery.cancel_scope.cancel()
 
 
-_PIPE_CHECKS = (_wire_lost, _end_without_goodbye, _garbage)
+_PIPE_CHECKS = (_broken_pipe, _end_without_go_away, _garbage)
 _CHECKS = (
-    _goodbye,
+    _orderly_close,
     _close_wakes,
     _cancelled_run,
     _cancelled_close,

@@ -1,7 +1,7 @@
 """A peer of the contract that measures nothing and answers fixed numbers; its argument names an op that fails.
 
 As `download` it leaves when asked for a download, as `lossy` it receives three messages fewer than it should, and as
-`alone` it hears of nobody.
+`alone` it sees no other peer.
 """
 
 import json

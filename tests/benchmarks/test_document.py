@@ -53,7 +53,7 @@ def test_document_has_command_picture_machine_and_versions(results: Results) -> 
     assert "- js-libp2p: 3.3 (node v20)\n" in text
 
 
-def test_goals_show_ratio_verdict_and_ceiling(results: Results) -> None:
+def test_goals_show_ratio_outcome_and_ceiling(results: Results) -> None:
     text = to_markdown(results, "plot.svg")
     encrypted = "≥ 0.65 x trio TCP, encrypted frames"
     assert f"| Throughput, download | 0.85 (0.80 to 0.90) | {encrypted} | reached | - |" in text

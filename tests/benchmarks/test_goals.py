@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.goals import GOALS, Goal, Verdict
+from benchmarks.goals import GOALS, Goal, Outcome
 from benchmarks.measures import GROUPS, MEASURES, OURS, SMALL
 from benchmarks.results import Results, Spread
 
@@ -12,21 +12,21 @@ def results_with(**samples: dict[str, list[float | None]]) -> Results:
 
 
 @pytest.mark.parametrize(
-    ("relation", "ours", "verdict"),
+    ("relation", "ours", "outcome"),
     [
-        ("≥", 2.0, Verdict.REACHED),
-        ("≥", 1.9, Verdict.MISSED),
-        (">", 2.0, Verdict.MISSED),
-        (">", 2.1, Verdict.REACHED),
-        ("≤", 2.0, Verdict.REACHED),
-        ("≤", 2.1, Verdict.MISSED),
-        ("<", 2.0, Verdict.MISSED),
-        ("<", 1.9, Verdict.REACHED),
+        ("≥", 2.0, Outcome.REACHED),
+        ("≥", 1.9, Outcome.MISSED),
+        (">", 2.0, Outcome.MISSED),
+        (">", 2.1, Outcome.REACHED),
+        ("≤", 2.0, Outcome.REACHED),
+        ("≤", 2.1, Outcome.MISSED),
+        ("<", 2.0, Outcome.MISSED),
+        ("<", 1.9, Outcome.REACHED),
     ],
 )
-def test_bound_of_our_number(relation: str, ours: float, verdict: Verdict) -> None:
+def test_bound_of_our_number(relation: str, ours: float, outcome: Outcome) -> None:
     goal = Goal("ping", "ping", None, relation, 2)
-    assert goal.verdict(results_with(ping={OURS: [ours]})) is verdict
+    assert goal.outcome(results_with(ping={OURS: [ours]})) is outcome
 
 
 def test_ratio_is_the_median_of_the_ratios_not_the_ratio_of_the_medians() -> None:
@@ -34,20 +34,20 @@ def test_ratio_is_the_median_of_the_ratios_not_the_ratio_of_the_medians() -> Non
     results = results_with(ping={OURS: [10, 20, 30], "js": [10, 20, 10]})
     goal = Goal("ping", "ping", "js", "<", 1.5)
     assert goal.found(results) == Spread(1, 1, 3, 3)
-    assert goal.verdict(results) is Verdict.REACHED
+    assert goal.outcome(results) is Outcome.REACHED
 
 
 @pytest.mark.parametrize("samples", [{}, {OURS: [1.0]}, {"js": [1.0]}, {OURS: [1.0, None], "js": [None, 1.0]}])
 def test_goal_without_a_round_of_both_is_unknown(samples: dict[str, list[float | None]]) -> None:
     goal = Goal("ping", "ping", "js", "<", 1)
-    assert goal.verdict(results_with(ping=samples)) is Verdict.UNKNOWN
+    assert goal.outcome(results_with(ping=samples)) is Outcome.UNKNOWN
 
 
 def test_goal_may_be_about_another_of_ours() -> None:
     goal = Goal("small", "quic_upload", "py", "≥", 10, SMALL)
     results = results_with(quic_upload={OURS: [100.0], SMALL: [40.0], "py": [5.0]})
     assert goal.found(results) == Spread(8, 8, 8, 1)
-    assert goal.verdict(results) is Verdict.MISSED
+    assert goal.outcome(results) is Outcome.MISSED
 
 
 @pytest.mark.parametrize(("key", "against", "bound"), [("tls", "js", 1.5), ("ws", "js", 1.5), ("quic", "py", 10)])

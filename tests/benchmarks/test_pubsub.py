@@ -55,11 +55,11 @@ async def test_many_messages_are_published_by_several_commands(monkeypatch: pyte
             assert (await team.publish(count, 64)).delivered == count
 
 
-async def test_peer_that_hears_of_nobody_is_told_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_peer_that_sees_no_other_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pubsub, "READY_SECONDS", 0)
-    with pytest.raises(ValueError, match=r"fake \(1\) did not hear of 1 subscribers"):
+    with pytest.raises(ValueError, match=r"fake \(1\) did not see 1 subscribers"):
         async with open_team(fake("alone"), 2):
-            raise AssertionError("nobody is ready")
+            raise AssertionError("no peer is ready")
 
 
 async def test_failure_leaves_as_itself() -> None:

@@ -95,7 +95,7 @@ async def test_pair_that_does_not_connect_is_tried_once_and_lacks_both_direction
     }
 
 
-async def test_planned_measures_are_kept_even_where_nobody_takes_part() -> None:
+async def test_planned_measures_are_kept_even_without_entrants() -> None:
     results = await measure(Entrants(), groups("quic"), 1, QUICK, "bench")
     assert results.planned == ["quic_download", "quic_upload"]
 

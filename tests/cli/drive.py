@@ -78,7 +78,7 @@ def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, 
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as popen:
         assert popen.stdout is not None
-        # Whoever waits for an event that never comes reads the end instead.
+        # A test that waits for an event that never comes reads the end instead.
         late = threading.Timer(60, popen.kill)
         late.start()
         try:
@@ -140,7 +140,7 @@ def serving(
 
 @contextmanager
 def closed_port() -> Iterator[str]:
-    """Yield an address where nobody listens, and nobody else will for the time of the block."""
+    """Yield an address where no process listens, and none can during the block."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         yield f"/ip4/127.0.0.1/tcp/{sock.getsockname()[1]}"

@@ -12,7 +12,7 @@ from peerstack.cli import listen as listen_command
 
 from .drive import Peer, Ran, cli, closed_port, process, serving
 
-SOMEBODY = "12D3KooWKuuqYue5DwRK2EDZkhpazjDziAEzumuk6pRXHQTKXsRj"
+PEER_ID = "12D3KooWKuuqYue5DwRK2EDZkhpazjDziAEzumuk6pRXHQTKXsRj"
 
 
 def line_of(ran: Ran) -> str:
@@ -36,8 +36,8 @@ def line_of(ran: Ran) -> str:
         ("/ip4/127.0.0.1/tpc/4001", "unknown protocol 'tpc'"),
         ("/ip4/127.0.0.1/tcp/99999", "a port from 0 to 65535, not '99999'"),
         ("/ip4/127.0.0.1/tcp/4001/p2p/12D3", "'12D3' is not a peer id"),
-        (SOMEBODY, f"{SOMEBODY} says who the peer is, but not where; put its address in front"),
-        (f"/p2p/{SOMEBODY}", "says who the peer is, but not where; put its address in front"),
+        (PEER_ID, f"{PEER_ID} says who the peer is, but not where; put its address in front"),
+        (f"/p2p/{PEER_ID}", "says who the peer is, but not where; put its address in front"),
         ("/ip4/127.0.0.1/udp/4001", "for QUIC type /ip4/127.0.0.1/udp/4001/quic-v1"),
         ("/ip4/127.0.0.1/udp/4001/quic", "nothing speaks any more; type /ip4/127.0.0.1/udp/4001/quic-v1"),
         ("/ip4/127.0.0.1/tcp/0", "port 0 is for listening"),
@@ -65,7 +65,7 @@ def test_explain_refuses_what_is_no_address() -> None:
 
 
 @pytest.mark.parametrize("command", ["ping", "perf", "identify"])
-def test_a_port_where_nobody_listens(command: str) -> None:
+def test_a_port_without_a_listener(command: str) -> None:
     with closed_port() as address:
         text = line_of(cli(command, address))
     assert text == (
@@ -86,8 +86,8 @@ def test_a_name_without_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_another_peer_than_expected_is_named_with_both_ids(peer: Peer) -> None:
-    text = line_of(cli("ping", f"{peer.address}/p2p/{SOMEBODY}"))
-    assert f"expected peer {SOMEBODY}, but the peer proved to be {peer.peer_id}; check the /p2p/ part" in text
+    text = line_of(cli("ping", f"{peer.address}/p2p/{PEER_ID}"))
+    assert f"expected peer {PEER_ID}, but the peer proved to be {peer.peer_id}; check the /p2p/ part" in text
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_another_peer_than_expected_is_named_with_both_ids(peer: Peer) -> None:
         (["id", "show", "a" * 300], "is not an existing file, a peer id or a public key"),
         (["id", "convert", "nothing", "--to", "hex"], "'nothing' is not a peer id"),
         (["id", "convert", "00ff", "--to", "hex"], "'00ff' is not a peer id"),
-        (["id", "convert", SOMEBODY], "--to requires an argument"),
-        (["id", "convert", SOMEBODY, "--to", "base64"], 'Choose from: "base58", "cid", "base36", "hex"'),
+        (["id", "convert", PEER_ID], "--to requires an argument"),
+        (["id", "convert", PEER_ID, "--to", "base64"], 'Choose from: "base58", "cid", "base36", "hex"'),
         (["listen", "--listen"], "--listen requires an argument"),
         (["listen", "4001"], "'4001' is not a multiaddr; type /ip4/127.0.0.1/tcp/4001"),
         (["listen", "--listen", "/ip4/127.0.0.1/udp/0"], "for QUIC type /ip4/127.0.0.1/udp/0/quic-v1"),

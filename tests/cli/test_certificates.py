@@ -68,12 +68,12 @@ def test_a_ping_reaches_a_listener_with_a_certificate_whose_authority_is_trusted
         (address,) = [address for address in first["addresses"] if "/tls/ws/" in address]
         ran = cli("ping", address, "--ca", str(authority.file), "--count", "2", "--json")
         by_curls_name = cli("identify", address, "--cacert", str(authority.file))
-        stranger = cli("ping", address, "--count", "1")
+        refused = cli("ping", address, "--count", "1")
         explained = cli("explain", address, "--json")
     assert (ran.code, ran.err, by_curls_name.code) == (0, "", 0)
     assert ran.events[0]["address"].endswith("/tls/ws")
     assert ran.events[-1]["received"] == 2
-    text = line_of(stranger)
+    text = line_of(refused)
     assert "TLS handshake: the certificate is not trusted: " in text
     assert text.endswith("; if it is the right one, trust it or its issuer with --ca FILE")
     assert explained.code == 1
@@ -161,9 +161,7 @@ def test_a_key_of_another_certificate(pair: tuple[str, str], tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
-def test_an_encrypted_key_is_refused_and_nobody_is_asked(
-    form: PrivateFormat, pair: tuple[str, str], tmp_path: Path
-) -> None:
+def test_an_encrypted_key_is_refused_without_asking(form: PrivateFormat, pair: tuple[str, str], tmp_path: Path) -> None:
     key = load_pem_private_key(Path(pair[1]).read_bytes(), None)
     file = tmp_path / "encrypted.key"
     file.write_bytes(key.private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"secret")))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from peerstack.cli import events
-from peerstack.cli.chat import MAX_LINE, UNHEARD, own_name
+from peerstack.cli.chat import MAX_LINE, NO_PEER_REACHED, own_name
 from peerstack.cli.render import describe
 from peerstack.cli.shapes import plain_lines
 
@@ -44,7 +44,7 @@ def is_(event: str, **fields: Any) -> Callable[[dict[str, Any]], bool]:
 
 
 def is_named(name: str) -> Callable[[dict[str, Any]], bool]:
-    """Whether somebody is known by this name now; on a busy machine it may come after the announcement."""
+    """Whether a member is known by this name now; on a busy machine it may come after the announcement."""
     return lambda found: found["event"] in ("joined", "renamed") and found["name"] == name
 
 
@@ -101,9 +101,9 @@ def test_a_program_that_only_publishes_text_takes_part() -> None:
     assert said["label"] == f"…{said['peer_id'][-8:]}"
 
 
-def test_a_line_that_reaches_nobody_is_told_of_with_exit_code_1() -> None:
+def test_a_line_that_reaches_no_peer_gives_exit_code_1() -> None:
     ran = say("is anybody here?\n", "--json")
-    assert (ran.code, ran.err) == (UNHEARD, "")
+    assert (ran.code, ran.err) == (NO_PEER_REACHED, "")
     _, receipt, warning = ran.events
     assert (receipt["event"], receipt["sent"], receipt["dropped"]) == ("receipt", [], [])
     assert warning == {
@@ -112,7 +112,7 @@ def test_a_line_that_reaches_nobody_is_told_of_with_exit_code_1() -> None:
         "text": "not sent: no other member is here yet",
     }
     as_text = say("is anybody here?\n")
-    assert as_text.code == UNHEARD
+    assert as_text.code == NO_PEER_REACHED
     assert as_text.out.splitlines()[-1] == "! not sent: no other member is here yet"
 
 

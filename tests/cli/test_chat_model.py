@@ -1,4 +1,4 @@
-"""Who is in a chat room, what they are called, and what strangers cannot make of it."""
+"""Who is in a chat room, what they are called, and what hostile peers cannot make of it."""
 
 from __future__ import annotations
 
@@ -87,19 +87,17 @@ def test_a_neighbour_that_goes_has_left_soon(model: ChatModel) -> None:
     assert dict(model.members) == {}
 
 
-@pytest.mark.parametrize("goodbye", [True, False])
-def test_what_was_said_before_and_is_read_after_somebody_went_comes_before_that(
-    goodbye: bool, model: ChatModel
-) -> None:
+@pytest.mark.parametrize("leaving", [True, False])
+def test_lines_that_arrive_after_a_member_left_are_shown_before_its_departure(leaving: bool, model: ChatModel) -> None:
     come(model, BEN, "ben")
-    model.heard_presence(BEN, presence("ben", leaving=goodbye), 1)
+    model.heard_presence(BEN, presence("ben", leaving=leaving), 1)
     model.peer_left(BEN, 1)
     assert model.heard(BEN, b"last words", 1) == [Said(BEN, "ben", "last words")]
-    # Without a goodbye it may as well have come by way of others.
-    assert model.tick(1 + LINGER) == ([Left(BEN, "ben")] if goodbye else [])
+    # If it did not say so, the line may have come by way of others.
+    assert model.tick(1 + LINGER) == ([Left(BEN, "ben")] if leaving else [])
 
 
-def test_whoever_comes_back_at_once_has_never_left(model: ChatModel) -> None:
+def test_a_member_that_comes_back_at_once_has_never_left(model: ChatModel) -> None:
     come(model, BEN, "ben")
     model.heard_presence(BEN, presence("ben", leaving=True), 1)
     model.peer_left(BEN, 1)
@@ -107,7 +105,7 @@ def test_whoever_comes_back_at_once_has_never_left(model: ChatModel) -> None:
     assert model.tick(2) == []
 
 
-def test_a_goodbye_counts_before_the_connection_ends(model: ChatModel) -> None:
+def test_a_leaving_presence_counts_before_the_connection_ends(model: ChatModel) -> None:
     come(model, BEN, "ben")
     assert model.heard_presence(BEN, presence("ben", leaving=True), 1) == []
     assert model.tick(1 + LINGER) == [Left(BEN, "ben")]
@@ -115,7 +113,7 @@ def test_a_goodbye_counts_before_the_connection_ends(model: ChatModel) -> None:
     assert model.heard_presence(BEN, presence("ben", leaving=True), 2) == []
 
 
-def test_whoever_others_still_see_stays_until_they_do_not(model: ChatModel) -> None:
+def test_a_member_that_others_still_see_stays_until_they_do_not(model: ChatModel) -> None:
     come(model, BEN, "ben", CARL)
     come(model, CARL, "carl", BEN)
     assert model.peer_left(CARL, 1) == []
@@ -124,13 +122,13 @@ def test_whoever_others_still_see_stays_until_they_do_not(model: ChatModel) -> N
     assert model.tick(3) == [Left(CARL, "carl")]
 
 
-def test_whoever_is_far_away_and_silent_is_gone_after_a_while(model: ChatModel) -> None:
+def test_a_silent_member_without_a_connection_is_gone_after_a_while(model: ChatModel) -> None:
     model.heard_presence(DORA, presence("dora"), 0)
     assert model.tick(GONE_AFTER) == []
     assert model.tick(GONE_AFTER + 1) == [Left(DORA, "dora")]
 
 
-def test_whoever_is_far_away_but_seen_stays(model: ChatModel) -> None:
+def test_a_silent_member_that_another_sees_stays(model: ChatModel) -> None:
     come(model, BEN, "ben", DORA)
     model.heard_presence(DORA, presence("dora"), 0)
     assert model.tick(GONE_AFTER + 1) == []
@@ -194,7 +192,7 @@ def test_presence_goes_out_when_something_changes(model: ChatModel) -> None:
     assert model.presence_due
 
 
-def test_a_crowd_is_not_answered_one_by_one(model: ChatModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_newcomers_are_not_answered_one_by_one(model: ChatModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat_model, "ANSWERS_UP_TO", 1)
     model.heard_presence(BEN, presence("ben"), 0)
     model.presence()
@@ -236,7 +234,7 @@ def test_a_presence_is_cut_to_what_it_may_hold() -> None:
         assert found is not None
         return found
 
-    assert read(sees=[BEN, 7, None, "nobody", BEN, CARL]).sees == (BEN, CARL)
+    assert read(sees=[BEN, 7, None, "no peer id", BEN, CARL]).sees == (BEN, CARL)
     many = [str(Identity.generate().peer_id) for _ in range(MAX_SEES + 1)]
     assert len(read(sees=many).sees) == MAX_SEES
     assert read(name="x\x1b" * 99).name.isprintable()

@@ -28,7 +28,7 @@ ME = "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq"
 
 
 class Person:
-    """Somebody in a room, who keeps what is told."""
+    """A member of a room that keeps its events."""
 
     def __init__(self, host: Host, session: ChatSession) -> None:
         self.host = host
@@ -160,7 +160,7 @@ def test_a_presence_carries_addresses() -> None:
     assert decode(encode(presence)) == presence
 
 
-def test_addresses_of_a_stranger_are_few_and_of_use() -> None:
+def test_addresses_of_a_member_are_few_and_usable() -> None:
     many = [f"/ip4/192.0.2.7/tcp/{port}" for port in range(1, 50)]
     found = ["nonsense", 5, "/unix/etc/passwd", f"/p2p/{ME}", *many]
     message = json.dumps({"version": 1, "name": "x", "sees": [], "addresses": found}).encode()

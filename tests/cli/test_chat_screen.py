@@ -136,7 +136,7 @@ def test_enter_says_what_was_typed_and_nothing_else(chat: Chat) -> None:
     assert chat.draw()[-1] == ">"
 
 
-def test_it_follows_what_is_said_unless_somebody_has_scrolled_back(chat: Chat) -> None:
+def test_it_follows_new_lines_unless_scrolled_back(chat: Chat) -> None:
     chat.tell(*(said(f"line {number}.") for number in range(100)))
     assert "line 99." in "".join(chat.draw())
     chat.keys("page up", "page up")

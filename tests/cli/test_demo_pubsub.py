@@ -36,7 +36,7 @@ def in_session(number: int) -> list[int]:
     return found
 
 
-def test_everything_comes_to_everybody_though_one_is_killed() -> None:
+def test_every_message_reaches_every_process_although_one_is_killed() -> None:
     ran = cli(*DEMO)
     assert (ran.code, ran.err) == (0, "")
     kinds = [event["event"] for event in ran.events]
@@ -47,11 +47,11 @@ def test_everything_comes_to_everybody_though_one_is_killed() -> None:
         (4, 60, 60),
         (5, 100, 100),
     ]
-    *_, deliveries, judgement = ran.events
-    assert judgement == {"event": "verdict", "complete": True, "missing": 0, "duplicates": 0}
+    *_, deliveries, last = ran.events
+    assert last == {"event": "verdict", "complete": True, "missing": 0, "duplicates": 0}
     cells = {(cell["publisher"], cell["receiver"]): cell for cell in deliveries["cells"]}
-    everybody = {*NAMES, SUCCESSOR}
-    assert set(cells) == {(one, other) for one in everybody for other in everybody if one != other}
+    names = {*NAMES, SUCCESSOR}
+    assert set(cells) == {(one, other) for one in names for other in names if one != other}
     for (publisher, receiver), cell in cells.items():
         both = {publisher, receiver}
         rounds_of_both = 0 if both == {KILLED, SUCCESSOR} else 1 if both & {KILLED, SUCCESSOR} else 3
@@ -119,13 +119,13 @@ def test_a_round_is_counted_by_what_came() -> None:
     assert verdict(one.cells()) == events.Verdict(complete=False, missing=3, duplicates=0)
 
 
-def test_the_dead_are_not_judged() -> None:
+def test_killed_processes_do_not_count() -> None:
     one = tally(a=10, b=7)
     one.alive = ("a",)
     assert verdict(one.cells()) == events.Verdict(complete=True, missing=0, duplicates=0)
 
 
-def test_whoever_has_got_nothing_misses_everything() -> None:
+def test_a_process_that_got_nothing_misses_everything() -> None:
     one = tally(a=10, b=0)
     one.reports["b"] = {}
     assert verdict(one.cells()).missing == 10

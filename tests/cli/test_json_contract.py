@@ -11,7 +11,7 @@ from peerstack.stack.identity import PeerId
 from .drive import Peer, cli, closed_port
 
 MIB = 1024 * 1024
-STRANGER = "12D3KooWKuuqYue5DwRK2EDZkhpazjDziAEzumuk6pRXHQTKXsRj"
+OTHER_ID = "12D3KooWKuuqYue5DwRK2EDZkhpazjDziAEzumuk6pRXHQTKXsRj"
 
 
 def connected(peer: Peer) -> dict[str, Any]:
@@ -103,12 +103,12 @@ def test_explain_is_the_report_of_a_dial_that_worked(peer: Peer) -> None:
 
 
 def test_explain_is_the_report_of_a_dial_that_failed(peer: Peer) -> None:
-    ran = cli("explain", f"{peer.address}/p2p/{STRANGER}", "--json")
+    ran = cli("explain", f"{peer.address}/p2p/{OTHER_ID}", "--json")
     assert (ran.code, ran.err) == (1, "")
     (report,) = ran.events
     stage = report["attempts"][0]["stages"][-1]
     assert (stage["stage"], stage["outcome"]) == ("security handshake", "failed")
-    assert (stage["expected"], stage["found"]) == (STRANGER, peer.peer_id)
+    assert (stage["expected"], stage["found"]) == (OTHER_ID, peer.peer_id)
     assert stage["advice"]
 
 

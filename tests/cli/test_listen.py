@@ -123,7 +123,7 @@ def test_a_listener_of_one_process_serves_commands_of_another() -> None:
         assert cli("identify", address, "--json").events[0]["agent"].startswith("peerstack/")
 
 
-def test_without_perf_nobody_can_measure() -> None:
+def test_without_perf_no_peer_can_measure() -> None:
     with listening() as (_, first):
         assert cli("perf", first["addresses"][0]).code == 2
 

@@ -25,7 +25,7 @@ def key_file(tmp_path: Path) -> str:
 
 @contextmanager
 def held_port() -> Iterator[str]:
-    """Yield an address that can be listened on again and again: the system gives its port to nobody else."""
+    """Yield an address that can be listened on again and again: the system gives its port to no other process."""
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("127.0.0.1", 0))

@@ -15,7 +15,7 @@ from peerstack.cli import logs
 
 from .drive import COMMAND, Peer, cli, listening, serving, started
 
-STRANGER = "12D3KooWKuuqYue5DwRK2EDZkhpazjDziAEzumuk6pRXHQTKXsRj"
+OTHER_ID = "12D3KooWKuuqYue5DwRK2EDZkhpazjDziAEzumuk6pRXHQTKXsRj"
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_addresses_are_announced() -> None:
         ("/ip4/203.0.113.7/tcp/0", "port 0 is for listening"),
         ("/ip4/203.0.113.7", "it has no port"),
         ("/unix/tmp/x", "other machines cannot use a path of this one"),
-        (f"/ip4/203.0.113.7/tcp/1/p2p/{STRANGER}", "leave out the peer id, ours is added"),
+        (f"/ip4/203.0.113.7/tcp/1/p2p/{OTHER_ID}", "leave out the peer id, ours is added"),
     ],
 )
 def test_what_cannot_be_announced_is_refused_in_one_line(address: str, says: str) -> None:
@@ -95,10 +95,10 @@ def test_other_libraries_are_never_heard(verbose: int, monkeypatch: pytest.Monke
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     with logs.shown(verbose, stderr):
         logging.getLogger("quic").error("noise of another library")
-        logging.getLogger("peerstack.stack").error("said by a stranger: \x1b[31m")
+        logging.getLogger("peerstack.stack").error("said by a peer: \x1b[31m")
     shown = stderr.getvalue()
     assert "noise" not in shown
-    assert ("ERROR   stack  said by a stranger: \\x1b[31m\n" in shown) == (verbose > 0)
+    assert ("ERROR   stack  said by a peer: \\x1b[31m\n" in shown) == (verbose > 0)
 
 
 def test_lines_of_a_pipe_are_messages_without_an_option() -> None:

@@ -1,4 +1,4 @@
-"""What strangers say cannot steer a terminal, drawing is for terminals only, and closed pipes are quiet."""
+"""What peers send cannot steer a terminal, drawing is for terminals only, and closed pipes are quiet."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def identified(agent: str) -> events.Identified:
     return events.Identified("12D3", agent, "ipfs/0.1.0", ("/a", EVIL), (), None, False)
 
 
-# ---- what strangers say
+# ---- what peers send
 
 
 @pytest.mark.parametrize("screen", [Screen, io.StringIO])
@@ -297,17 +297,17 @@ async def test_of_several_failures_the_one_that_came_furthest_is_told_with_its_a
 
 
 class ClosedPipe(io.StringIO):
-    """A pipe that nobody reads."""
+    """A pipe without a reader."""
 
     def write(self, text: str) -> int:
         raise BrokenPipeError(32, "Broken pipe")
 
 
-def test_output_that_nobody_reads_says_so_but_a_failure_does_not() -> None:
+def test_output_without_a_reader_says_so_but_a_failure_does_not() -> None:
     output = Output(json=True, stdout=ClosedPipe(), stderr=ClosedPipe())
     with pytest.raises(OutputClosed):
         output.emit(events.Lost(1, "x"))
-    output.fail(Failure("nobody hears it"))
+    output.fail(Failure("it is not read"))
 
 
 def test_a_command_whose_reader_is_gone_ends_quietly(peer: Peer) -> None:
@@ -380,7 +380,7 @@ def test_all_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Unread(io.StringIO):
-    """What nobody reads any more, as the system has it."""
+    """The error of a pipe without a reader, as each system has it."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -391,7 +391,7 @@ class Unread(io.StringIO):
 
 
 @pytest.mark.parametrize(("system", "number"), [("linux", errno.EPIPE), ("win32", errno.EINVAL)])
-def test_a_pipe_that_nobody_reads_is_known(system: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_without_a_reader_is_known(system: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", system)
     with pytest.raises(OutputClosed):
         Output(json=True, stdout=Unread(number)).emit(identified(""))

@@ -1,4 +1,4 @@
-"""Private networks on the command line: who has the key gets through, and nobody else; keys are never shown."""
+"""Private networks on the command line: only peers with the key can connect; keys are never shown."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def line_of(ran: Ran) -> str:
     return ran.err.removeprefix("peerstack: ").rstrip("\n")
 
 
-# ---- members and strangers
+# ---- peers with the key and without
 
 
-def test_who_has_the_key_gets_through_and_nobody_else(key_file: str, tmp_path: Path) -> None:
+def test_only_peers_with_the_key_can_connect(key_file: str, tmp_path: Path) -> None:
     other = tmp_path / "other.key"
     assert cli("swarm-key", "new", "--out", str(other)).code == 0
     with listening("--swarm-key", key_file, "--listen", "/ip4/127.0.0.1/tcp/0/ws") as (_, first):

@@ -110,7 +110,7 @@ def test_a_publisher_that_listens_waits_for_subscribers_to_come() -> None:
     assert summary["sent"] == 2
 
 
-def test_without_signatures_nobody_is_named() -> None:
+def test_without_signatures_no_author_is_named() -> None:
     with started("pubsub", "subscribe", "news", "--no-sign", "--count", "1") as (subscriber, listening):
         ran = cli("pubsub", "publish", "news", "x", "--no-sign", "--peer", listening["addresses"][0], "--json")
         message = next_event(subscriber)
@@ -129,10 +129,10 @@ def test_a_key_file_makes_the_author_known(tmp_path: Path) -> None:
         assert next_event(subscriber)["from"] == me["peer_id"]
 
 
-# ---- nobody there
+# ---- no subscriber
 
 
-def test_nobody_who_subscribes_is_told_of_with_exit_code_1() -> None:
+def test_no_subscriber_gives_exit_code_1() -> None:
     with started("pubsub", "subscribe", "other") as (_, listening):
         arguments = ("pubsub", "publish", "news", "x", "--peer", listening["addresses"][0], "--wait", "0.05")
         ran, as_json = cli(*arguments), cli(*arguments, "--json")
@@ -222,7 +222,7 @@ def test_a_closed_standard_input_is_told_of() -> None:
     assert (ran.returncode, ran.stderr) == (2, "peerstack: standard input is closed\n")
 
 
-def test_a_peer_without_pubsub_is_nobody() -> None:
+def test_a_peer_without_pubsub_is_no_subscriber() -> None:
     with serving() as peer:
         ran = cli("pubsub", "publish", "news", "x", "--peer", peer.address, "--wait", "0.05")
     assert ran.code == 1

@@ -85,11 +85,11 @@ async def test_a_broadcast_is_heard_by_all_processes_near_and_far() -> None:
             open_broadcaster(at_anna) as (bert, at_bert),
             open_broadcaster(at_bert) as (carl, _),  # carl and anna have no connection
         ):
-            everybody = (carl, anna, bert)  # anna knows nobody before she has heard something
+            speakers = (carl, anna, bert)  # anna knows no other before she has received something
             heard = set()
-            for speaker in everybody:
+            for speaker in speakers:
                 await speaker.say("hello \x1b[31mred")
-                lines = [await listener.line() for listener in everybody if listener is not speaker]
+                lines = [await listener.line() for listener in speakers if listener is not speaker]
                 assert len(set(lines)) == 1
                 assert lines[0].endswith(": hello [31mred")
                 heard.add(lines[0])

@@ -1,4 +1,4 @@
-"""The ledger of the examples: what a cheat tries reaches nobody, costs only the cheat, and all ledgers agree."""
+"""The ledger of the examples: what a cheat tries reaches no other peer, costs only the cheat, and all ledgers agree."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def blamed(peers: list[Peer], cheat: Cheat) -> list[object]:
     return [*rejected, *(other.peer_id for peer, other in pairs if peer.score(other) < 0)]
 
 
-async def test_honest_payments_reach_everybody_once(autojump_clock: Clock) -> None:
+async def test_honest_payments_reach_every_peer_once(autojump_clock: Clock) -> None:
     async with open_line(4) as (peers, cheat):
         first, second, third, fourth = peers
         await first.pay(fourth, 30, number=0)
@@ -157,7 +157,7 @@ async def test_invalid_payments_are_rejected_and_cost_their_sender(autojump_cloc
             pay(cheat.identity, first.peer_id, 10, -1),
             pay(cheat.identity, Identity.generate().peer_id, 10, 0),
             replace(payment, amount=90),  # the signature is for 10
-            pay(second.identity, cheat.peer_id, 50, 0),  # the money of somebody else
+            pay(second.identity, cheat.peer_id, 50, 0),  # the money of another peer
         ):
             await say(pubsub, bad)
             assert first.score(cheat) < 0
@@ -169,7 +169,7 @@ async def test_invalid_payments_are_rejected_and_cost_their_sender(autojump_cloc
         assert balances(peers, cheat) == [101, 100, 99, 100]
 
 
-async def test_a_second_payment_with_the_same_number_reaches_nobody(autojump_clock: Clock) -> None:
+async def test_a_second_payment_with_the_same_number_reaches_no_other_peer(autojump_clock: Clock) -> None:
     async with open_line(3) as (peers, cheat):
         first, second, third = peers
         pubsub = await cheat.beside(first, second, third)

@@ -75,9 +75,9 @@ async def test_without_files_it_waits_and_goes_on(caplog: pytest.LogCaptureFixtu
     try:
         async with open_host(listen=["/ip4/127.0.0.1/tcp/0"]) as victim, open_host() as friend:
             await warm_up(victim, friend)
-            with socket.socket() as stranger:
+            with socket.socket() as client:
                 with no_more_files():
-                    stranger.connect(("127.0.0.1", port_of(victim)))
+                    client.connect(("127.0.0.1", port_of(victim)))
                     with trio.fail_after(10):
                         await heard.line.wait()
                     assert "Too many open files" in caplog.text

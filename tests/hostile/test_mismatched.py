@@ -126,11 +126,11 @@ async def test_raw_bytes_of_another_kind(
 
 @pytest.mark.parametrize(("listens", "dials"), [(tls, noise), (noise, tls)], ids=["noise to tls", "tls to noise"])
 async def test_a_host_with_nothing_in_common(listens: Make, dials: Make, autojump_clock: Clock) -> None:
-    async with open_port(listens) as port, dialer(port.network, dials) as stranger:
+    async with open_port(listens) as port, dialer(port.network, dials) as other:
         with pytest.raises(DialError) as caught:
-            await stranger.connect(PORT)
+            await other.connect(PORT)
         assert failed_stage(caught.value) == StageName.SECURITY_NEGOTIATION
-        assert stranger.connections() == []
+        assert other.connections() == []
         await port.serves_others()
 
 

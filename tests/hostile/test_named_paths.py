@@ -1,4 +1,4 @@
-"""A path in our file system is ours to give: what strangers name of it, by whatever way, is never opened."""
+"""A path in our file system is ours to give: what peers name of it, in any way, is never opened."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ ELSEWHERE = parse_address("/ip4/127.0.0.1/tcp/9")
 
 @dataclass
 class Trap:
-    """A service of this machine behind a unix socket, a victim, and a stranger who knows the path."""
+    """A service of this machine behind a unix socket, a victim, and an attacker that knows the path."""
 
     path: Multiaddr
     victim: Host
-    stranger: Host
+    attacker: Host
     identity: Identity
     opened: list[trio.abc.Stream] = field(default_factory=list)
 
@@ -48,13 +48,13 @@ class Trap:
         return PeerRecord(self.identity.peer_id, 1 << 62, addresses).seal(self.identity).encode()
 
     async def meet(self) -> None:
-        await self.victim.connect(self.stranger.addresses[0])
+        await self.victim.connect(self.attacker.addresses[0])
 
     def answer(self, *, signed: bool) -> None:
         async def serve(stream: Stream) -> None:
             await identify.serve(stream, self.says(signed=signed))
 
-        self.stranger.handle(identify.PROTOCOL, serve)
+        self.attacker.handle(identify.PROTOCOL, serve)
 
 
 @asynccontextmanager
@@ -63,10 +63,10 @@ async def trap(folder: Path, resolver: Resolver | None = None) -> AsyncIterator[
     async with (
         await UnixTransport().listen(path) as service,
         open_host(transports=[TcpTransport(), UnixTransport()], resolver=resolver) as victim,
-        open_host(listen=["/ip4/127.0.0.1/tcp/0"], identity=identity) as stranger,
+        open_host(listen=["/ip4/127.0.0.1/tcp/0"], identity=identity) as attacker,
         trio.open_nursery() as nursery,
     ):
-        found = Trap(path, victim, stranger, identity)
+        found = Trap(path, victim, attacker, identity)
 
         async def count() -> None:
             while True:
@@ -91,24 +91,24 @@ async def by_a_signed_record(found: Trap) -> None:
 
 async def by_a_push(found: Trap) -> None:
     await found.meet()
-    (connection,) = found.stranger.connections()
-    async with await found.stranger.open_stream(connection.remote_peer, identify.PUSH_PROTOCOL) as stream:
+    (connection,) = found.attacker.connections()
+    async with await found.attacker.open_stream(connection.remote_peer, identify.PUSH_PROTOCOL) as stream:
         await identify.push(stream, found.says(signed=True))
     with trio.fail_after(5):
-        while ELSEWHERE not in found.victim.peerstore.addresses(found.stranger.peer_id):
+        while ELSEWHERE not in found.victim.peerstore.addresses(found.attacker.peer_id):
             await trio.testing.wait_all_tasks_blocked(0.01)
 
 
 async def by_the_record_of_another(found: Trap) -> None:
     """As gossipsub does with the peers that it is told of when it is pruned."""
-    found.victim.peerstore.add_record(found.stranger.peer_id, found.record(), Ttl.DISCOVERED)
+    found.victim.peerstore.add_record(found.attacker.peer_id, found.record(), Ttl.DISCOVERED)
 
 
 @pytest.mark.parametrize("way", [by_identify, by_a_signed_record, by_a_push, by_the_record_of_another])
 async def test_a_peer_can_not_name_a_path(way: Callable[[Trap], Awaitable[None]], tmp_path: Path) -> None:
     async with trap(tmp_path) as found:
         await way(found)
-        peer = found.stranger.peer_id
+        peer = found.attacker.peer_id
         assert ELSEWHERE in found.victim.peerstore.addresses(peer), "nothing was learned at all"
         await found.victim.disconnect(peer)
         try:  # where it was reached before is dialed again
@@ -134,7 +134,7 @@ async def test_a_name_server_can_not_name_a_path(tmp_path: Path) -> None:
 
 async def test_the_user_can_at_any_time(tmp_path: Path) -> None:
     async with trap(tmp_path) as found:
-        peer = found.stranger.peer_id
+        peer = found.attacker.peer_id
         with pytest.raises(DialError):
             await found.victim.connect(peer, found.path)
         assert len(found.opened) == 1

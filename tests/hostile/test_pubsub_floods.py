@@ -182,10 +182,10 @@ async def test_a_record_of_another_peer_is_refused(autojump_clock: Clock) -> Non
     async with field_of_battle(trusting) as place, hostile_peer(place, TOPIC) as peer:
         record = place.honest.host.peerstore.record(place.victim.peer_id)
         assert record is not None
-        stranger = Identity.generate().peer_id
-        await peer.say(*encode_control(prune=[Prune(TOPIC, [PeerInfo(stranger.to_bytes(), record)], 60)]))
+        unknown = Identity.generate().peer_id
+        await peer.say(*encode_control(prune=[Prune(TOPIC, [PeerInfo(unknown.to_bytes(), record)], 60)]))
         assert place.victim.pubsub._dialer.refused == 1
-        assert place.victim.host.peerstore.addresses(stranger) == ()
+        assert place.victim.host.peerstore.addresses(unknown) == ()
 
 
 # ---- IHAVE, IWANT, IDONTWANT

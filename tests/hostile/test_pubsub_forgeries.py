@@ -1,4 +1,4 @@
-"""Messages that are forged or malformed: never delivered, never taken for seen, and charged to whoever sent them."""
+"""Messages that are forged or malformed: never delivered, never taken for seen, and charged to their sender."""
 
 from __future__ import annotations
 

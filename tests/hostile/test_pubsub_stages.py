@@ -1,4 +1,4 @@
-"""A peer that misbehaves is scored, ignored, then dropped, all can see why, and two hundred of them hurt nobody."""
+"""A peer that misbehaves is scored, ignored, then dropped, all can see why, and two hundred of them hurt no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams of hostile peers: garbage on them, too many of them, and nobody who reads what is sent on them."""
+"""Streams of hostile peers: garbage on them, too many of them, and peers that do not read."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ async def test_peers_that_come_and_go_leave_nothing(autojump_clock: Clock) -> No
         assert len(place.victim.events.of(PubsubPeerRemoved)) == 200
 
 
-# ---- nobody who reads
+# ---- peers that do not read
 
 
 async def test_a_peer_that_never_reads_is_dropped_and_the_receipts_say_so(autojump_clock: Clock) -> None:
@@ -226,6 +226,6 @@ async def test_a_peer_that_reads_one_byte_at_a_time_does_not_hold_up_others_for_
         await trio.sleep(25)
         (removed,) = place.victim.events.of(PubsubPeerRemoved)
         assert (removed.peer, removed.reason) == (peer.peer_id, "the peer took nothing for 20 s")
-        await peer.begin()  # whoever wants to go on, may
+        await peer.begin()  # a peer that wants to go on, may
         await peer.subscribe(TOPIC)
         assert peer.peer_id in place.at_victim.peers

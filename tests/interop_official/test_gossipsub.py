@@ -141,7 +141,7 @@ async def test_a_script_without_init_fails(tmp_path: Path, autojump_clock: trio.
         (on(7, type="publishPartial", topicID="t", groupID=1), "no partial"),
         ({"type": "explode"}, "explode"),
         ({"type": ["connect"]}, "unknown"),
-        ({"type": "initGossipSub", "gossipSubParams": {"Unheard": 1}}, "Unheard"),
+        ({"type": "initGossipSub", "gossipSubParams": {"Unknown": 1}}, "Unknown"),
     ],
 )
 def test_what_this_program_does_not_do_is_refused_before_anything_is_done(

@@ -1,4 +1,4 @@
-"""The harness: what it tells each role, how it judges a dialer, and a real run where Redis is at hand."""
+"""The harness: what it tells each role, how it checks a dialer, and a real run where Redis is at hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import interop.official.harness
 import interop.official.redis_server
 from interop.build import INTEROP, ToolchainMissing, cache_root
 from interop.debian import Server, free_port
-from interop.official.harness import Case, Result, cases, foreign_cases, judge, main, run_cases
+from interop.official.harness import Case, Result, cases, failure_of, foreign_cases, main, run_cases
 from interop.official.redis_server import redis_server, running_redis
 from interop.official.resp import open_redis
 from interop.official.settings import Settings
@@ -24,7 +24,7 @@ PERF = "  min: 1.00\n  q1: 1.00\n  median: 1.00\n  q3: 1.00\n  max: 1.00\n  outl
 
 @pytest.fixture
 def server() -> Server:
-    """Redis, if it is at hand: a test may not fetch a package, and whoever ran the harness once has it."""
+    """Redis, if it is at hand: a test may not fetch a package, and running the harness once installs it."""
     if shutil.which("redis-server") is None and not list(cache_root().glob("redis-*/usr/bin/redis-server")):
         pytest.skip("no redis-server on PATH or in the cache")
     return redis_server()
@@ -47,22 +47,24 @@ PASSING = {
 
 @pytest.mark.parametrize("contract", PASSING)
 def test_a_dialer_that_says_what_it_should_passes(contract: str) -> None:
-    assert judge(contract, ended(PASSING[contract])) == ""
+    assert failure_of(contract, ended(PASSING[contract])) == ""
 
 
 @pytest.mark.parametrize("contract", PASSING)
 def test_an_end_that_is_cut_off_and_silence_fail(contract: str) -> None:
     for said in (PASSING[contract][:-2], PASSING[contract] + "more\n", ""):
-        assert judge(contract, ended(said)).startswith("the dialer said")
+        assert failure_of(contract, ended(said)).startswith("the dialer said")
 
 
 @pytest.mark.parametrize("contract", ["transport", "perf"])
 def test_an_indent_of_four_fails(contract: str) -> None:
-    assert judge(contract, ended(PASSING[contract].replace("  ", "    "))).startswith("the dialer said")
+    assert failure_of(contract, ended(PASSING[contract].replace("  ", "    "))).startswith("the dialer said")
 
 
 def test_a_dialer_that_fails_is_quoted() -> None:
-    assert judge("transport", ended(PASSING["transport"], 1, "no route\n")) == "the dialer left with code 1: no route"
+    assert (
+        failure_of("transport", ended(PASSING["transport"], 1, "no route\n")) == "the dialer left with code 1: no route"
+    )
 
 
 @pytest.mark.parametrize("dialer", [True, False])
@@ -130,9 +132,7 @@ async def test_a_foreign_peer_takes_part_through_the_adapter(server: Server) -> 
 
 
 @pytest.mark.slow
-async def test_redis_takes_another_port_where_somebody_was_quicker(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_redis_takes_another_port_if_its_own_is_taken(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as quicker:
         ports = [quicker.getsockname()[1], free_port()]
         monkeypatch.setattr(interop.official.redis_server, "free_port", iter(ports).__next__)

@@ -6,13 +6,13 @@ import json
 import sys
 from typing import Any
 
-STRANGER = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
+OTHER_ID = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
 NOTHING = None
 
 
 def canned(op: str, command: dict[str, Any], *, outsider: bool) -> dict[str, Any]:
     same = hashlib.sha256(b"x").hexdigest()
-    if op == "connect" and command["address"].endswith(STRANGER):
+    if op == "connect" and command["address"].endswith(OTHER_ID):
         return {"ok": False, "error": "another identity"}
     if op == "connect" and outsider:
         return {"ok": False, "error": "DialError: security negotiation: does it have our network key?"}

@@ -120,7 +120,7 @@ class FakeMember:
         return await self._operations[op](**arguments)
 
     async def connect(self, address: str) -> dict[str, Any]:
-        if "dials nobody" in self._faults:
+        if "does not dial" in self._faults:
             raise CommandFailed(f"{self.name}, connect: refused")
         other = self._world.members[address.rpartition("/")[2]]
         self._world.dials.append((self.name, other.name))
@@ -217,11 +217,11 @@ class FakeMember:
         pairs = [pair for pair, name in self._world.grafted if name == topic and pair in self._world.links]
         found = [peer for pair in pairs if self.peer_id in pair for peer in pair if peer != self.peer_id]
         if "keeps a mesh" in self._faults and self.meshless:
-            found = ["Qmsomebody"]
+            found = ["Qmother"]
         return {"peers": None if self.floods else found}
 
     async def scores(self) -> dict[str, Any]:
-        score = -81.0 if "judges badly" in self._faults else 0.0
+        score = -81.0 if "scores badly" in self._faults else 0.0
         return {"scores": dict.fromkeys(self._world.members, score), "graylist": -80.0}
 
     async def rpc_counts(self) -> dict[str, Any]:

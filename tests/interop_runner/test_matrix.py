@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from interop.matrix import KNOWN_LIMITS, ROWS, Cell, Direction, Limit, Outcome, Place, Program, judge, run_pair
+from interop.matrix import KNOWN_LIMITS, ROWS, Cell, Direction, Limit, Outcome, Place, Program, run_pair, to_cell
 
 FAKE = str(Path(__file__).with_name("fake_peer.py"))
 PLACE = Place(peer="py", direction=Direction.OURS_DIALS, key_type="rsa", row="connect")
@@ -15,8 +15,8 @@ LIMIT = Limit(peer="py", key_type="rsa", reason="it cannot")
 
 WRONG_ANSWERS: dict[str, dict[str, dict[str, Any]]] = {
     "connect": {"connect": {"peer_id": "QmOther"}},
-    "identify: ours reads theirs": {"identify": {"agent": "somebody/1"}},
-    "identify: theirs reads ours": {"identify": {"agent": "somebody/1"}},
+    "identify: ours reads theirs": {"identify": {"agent": "other/1"}},
+    "identify: theirs reads ours": {"identify": {"agent": "other/1"}},
     "signed record: ours verifies theirs": {"identify": {"signed_record": False}},
     "signed record: theirs verifies ours": {"identify": {"signed_record": False}},
     "ping 10": {"ping": {"rtt_us": [1.0] * 9}},
@@ -27,7 +27,7 @@ WRONG_ANSWERS: dict[str, dict[str, dict[str, Any]]] = {
     "wrong peer id refused": {"connect": {"ok": True, "peer_id": "Qmours"}},
 }
 IDENTIFY_COMPLAINTS: list[tuple[dict[str, Any], str]] = [
-    ({"agent": "somebody/1"}, "agent 'somebody/1' does not name ours"),
+    ({"agent": "other/1"}, "agent 'other/1' does not name ours"),
     ({"protocols": ["/ipfs/id/1.0.0"]}, "protocols lack /interop/digest/1.0.0"),
     ({"listen_addresses": ["/ip4/10.0.0.1/tcp/1"]}, "listen addresses"),
     ({"observed_address": "/ip4/10.0.0.1/tcp/1"}, "observed address /ip4/10.0.0.1/tcp/1 is not where theirs is"),
@@ -109,12 +109,12 @@ async def test_a_program_that_does_not_start_fails_whatever_the_limits_say() -> 
 
 
 def test_a_known_limit_makes_a_failure_impossible() -> None:
-    cell = judge(PLACE, "refused", 1.0, [LIMIT])
+    cell = to_cell(PLACE, "refused", 1.0, [LIMIT])
     assert (cell.outcome, cell.reason) == (Outcome.IMPOSSIBLE, "it cannot")
 
 
 def test_a_known_limit_that_no_longer_holds_fails() -> None:
-    cell = judge(PLACE, "", 1.0, [LIMIT])
+    cell = to_cell(PLACE, "", 1.0, [LIMIT])
     assert cell.outcome is Outcome.FAILED
     assert cell.reason == "works, so this known limit is out of date: it cannot"
 
@@ -129,8 +129,8 @@ def test_a_known_limit_that_no_longer_holds_fails() -> None:
     ],
 )
 def test_a_limit_covers_only_its_own_cells(other: Limit) -> None:
-    assert judge(PLACE, "refused", 1.0, [other]).outcome is Outcome.FAILED
-    assert judge(PLACE, "", 1.0, [other]).outcome is Outcome.OK
+    assert to_cell(PLACE, "refused", 1.0, [other]).outcome is Outcome.FAILED
+    assert to_cell(PLACE, "", 1.0, [other]).outcome is Outcome.OK
 
 
 def test_known_limits_name_rows_that_exist_and_give_a_reason_in_one_line() -> None:

@@ -58,7 +58,7 @@ async def test_every_publish_subscribe_row_holds_with_itself() -> None:
     assert len(cells) == sum(len(row.directions) for row in ROWS.values())
 
 
-async def test_what_is_published_to_nobody_is_no_error_and_nonsense_is() -> None:
+async def test_publishing_to_no_peer_is_no_error_and_nonsense_is() -> None:
     async with Peer("alone", ARGV, key_type="ed25519", options=STRICT) as peer:
         answer = await peer.call("publish", topic="t", count=3, bytes=10)
         assert (answer["published"], answer["failed"], answer["first_error"]) == (3, 0, None)

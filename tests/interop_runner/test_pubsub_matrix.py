@@ -20,7 +20,7 @@ FAULTS: dict[str, str] = {
     "publish 500 x 1 KiB: ours to theirs": "loses 1024",
     "publish 500 x 1 KiB: theirs to ours": "counts wrong_author",
     "publish 20 x 64 KiB both ways": "loses 65536",
-    "publish 500 x 1 KiB both ways, ours judging": "judges badly",
+    "publish 500 x 1 KiB both ways, ours scoring": "scores badly",
     "publish 20 unsigned both ways": "counts duplicates",
     "ours strict, theirs unsigned: both refuse": "takes all",
     "ours unsigned, theirs strict: both refuse": "hangs up",
@@ -29,7 +29,7 @@ FAULTS: dict[str, str] = {
     "publish 1000 x 1 KiB, 2 ms apart: ours to stock queues": "loses 1024",
     "publish 1000 x 1 KiB at once, all defaults": "loses 1024",
     "publish 1000 x 1 KiB at once, unpaced: receipts": "acknowledges too much",
-    "both dial at once": "dials nobody",
+    "both dial at once": "does not dial",
     "connected again, same topic": "stays connected",
     "publish 20 x 1 KiB both ways": "loses 1024",
     "unsubscribe and again: theirs": "delivers after leaving",
@@ -83,7 +83,7 @@ async def test_the_side_that_should_dial_dials(autojump_clock: MockClock) -> Non
 
 async def test_an_option_the_peer_does_not_support_is_impossible_only_if_known(autojump_clock: MockClock) -> None:
     row = "floodsub: theirs knows nothing else"
-    limit = Limit(peer="theirs", row=row, reason="it floods nobody")
+    limit = Limit(peer="theirs", row=row, reason="it does not flood")
     for limits, expected in (((limit,), Outcome.IMPOSSIBLE), ((), Outcome.FAILED)):
         cells = await run_cells(World(unsupported="floodsub"), *limits)
         assert {cell.outcome for cell in cells if cell.place.row == row} == {expected}
@@ -123,7 +123,7 @@ async def test_meshes_need_two_others(autojump_clock: MockClock) -> None:
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ("dials nobody", "ours, connect: refused"),
+        ("does not dial", "ours, connect: refused"),
         ("tells nothing", "an answer the contract does not know: KeyError('peers')"),
         ("loses 1024", " received [499, 499, 499"),
         ("counts duplicates", "counts {'duplicates': 1}"),
@@ -137,7 +137,7 @@ async def test_a_fault_fails_a_mesh(autojump_clock: MockClock, fault: str, reaso
     assert reason in cells[0].reason
 
 
-def test_everybody_in_a_mesh_has_three_neighbours() -> None:
+def test_every_node_of_a_mesh_has_three_neighbours() -> None:
     pairs = neighbours(SIZE)
     assert [sum(number in pair for pair in pairs) for number in range(SIZE)] == [3] * SIZE
     assert len({frozenset(pair) for pair in pairs}) == len(pairs)

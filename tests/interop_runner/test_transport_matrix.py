@@ -12,7 +12,7 @@ from cryptography import x509
 
 from interop import pubsub_talk
 from interop.layers import PLAIN, Certificates, Layers, all_layers, write_network_key
-from interop.matrix import KNOWN_LIMITS, Cell, Direction, Limit, Outcome, Place, Program, judge, unix_path
+from interop.matrix import KNOWN_LIMITS, Cell, Direction, Limit, Outcome, Place, Program, to_cell, unix_path
 from interop.network_rows import OTHER_KEY
 from interop.transport_matrix import COMBINATIONS, ROWS, TRANSPORT_LIMITS, Stage, rows_for, run_transports
 from peerstack.stack.security.pnet import PreSharedKey
@@ -168,9 +168,9 @@ async def test_what_comes_and_goes_is_not_tried() -> None:
     ],
 )
 def test_a_limit_covers_only_its_own_layers(limit: Limit) -> None:
-    assert judge(PLACE, "refused", 1.0, [limit]).outcome is Outcome.FAILED
+    assert to_cell(PLACE, "refused", 1.0, [limit]).outcome is Outcome.FAILED
     own = Limit(peer="py", reason="-", transport="ws", security="tls", muxer="mplex")
-    assert judge(PLACE, "refused", 1.0, [own]).outcome is Outcome.IMPOSSIBLE
+    assert to_cell(PLACE, "refused", 1.0, [own]).outcome is Outcome.IMPOSSIBLE
 
 
 def test_limits_name_rows_that_are_run() -> None:

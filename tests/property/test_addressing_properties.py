@@ -46,7 +46,7 @@ WORDS = st.one_of(st.sampled_from([entry.name for entry in PROTOCOLS]), st.text(
 
 
 def use_every_question(address: Multiaddr) -> None:
-    """Ask everything that code above asks about an address from a stranger."""
+    """Ask everything that code above asks about an address from a peer."""
     for question in (is_loopback, is_private, is_public, tcp_endpoint, thin_waist, transport_name):
         question(address)
     rest, peer = split_peer(address)

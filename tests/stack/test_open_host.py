@@ -77,7 +77,7 @@ async def busy_hosts(network: MemoryNetwork) -> AsyncIterator[tuple[Host, Host]]
 async def test_nothing_a_peer_says_is_the_first_to_need_a_file(
     autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Out of descriptors, an import fails: the codec of an address that nobody had announced before, for one."""
+    """Out of descriptors, an import fails: that of the codec of a new kind of address, for one."""
     codecs = {f"multiaddr.codecs.{protocol.codec}" for protocol in PROTOCOLS if protocol.codec}
     for name in (*codecs, "encodings.idna"):
         monkeypatch.delitem(sys.modules, name, raising=False)
@@ -112,7 +112,7 @@ async def test_every_beginning_has_its_end_in_the_events(autojump_clock: Clock) 
     assert len(observer.of(StreamOpened)) == len(observer.of(StreamClosed)) >= 6
 
 
-async def test_peers_see_an_orderly_goodbye(autojump_clock: Clock) -> None:
+async def test_peers_see_an_orderly_close(autojump_clock: Clock) -> None:
     observer = RecordingObserver()
     network = MemoryNetwork()
     async with open_host(listen=["/memory/7"], transports=[MemoryTransport(network)], observers=[observer]) as bob:
@@ -157,7 +157,7 @@ async def test_an_exception_of_the_block_leaves_as_itself(error: BaseException, 
 async def test_a_handler_that_meets_the_end_of_the_host_is_no_news(
     autojump_clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Goodbyes take a moment, in which handlers go on, and may want another peer."""
+    """Closing takes a moment, in which handlers go on, and may want another peer."""
     network = MemoryNetwork()
     asked = trio.Event()
 
@@ -377,7 +377,7 @@ async def test_cancelling_the_block_at_any_step(steps: int, autojump_clock: Cloc
 
 
 class StallingMuxer(Yamux):
-    """Makes connections whose goodbye takes for ever."""
+    """Makes connections whose close takes for ever."""
 
     def mux(self, channel: Channel, info: ConnectionInfo) -> MuxedConnection:  # type: ignore[override] # less is told
         connection = super().mux(channel, info)
@@ -389,7 +389,7 @@ class StallingMuxer(Yamux):
         return connection
 
 
-async def test_goodbyes_take_two_seconds_at_most(autojump_clock: Clock) -> None:
+async def test_closing_takes_two_seconds_at_most(autojump_clock: Clock) -> None:
     network = MemoryNetwork()
     async with open_host(listen=["/memory/7"], transports=[MemoryTransport(network)]) as bob:
         async with open_host(transports=[MemoryTransport(network)], muxers=[StallingMuxer()]) as alice:
@@ -399,7 +399,7 @@ async def test_goodbyes_take_two_seconds_at_most(autojump_clock: Clock) -> None:
         assert nothing_is_left(alice)
 
 
-async def test_goodbyes_are_bounded_even_for_who_cancels(autojump_clock: Clock) -> None:
+async def test_closing_is_bounded_also_when_cancelled(autojump_clock: Clock) -> None:
     network = MemoryNetwork()
     async with open_host(listen=["/memory/7"], transports=[MemoryTransport(network)]) as bob:
         with trio.move_on_after(10):

@@ -69,7 +69,7 @@ async def test_a_port_that_accepts_and_stays_silent() -> None:
     assert negotiation.advice == "the port accepts but stays silent: is it a libp2p port?"
 
 
-async def test_a_port_where_nobody_listens() -> None:
+async def test_a_port_without_a_listener() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     async with open_host() as host:

@@ -23,10 +23,10 @@ class MemoryNetwork(Exchange):
         if capacity < 1:
             raise ValueError(f"capacity must be at least one byte, not {capacity}")
         self.capacity = capacity
-        """Bytes that one direction of a wire holds before the sender waits."""
+        """Bytes that one direction of a connection holds before the sender waits."""
 
     def connect(self, address: Multiaddr) -> RawConnection:
-        """Return a wire to whoever listens there. Raises `ConnectionRefusedError`, `InvalidAddress`."""
+        """Return a connection to the listener there. Raises `ConnectionRefusedError`, `InvalidAddress`."""
         listener = self.find(address)
         near, far = memory_pipe_pair(self.capacity)
         origin = memory_address(self.free_number())
@@ -49,7 +49,7 @@ class MemoryTransport:
         return memory_number(address) is not None
 
     async def dial(self, address: Multiaddr) -> RawConnection:
-        """Connect. Raises `ConnectionRefusedError` when nobody listens there, `InvalidAddress`."""
+        """Connect. Raises `ConnectionRefusedError` without a listener there, `InvalidAddress`."""
         await trio.lowlevel.checkpoint()
         return self._network.connect(address)
 

@@ -1,4 +1,4 @@
-"""Unix sockets: `/unix/PATH`. Whoever may open the file may connect; nobody from another machine can."""
+"""Unix sockets: `/unix/PATH`. Every process that may open the file may connect; other machines cannot."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class UnixTransport:
         sock = _new_socket()
         try:
             _bind(sock, path)
-            # Nobody can connect before `listen`, so that nobody gets in by the mode that the umask left.
+            # The mode is set before `listen`: no process can connect with the mode that the umask left.
             os.chmod(path, self._mode)
             listener = UnixListener(sock, address, path)
             sock.listen(BACKLOG)
@@ -83,7 +83,7 @@ class UnixListener(SocketListener):
         return RawConnection(UnixPipe(sock), self.address, self.address)
 
     async def aclose(self) -> None:
-        """Stop listening, and remove the file unless it is somebody else's by now."""
+        """Stop listening, and remove the file unless another process has replaced it."""
         if self._socket.fileno() != -1:
             with suppress(OSError):
                 if _identity(self._path) == self._file:
@@ -108,7 +108,7 @@ def _bind(sock: socket.socket, path: str) -> None:
 
 
 def _remove_if_stale(path: str) -> bool:
-    """Remove a socket file that nobody listens on any more; say whether it was one."""
+    """Remove a socket file that no process listens on any more; say whether it was one."""
     try:
         found = _identity(path)
         if not stat.S_ISSOCK(os.lstat(path).st_mode):

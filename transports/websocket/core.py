@@ -12,7 +12,7 @@ from .wire import (
     FIN,
     MASK,
     MAX_CONTROL,
-    MAX_FROM_STRANGERS,
+    MAX_UNAUTHENTICATED,
     RESERVED,
     CloseCode,
     FrameError,
@@ -40,7 +40,7 @@ class FrameReader:
         self._key = b""
         self._filled = 0  # bytes of payload moved to the front of the present buffer
         self._message: int | None = None  # bytes of the present message, if another fragment is to come
-        self.largest = MAX_FROM_STRANGERS
+        self.largest = MAX_UNAUTHENTICATED
         """Bytes that a frame or message may have."""
         self.partial = b""
         """What was left of a header or control frame; it goes in front of what comes next."""

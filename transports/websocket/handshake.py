@@ -30,7 +30,7 @@ _SHOWN: Final = 60
 _END: Final = b"\r\n\r\n"
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})(?: ([ -~]*))?")
 
-# Strangers must not write into the log of whoever embeds us; what went wrong is raised.
+# Peers must not write into the application's log; what went wrong is raised.
 _library_log = logging.getLogger(f"{__name__}.library")
 _library_log.setLevel(logging.WARNING)
 

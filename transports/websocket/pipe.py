@@ -24,14 +24,14 @@ class WebSocketPipe(WrappingPipe):
     what was under way.
     """
 
-    __slots__ = ("_client", "_failure", "_goodbye", "_pong", "_reader")
+    __slots__ = ("_client", "_close_code", "_failure", "_pong", "_reader")
 
     def __init__(self, below: Pipe, *, client: bool) -> None:
         super().__init__(below)
         self._client = client
         self._reader = FrameReader(masked=not client)
         self._pong: bytes | None = None
-        self._goodbye = CloseCode.NORMAL
+        self._close_code = CloseCode.NORMAL
         self._failure: FrameError | ConnectionLost | None = None
 
     def trust(self) -> None:
@@ -51,7 +51,7 @@ class WebSocketPipe(WrappingPipe):
         return encode_frame(Opcode.PONG, pong, mask=self._client)
 
     def _go_away_reason(self) -> Buffer:
-        return encode_frame(Opcode.CLOSE, self._goodbye.to_bytes(2, "big"), mask=self._client)
+        return encode_frame(Opcode.CLOSE, self._close_code.to_bytes(2, "big"), mask=self._client)
 
     @property
     def _at_hand(self) -> bool:
@@ -97,7 +97,7 @@ class WebSocketPipe(WrappingPipe):
     def _refuse(self, error: FrameError) -> FrameError:
         """Tell the peer what it did wrong, and remember it."""
         self._failure = error
-        self._goodbye = error.close_code
+        self._close_code = error.close_code
         self._end()
         return error
 
@@ -110,7 +110,7 @@ class WebSocketPipe(WrappingPipe):
         raise self._failure
 
     def _hung_up(self) -> int:
-        """Judge the end of the connection below; see `_receive`."""
+        """Return or raise what the end of the connection below means; see `_receive`."""
         if self._reader.inside:
             raise ConnectionLost("the connection ended inside a WebSocket frame")
         if not self.ended:

@@ -43,7 +43,7 @@ def server_context(certificate: str | PathLike[str], key: str | PathLike[str] | 
     Raises OSError and ssl.SSLError for bad ones, InvalidInput for a key that is encrypted.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    # Without a function OpenSSL asks for the password on the terminal, whoever sits there.
+    # Without a function OpenSSL asks for the password on the terminal.
     context.load_cert_chain(certificate, key, password=_no_password)
     context.set_alpn_protocols(["http/1.1"])
     # A client that only writes would leave tickets unread, and the kernel then resets what is under way.
@@ -84,7 +84,7 @@ class TlsPipe(WrappingPipe):
         return self._outgoing.read()
 
     def _go_away_reason(self) -> Buffer:
-        with suppress(ssl.SSLError):  # it wants the peer's farewell, which we do not wait for
+        with suppress(ssl.SSLError):  # it wants the peer's close_notify, which we do not wait for
             self._tls.unwrap()
         return self._outgoing.read()
 

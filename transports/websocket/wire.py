@@ -28,8 +28,8 @@ MAX_PAYLOAD: Final = 65535
 MAX_MESSAGE: Final = 256 * 1024 * 1024
 """Bytes in a frame or message of the peer. We hold none of it, so this is as rust-libp2p has it: js-libp2p in a private
 network sends all that it has queued as one message, megabytes of it."""
-MAX_FROM_STRANGERS: Final = 1024 * 1024
-"""The same while nobody knows who the peer is: no handshake needs more."""
+MAX_UNAUTHENTICATED: Final = 1024 * 1024
+"""The same until the peer is authenticated: no handshake needs more."""
 MAX_CONTROL: Final = 125
 """Bytes in a control frame (section 5.5)."""
 

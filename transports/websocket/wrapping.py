@@ -55,7 +55,7 @@ class WrappingPipe(Pipe):
 
     @abstractmethod
     def _go_away_reason(self) -> Buffer:
-        """Return the words that end our direction."""
+        """Return the frame or record that ends our direction."""
 
     @abstractmethod
     def _receive(self, buffer: memoryview) -> int:
@@ -151,7 +151,7 @@ class WrappingPipe(Pipe):
             self._flush_nowait()
 
     def _end(self) -> None:
-        """Send our farewell, if it goes and no task is sending, and nothing any more."""
+        """Send our end, if it fits and no task is sending, and nothing after it."""
         if self._state is _State.OPEN:
             self._state = _State.ANSWERED
             if self._pushing:
@@ -210,7 +210,7 @@ class WrappingPipe(Pipe):
     # ---- closing
 
     async def aclose(self) -> None:
-        """Say goodbye, if there is room for it, and close the pipe below."""
+        """Send our end, if there is room for it, and close the pipe below."""
         self._end()
         self._state = _State.CLOSED
         await self._below.aclose()

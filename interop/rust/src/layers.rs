@@ -45,7 +45,7 @@ pub struct Layers {
     pub cert_key: Option<PathBuf>,
     /// Certificates that secure WebSocket dials trust, PEM.
     pub ca: Option<PathBuf>,
-    /// Key of the private network to be in, which QUIC can not be part of.
+    /// Key of the private network to be in, which QUIC cannot be part of.
     pub psk: Option<PreSharedKey>,
 }
 

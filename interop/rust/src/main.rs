@@ -81,7 +81,7 @@ fn unsupported(what: &str, reason: &str) -> ! {
     exit(EXIT_UNSUPPORTED)
 }
 
-/// Write one JSON line; whoever listened has gone if that fails.
+/// Write one JSON line; the reader has gone if that fails.
 fn emit(line: &Value) {
     let mut output = std::io::stdout().lock();
     if writeln!(output, "{line}")

@@ -136,7 +136,7 @@ fn build_swarm(
             let mut identity =
                 identify::Config::new_with_signed_peer_record(PROTOCOL_VERSION.into(), key);
             if router.is_floodsub() {
-                // Floodsub dials again whoever left, which fails without an address of theirs.
+                // Floodsub dials peers that left again, which fails without an address of theirs.
                 identity = identity.with_cache_size(0);
             }
             Behaviour {

@@ -15,7 +15,7 @@ pub struct Options {
     pub pubsub: Option<Settings>,
 }
 
-/// Read the command line; leave the program where rust-libp2p can not do what it asks for.
+/// Read the command line; leave the program where rust-libp2p cannot do what it asks for.
 pub fn from_command_line() -> Result<Options, Failure> {
     let mut key_type = KeyType::Ed25519;
     let mut layers = Layers {

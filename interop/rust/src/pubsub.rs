@@ -61,7 +61,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Return what of this rust-libp2p can not do, and why.
+    /// Return what of this rust-libp2p cannot do, and why.
     pub fn complaint(&self) -> Option<(String, String)> {
         if self.router == Router::Floodsub && self.signing == Signing::Strict {
             let reason = "libp2p-floodsub neither signs nor verifies";
@@ -198,7 +198,7 @@ impl Behaviour {
             };
         }
         let floodsub = self.floodsub()?;
-        // What is too large floodsub would take, and then close the connections it can not send it on.
+        // What is too large floodsub would take, and then close the connections it cannot send it on.
         if data.len() + topic.len() + FLOODSUB_ENVELOPE_BYTES > FLOODSUB_RPC_BYTES {
             return Err(format!(
                 "libp2p-floodsub has RPCs of at most {FLOODSUB_RPC_BYTES} bytes"

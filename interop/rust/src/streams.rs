@@ -32,7 +32,7 @@ const NEGOTIATION_TIMEOUT: Duration = Duration::from_secs(60);
 
 type Reply = oneshot::Sender<Result<Stream, String>>;
 
-/// One stream somebody waits for.
+/// One stream that is waited for.
 #[derive(Debug)]
 pub struct Open {
     protocol: StreamProtocol,
@@ -196,7 +196,7 @@ impl ConnectionHandler for Handler {
                 protocol: stream,
                 info: open,
             }) => {
-                // Whoever asked may have given up: the stream is then dropped, and so reset.
+                // The caller may have given up: the stream is then dropped, and so reset.
                 let _ = open.reply.send(Ok(stream));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info: open, error }) => {

@@ -99,7 +99,7 @@ pub async fn mesh(node: &Node, topic: &str) -> Result<Value, Failure> {
     Ok(json!({ "peers": mesh.map(|peers| texts(&peers)) }))
 }
 
-/// Return the form of the counts without numbers: rust-libp2p shows its RPCs to nobody.
+/// Return the form of the counts without numbers: rust-libp2p does not expose its RPCs.
 pub fn rpc_counts() -> Value {
     let unknown: serde_json::Map<String, Value> = RPC_ENTRIES
         .iter()

@@ -21,7 +21,7 @@ from .output import Output
 from .pubsub_node import Listen, Node, Peers, check_topics, listening, open_node
 from .runner import run
 
-UNHEARD = 1
+NO_PEER_REACHED = 1
 """Exit code when a line of standard input reached no peer."""
 MAX_LINE = 32 * 1024  # bytes; rust-libp2p reads RPCs of twice that by default
 
@@ -100,7 +100,7 @@ async def _chat(room: str, node: Node, name: str, wait: float, drawn: bool, outp
         if node.listen == (LOOPBACK,):
             output.hint(f"Only programs on this machine can connect; use --listen {EVERYWHERE} to let others in.")
         await _plain(session, output, patience=wait if node.peers else 0.0)
-    return UNHEARD if session.unheard else 0
+    return NO_PEER_REACHED if session.reached_no_peer else 0
 
 
 async def _plain(session: ChatSession, output: Output, *, patience: float) -> None:

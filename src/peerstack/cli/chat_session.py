@@ -45,7 +45,7 @@ class ChatSession:
         self, node: OpenNode, model: ChatModel, room: JoinedTopic[bytes], presence: JoinedTopic[bytes]
     ) -> None:
         self.model = model
-        self.unheard = 0
+        self.reached_no_peer = 0
         """How many of our lines reached no peer."""
         self.on_said: Callable[[str, Receipt], None] = lambda text, receipt: None
         """Called with each line of ours that was said; its receipt is told when it is complete."""
@@ -160,7 +160,7 @@ class ChatSession:
                 for peer in receipt.dropped
             ]
             if receipt.reached_no_peer:
-                self.unheard += 1
+                self.reached_no_peer += 1
                 warnings.append(Noted("warning", ALONE))
             await self._tell([receipt_told(receipt), *warnings])
         self._followed.set()

@@ -5,7 +5,7 @@
 | | | at the start: `peer_id`, `address` |
 | `connect` | `addresses` | empty |
 | `mesh` | `sizes`, `seconds` | `size`: the neighbours in the mesh, once they are as many as it says for us |
-| `publish` | `round`, `count` | `unheard`: how many were sent to no peer |
+| `publish` | `round`, `count` | `reached_no_peer`: how many were sent to no peer |
 | `collect` | `round`, `authors`, `count`, `seconds` | empty, once all came of all the others |
 | `report` | | `authors`: for each, messages `delivered` by round, and `duplicates` |
 
@@ -93,7 +93,7 @@ class Worker:
             case {"do": "mesh", "sizes": sizes, "seconds": seconds}:
                 return {"size": await self._wait_mesh(sizes[self._name], seconds)}
             case {"do": "publish", "round": number, "count": count}:
-                return {"unheard": await self._publish(number, count)}
+                return {"reached_no_peer": await self._publish(number, count)}
             case {"do": "collect", "round": number, "authors": authors, "count": count, "seconds": seconds}:
                 others = [author for author in authors if author != self._name]
                 with trio.move_on_after(seconds):

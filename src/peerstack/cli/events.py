@@ -256,7 +256,7 @@ class MessageReceived(Told):
     """Whether it was asked for (gossip), so that it may come behind newer ones: also what was published before."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the object, with the author under the name the wire has for it."""
+        """Return the object, with the author as `from`, its name in the protocol."""
         return {"event": self.event, **{("from" if k == "author" else k): v for k, v in asdict(self).items()}}
 
 

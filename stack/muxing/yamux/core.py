@@ -314,7 +314,7 @@ class YamuxCore(MuxerCore[StreamState]):
     def receive_data(self, data: bytes, now: float, events: list[Event] | None = None) -> list[Event]:
         """Take bytes from the peer and return what they mean; see `MuxerCore.receive_data`."""
         events = [] if events is None else events
-        self._liveness.heard(now)
+        self._liveness.received(now)
         position, end = 0, len(data)
         while position < end and self._session is not Session.ENDED:
             if self._body_left:

@@ -10,7 +10,7 @@ from .wire import PING, SYN, encode_header
 class Liveness:
     """One ping at a time: it measures the round trip, and anything received after it shows that the peer is alive."""
 
-    __slots__ = ("_asked", "_config", "_last_heard", "_next", "_sent", "_wanted", "answered_pings", "rtt")
+    __slots__ = ("_asked", "_config", "_last_received", "_next", "_sent", "_wanted", "answered_pings", "rtt")
 
     def __init__(self, config: Config, now: float) -> None:
         self._config = config
@@ -20,11 +20,11 @@ class Liveness:
         """Counted from 1: the newest ping sent, the newest asked for, and the newest answered."""
         self._sent: float | None = None
         self._next = now + config.keepalive_interval
-        self._last_heard = now
+        self._last_received = now
 
-    def heard(self, now: float) -> None:
+    def received(self, now: float) -> None:
         """Note that the peer sent something."""
-        self._last_heard = now
+        self._last_received = now
 
     def measure_once(self, now: float) -> bytes | None:
         """Return the first ping when bytes begin to flow, in either direction: windows cannot grow without it."""
@@ -57,8 +57,8 @@ class Liveness:
     def handle_deadline(self, now: float) -> bytes | None:
         """Return a ping if one is due at `now`. Raises ConnectionLost when the peer is silent for too long."""
         if self._sent is not None and now >= self._sent + self._config.keepalive_timeout:
-            if self._last_heard < self._sent:
-                silence = now - self._last_heard
+            if self._last_received < self._sent:
+                silence = now - self._last_received
                 raise ConnectionLost(f"the peer did not answer a ping and has been silent for {silence:.0f} s")
             self._sent = None
         if self._sent is None and now >= self._next:

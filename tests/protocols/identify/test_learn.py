@@ -111,7 +111,7 @@ def tampered() -> bytes:
 
 @pytest.mark.parametrize("worthless", [b"", b"\xff", tampered()], ids=["empty", "not an envelope", "bad signature"])
 def test_a_worthless_record_is_as_good_as_none(store: Peerstore, worthless: bytes) -> None:
-    # The peer itself says both; py-libp2p with an RSA key sends envelopes that nobody can read.
+    # The peer itself says both; py-libp2p with an RSA key sends envelopes that no other can read.
     received = Identify(listen_addresses=(PUBLIC.to_bytes(),), signed_record=worthless)
     event = learn(store, INFO, received, pushed=False)
     assert (event.addresses, event.signed) == ((PUBLIC,), False)

@@ -1,4 +1,4 @@
-"""Perf moves exactly what was asked for, one direction after the other, and no stranger gets more than the config."""
+"""Perf moves exactly what was asked for, one direction after the other, and no client gets more than is allowed."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ async def test_an_endless_upload_is_cut(stream_pair: StreamPair) -> None:
         await serve(near, PerfConfig(max_upload=1000))
 
 
-async def test_strangers_are_refused_where_only_some_are_allowed(stream_pair: StreamPair, peer: PeerId) -> None:
+async def test_other_peers_are_refused_where_only_some_are_allowed(stream_pair: StreamPair, peer: PeerId) -> None:
     near, far = stream_pair
     with pytest.raises(Refused, match="not served"):
         await serve(near, PerfConfig(allowed=frozenset({peer})))

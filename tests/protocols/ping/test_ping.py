@@ -1,4 +1,4 @@
-"""Ping measures round trips, checks what comes back, and gives strangers no task to hold for ever."""
+"""Ping measures round trips, checks what comes back, and gives no peer a task to hold for ever."""
 
 from __future__ import annotations
 

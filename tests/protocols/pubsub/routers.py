@@ -210,7 +210,7 @@ class Group:
         self, count: int, config: GossipConfig | None = None, *, score: ScoreConfig | None = None, seed: int = 1
     ) -> None:
         self.slow = False
-        """Whether verdicts take longer than all that travels."""
+        """Whether validation takes longer than any RPC."""
         self.now = BEGIN
         self.seed = seed
         self.cores = [
@@ -229,7 +229,7 @@ class Group:
         self.cut: set[tuple[int, int]] = set()
         """Links that lose full messages."""
         self._under_way: deque[tuple[int, int, Rpc]] = deque()
-        self._unjudged: list[tuple[int, Message]] = []
+        self._unvalidated: list[tuple[int, Message]] = []
 
     def connect(self, dialer: int, other: int, version: Version = Version.V12) -> None:
         """Connect two cores."""
@@ -250,7 +250,7 @@ class Group:
                 self.connect(one, two)
 
     def connect_some(self, degree: int) -> None:
-        """Connect everyone with so many others, by lot."""
+        """Connect everyone with so many others, at random."""
         random = Random(self.seed)
         for one in range(len(self.cores)):
             others = [two for two in range(len(self.cores)) if two != one and (one, two) not in self.links]
@@ -297,14 +297,14 @@ class Group:
                 counts = self.received[target]
                 counts[each.id] = counts.get(each.id, 0) + 1
             for fresh in self.cores[target].receive(peer_id(source), rpc, self.now):
-                self._unjudged.append((target, fresh))
+                self._unvalidated.append((target, fresh))
             self._collect(target)
             if not self.slow or not self._under_way:
-                self._judge()
+                self._validate()
 
-    def _judge(self) -> None:
-        unjudged, self._unjudged = self._unjudged, []
-        for index, fresh in unjudged:
+    def _validate(self) -> None:
+        unvalidated, self._unvalidated = self._unvalidated, []
+        for index, fresh in unvalidated:
             self._send(index, fresh, self.cores[index].accept(fresh, self.now))
             self._collect(index)
 

@@ -69,7 +69,7 @@ async def wait_for_ever(stream: Stream) -> None:
 
 
 async def kept_of_five(*, direct: bool, low: int) -> tuple[int, int]:
-    """Connect three strangers that keep a stream open, then two who share a topic; return how many of each stay.
+    """Connect three peers that keep a stream open, then two who share a topic; return how many of each stay.
 
     But for pubsub the two would go first: they are the youngest.
     """
@@ -79,10 +79,10 @@ async def kept_of_five(*, direct: bool, low: int) -> tuple[int, int]:
         opened = open_host(listen=["/memory/0"], transports=[MemoryTransport(network)], trim=trim)
         host = await stack.enter_async_context(opened)
         host.handle("/wait", wait_for_ever)
-        strangers = [await stack.enter_async_context(open_host(transports=[MemoryTransport(network)])) for _ in "123"]
-        for stranger in strangers:
-            await stranger.connect(*host.addresses)
-            await (await stranger.open_stream(host.peer_id, "/wait")).send_all(b"hello")
+        others = [await stack.enter_async_context(open_host(transports=[MemoryTransport(network)])) for _ in "123"]
+        for other in others:
+            await other.connect(*host.addresses)
+            await (await other.open_stream(host.peer_id, "/wait")).send_all(b"hello")
         await trio.sleep(1)
         chosen = [node.peer_id for node in nodes] if direct else []
         pubsub = await stack.enter_async_context(open_pubsub(host, direct=chosen, seed=0))

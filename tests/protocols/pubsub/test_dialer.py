@@ -41,9 +41,9 @@ async def test_records_of_others_and_garbage_are_refused(autojump_clock: Clock) 
     network = MemoryNetwork()
     async with open_nodes(2, network=network) as (alice, bob), open_nodes(1, network=network) as (carol,):
         _, record = record_of(alice, bob)
-        stranger = Identity.generate().peer_id
+        unknown = Identity.generate().peer_id
         dialer = carol.pubsub._dialer
-        dialer.suggest([(stranger, record), (bob.peer_id, b"garbage"), (bob.peer_id, record[:-1])])
+        dialer.suggest([(unknown, record), (bob.peer_id, b"garbage"), (bob.peer_id, record[:-1])])
         await trio.testing.wait_all_tasks_blocked()
         assert dialer.refused == 3
         assert carol.host.peers == []

@@ -49,7 +49,7 @@ async def cleans_up_badly(message: PubsubMessage[bytes]) -> ValidationResult:
         try:
             await trio.sleep_forever()
         finally:
-            raise ConnectionLost("there is nobody to say so to")
+            raise ConnectionLost("there is no connection")
 
 
 async def nested(message: PubsubMessage[bytes]) -> ValidationResult:

@@ -50,7 +50,7 @@ async def read_all(room: JoinedTopic[bytes], seconds: float = 30) -> list[Pubsub
 
 
 @pytest.mark.parametrize("pause", [10, 130, 500])
-async def test_a_reader_that_lags_behind_what_others_remember_makes_nobody_hear_twice(
+async def test_a_reader_that_lags_behind_the_seen_cache_causes_no_duplicates(
     autojump_clock: Clock, pause: float
 ) -> None:
     # One read of the memory transport brings a message each, so that most wait in the stream to bob, unread.

@@ -97,10 +97,10 @@ async def open_talk(
 
 
 async def test_messages_in_validators_count_until_their_result(autojump_clock: Clock) -> None:
-    verdict = trio.Event()
+    done = trio.Event()
 
     async def wait(message: PubsubMessage[bytes]) -> ValidationResult:
-        await verdict.wait()
+        await done.wait()
         return ValidationResult.ACCEPT
 
     async with open_talk(Limits(), validators=[wait]) as (room, lobby, bob, _):
@@ -108,7 +108,7 @@ async def test_messages_in_validators_count_until_their_result(autojump_clock: C
             await room.publish(b"%d" % number + bytes(100_000))
         await trio.sleep(1)
         assert 1_000_000 < used(bob) < 1_200_000
-        verdict.set()
+        done.set()
         await trio.sleep(1)
         assert used(bob) == 0
         assert lobby.statistics().waiting == 10

@@ -10,7 +10,7 @@ from peerstack.protocols.pubsub.wire import PeerInfo
 from .routers import Lone, peer_id
 
 NO_FILLING = GossipConfig(degree=3, degree_low=0, degree_out=0, degree_score=0, degree_high=4)
-"""The heartbeat grafts nobody, so that peers are in the mesh by their own wish only."""
+"""The heartbeat grafts no peer, so that only peers that graft us are in the mesh."""
 
 
 def application(scores: dict[int, float]) -> ScoreConfig:
@@ -128,7 +128,7 @@ def test_naming_a_topic_many_times_in_one_rpc_counts_once() -> None:
     assert len(lone.said_to(1).prune) == 1
 
 
-def test_grafts_in_the_backoff_graylist_a_peer_and_then_go_unheard() -> None:
+def test_grafts_in_the_backoff_graylist_a_peer_and_then_are_ignored() -> None:
     lone = empty_mesh(score=ScoreConfig())
     lone.says(1, prune=["t"], backoff=60)
     for _ in range(10):

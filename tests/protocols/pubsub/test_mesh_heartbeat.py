@@ -84,7 +84,7 @@ def test_cutting_takes_the_rest_by_lot() -> None:
     assert len(kept) > 4
 
 
-def test_cutting_without_scores_spares_nobody_for_being_first() -> None:
+def test_pruning_without_scores_does_not_favour_the_first() -> None:
     kept = set()
     for seed in range(20):
         lone = Lone(seed=seed)
@@ -101,7 +101,7 @@ def test_cutting_keeps_enough_that_we_dialed_however_bad() -> None:
     for seed in range(10):
         lone = Lone(score=scored(scores), seed=seed)
         for index in range(1, 14):
-            # The dialed ones come last, since a full mesh takes nobody else.
+            # The dialed ones come last, since a full mesh takes no others.
             lone.add(14 - index, outbound=index > 11)
             lone.says(14 - index, graft=["t"])
         lone.beat()

@@ -45,7 +45,7 @@ def test_rust_joins_base58_and_decimal(identity: Identity) -> None:
     assert rust_default_id(message) == f"{identity.peer_id}1700000000000000123".encode()
 
 
-def test_rust_has_a_name_for_nobody() -> None:
+def test_rust_has_an_id_for_no_author() -> None:
     assert rust_default_id(ANONYMOUS) == b"15R0"
 
 

@@ -85,22 +85,22 @@ async def test_a_peer_that_reconnects_while_its_stream_is_awaited_is_linked_agai
 async def test_a_peer_whose_stream_can_not_be_opened_is_given_up_but_may_come_back(autojump_clock: Clock) -> None:
     network = MemoryNetwork()
     async with open_nodes(1, network=network) as (alice,):
-        async with open_host(transports=[MemoryTransport(network)]) as stranger:
+        async with open_host(transports=[MemoryTransport(network)]) as other:
 
             async def reset_inbound(stream: Stream) -> None:
                 stream.reset()
 
-            stranger.handle("/meshsub/1.1.0", reset_inbound)
-            await stranger.connect(*alice.host.addresses)
+            other.handle("/meshsub/1.1.0", reset_inbound)
+            await other.connect(*alice.host.addresses)
             with trio.fail_after(60):
                 removed = await alice.events.wait_for(PubsubPeerRemoved)
-            assert removed.peer == stranger.peer_id
+            assert removed.peer == other.peer_id
             assert alice.pubsub.statistics().peers == {}
             assert 1 <= len(alice.events.of(PubsubPeerAdded)) <= 4  # the first try and three more
-            stranger.unhandle("/meshsub/1.1.0")
-            async with open_pubsub(stranger):
+            other.unhandle("/meshsub/1.1.0")
+            async with open_pubsub(other):
                 await trio.sleep(1)
-                assert set(alice.pubsub.statistics().peers) == {str(stranger.peer_id)}
+                assert set(alice.pubsub.statistics().peers) == {str(other.peer_id)}
 
 
 async def test_a_pubsub_that_is_closed_leaves_no_streams(autojump_clock: Clock) -> None:

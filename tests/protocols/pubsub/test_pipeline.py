@@ -68,7 +68,7 @@ async def test_a_reader_that_wants_to_be_waited_for_stops_only_the_peers_that_se
                 await news.wait_peers()
                 await other.wait_peers()
                 await news.publish(b"first")
-                await receive(slow)  # somebody reads here, but no more for now
+                await receive(slow)  # a reader has begun here, but reads no more for now
                 for number in range(100):
                     await (await news.publish(b"%d" % number)).wait_sent()
                     await other.publish(b"%d" % number)

@@ -49,7 +49,7 @@ async def test_what_one_publishes_the_other_gets(autojump_clock: Clock, config: 
         assert message.id == receipt.id
         await receipt.wait_sent()
         assert receipt.sent == (bob.peer_id,)
-        assert len(at_alice._subscription) == 0  # nobody hears of one's own
+        assert len(at_alice._subscription) == 0  # our own messages are not delivered to us
 
 
 async def test_old_and_new_speak_with_each_other(autojump_clock: Clock) -> None:
@@ -77,7 +77,7 @@ async def test_ten_nodes_get_every_message_exactly_once_and_in_order(autojump_cl
         assert [room.statistics().waiting for room in rooms] == [0] * 10
 
 
-async def test_what_comes_before_the_first_heartbeat_reaches_whoever_is_behind_one_of_us(autojump_clock: Clock) -> None:
+async def test_messages_before_the_first_heartbeat_are_forwarded(autojump_clock: Clock) -> None:
     async with (
         open_nodes(3, connect=False) as (alice, bob, carol),
         alice.pubsub.join("news") as at_alice,
@@ -191,7 +191,7 @@ async def test_publishing_waits_for_a_peer_that_does_not_read(autojump_clock: Cl
         async with alice.pubsub.join("news") as at_alice, bob.pubsub.join("news", buffer=5) as at_bob:
             await at_alice.wait_peers()
             await at_alice.publish(b"first")
-            await at_bob.receive()  # somebody reads, but no more than this
+            await at_bob.receive()  # a reader has begun, but reads no more than this
             receipts: list[Receipt] = []
             with trio.move_on_after(10) as scope:
                 while len(receipts) < 2000:

@@ -34,16 +34,16 @@ SMALL = GossipConfig(
 
 
 class Chaos:
-    """Does things by lot."""
+    """Does things at random."""
 
     def __init__(self, seed: int, config: GossipConfig) -> None:
         self.random = Random(seed)
         self.lone = Lone(config, score=ScoreConfig(), gater=GaterConfig(), direct=[1], seed=seed)
         self.here: list[int] = []
-        self.unjudged: list[Message] = []
+        self.unvalidated: list[Message] = []
         self._actions = [
             *[self.talk] * 20,
-            *[self.judge] * 10,
+            *[self.validate] * 10,
             *[self.come] * 3,
             *[self.beat] * 3,
             self.go,
@@ -74,7 +74,7 @@ class Chaos:
             return
         some_ids = [message(number, topic="t").id for number in range(random.randrange(5))] + [b"", b"x" * 100]
         suggested = [PeerInfo(peer_id(random.randrange(30)).to_bytes(), b"") for _ in range(random.randrange(3))]
-        self.unjudged += self.lone.says(
+        self.unvalidated += self.lone.says(
             random.choice(self.here),
             *[self._message() for _ in range(random.randrange(4))],
             subscribe=self._some([*TOPICS, "w", "x", ""]),
@@ -89,19 +89,19 @@ class Chaos:
             extensions=random.choice([None, None, None, Extensions()]),
         )
 
-    def judge(self) -> None:
-        if not self.unjudged:
+    def validate(self) -> None:
+        if not self.unvalidated:
             return
-        judged = self.unjudged.pop(self.random.randrange(len(self.unjudged)))
+        message = self.unvalidated.pop(self.random.randrange(len(self.unvalidated)))
         reason = self.random.choice(list(RejectReason))
         core, now = self.lone.core, self.lone.now
         match self.random.randrange(3):
             case 0:
-                core.accept(judged, now)
+                core.accept(message, now)
             case 1:
-                core.reject(judged, reason, now)
+                core.reject(message, reason, now)
             case _:
-                core.ignore(judged, reason, now)
+                core.ignore(message, reason, now)
 
     def beat(self) -> None:
         self.lone.beat(self.random.randrange(1, 4))
@@ -141,7 +141,7 @@ def check(chaos: Chaos) -> None:
         assert set(topic.always) == {peer for peer in topic.subscribers if not peer.mesh_capable}
         for chosen in (topic.mesh, topic.fanout):
             assert all(peer in topic.subscribers and peer.mesh_capable for peer in chosen or ())
-    assert len(core._pending) == len(chaos.unjudged) <= chaos.lone.config.max_validating
+    assert len(core._pending) == len(chaos.unvalidated) <= chaos.lone.config.max_validating
     assert len(core._cache) <= chaos.lone.config.cache_messages
     assert len(core._seen) <= chaos.lone.config.seen_limit
     assert len(core._mesh.backoffs) <= len(TOPICS) * chaos.lone.config.max_backoffs

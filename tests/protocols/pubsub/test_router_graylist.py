@@ -8,7 +8,7 @@ from peerstack.protocols.pubsub.validation.outcomes import RejectReason
 from .routers import Lone, message, peer_id
 
 
-class Judge:
+class Scores:
     """Scores that a test sets."""
 
     def __init__(self) -> None:
@@ -22,10 +22,10 @@ class Judge:
 
 
 def test_only_subscriptions_of_a_graylisted_peer_count() -> None:
-    judge = Judge()
-    lone = Lone(peers=3, score=judge.config)
+    application = Scores()
+    lone = Lone(peers=3, score=application.config)
     lone.publish(message(1))
-    judge.scores[1] = -81.0
+    application.scores[1] = -81.0
     lone.beat()
     lone.told()
     assert lone.core.accept_from(peer_id(1), lone.now) is AcceptStatus.NONE
@@ -36,21 +36,21 @@ def test_only_subscriptions_of_a_graylisted_peer_count() -> None:
 
 
 def test_the_threshold_itself_is_not_below_it() -> None:
-    judge = Judge()
-    lone = Lone(peers=1, score=judge.config)
-    judge.scores[1] = -80.0
+    application = Scores()
+    lone = Lone(peers=1, score=application.config)
+    application.scores[1] = -80.0
     lone.beat()
     assert lone.core.accept_from(peer_id(1), lone.now) is AcceptStatus.ALL
 
 
 def test_graylisting_is_told_each_time_it_begins_and_ends_with_the_score() -> None:
-    judge = Judge()
-    lone = Lone(peers=1, score=judge.config)
+    application = Scores()
+    lone = Lone(peers=1, score=application.config)
     for score in (-81.0, -90.0, -5.0, -100.0):
-        judge.scores[1] = score
+        application.scores[1] = score
         lone.beat()
     assert lone.events(Graylisted) == [Graylisted(peer_id(1), -81.0), Graylisted(peer_id(1), -100.0)]
-    judge.scores[1] = 0.0
+    application.scores[1] = 0.0
     lone.beat()
     assert len(lone.says(1, message(1))) == 1
 
@@ -65,18 +65,18 @@ def test_an_offence_counts_at_once_and_not_only_at_the_heartbeat() -> None:
 
 
 def test_direct_peers_are_never_graylisted() -> None:
-    judge = Judge()
-    lone = Lone(peers=1, score=judge.config, direct=[1])
-    judge.scores[1] = -1000.0
+    application = Scores()
+    lone = Lone(peers=1, score=application.config, direct=[1])
+    application.scores[1] = -1000.0
     lone.beat(20)
     assert lone.core.accept_from(peer_id(1), lone.now) is AcceptStatus.ALL
     assert lone.events(Graylisted, ShouldDisconnect) == []
 
 
 def test_a_peer_that_stays_graylisted_should_go_and_that_is_said_once() -> None:
-    judge = Judge()
-    lone = Lone(peers=1, score=judge.config)
-    judge.scores[1] = -200.0
+    application = Scores()
+    lone = Lone(peers=1, score=application.config)
+    application.scores[1] = -200.0
     lone.beat(9)
     assert lone.events(ShouldDisconnect) == []
     lone.beat(30)
@@ -100,12 +100,12 @@ def test_a_peer_that_offends_whenever_it_is_heard_again_should_go() -> None:
 
 
 def test_a_peer_that_recovers_for_good_may_stay() -> None:
-    judge = Judge()
-    lone = Lone(peers=1, score=judge.config)
+    application = Scores()
+    lone = Lone(peers=1, score=application.config)
     for _ in range(10):
-        judge.scores[1] = -200.0
+        application.scores[1] = -200.0
         lone.beat(5)
-        judge.scores[1] = 0.0
+        application.scores[1] = 0.0
         lone.beat(2)
     assert lone.events(ShouldDisconnect) == []
 

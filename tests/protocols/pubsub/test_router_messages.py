@@ -170,7 +170,7 @@ def test_who_claims_to_have_a_message_from_us_that_we_never_sent_is_charged() ->
     assert lone.score(2) == 0
 
 
-# ---- messages without a verdict
+# ---- messages without a validation result
 
 
 def test_what_a_validator_ignores_costs_nothing_and_is_not_validated_again() -> None:
@@ -190,7 +190,7 @@ def test_an_undecided_message_may_come_again(reason: RejectReason) -> None:
     assert len(lone.says(2, message(1))) == 1
 
 
-def test_so_many_messages_are_under_validation_and_more_cost_nobody_anything() -> None:
+def test_messages_beyond_the_validation_limit_are_charged_to_no_peer() -> None:
     lone = Lone(GossipConfig(max_validating=10), peers=2, score=ScoreConfig())
     fresh = lone.says(1, *[message(number) for number in range(15)])
     assert len(fresh) == 10

@@ -1,4 +1,4 @@
-"""Peers that share an IP address or an IPv6 subnet are charged for the crowd, unless they are allowed to (P6)."""
+"""Peers that share an IP address or an IPv6 subnet are charged for it, unless they are allowed to (P6)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def scores(score: PeerScore) -> list[float]:
     return [score.score(peer) for peer in PEERS]
 
 
-def test_the_crowd_at_an_address_counts_squared_for_each_of_it() -> None:
+def test_the_excess_at_an_address_counts_squared_for_each_peer() -> None:
     score = scoring()
     score.set_ips(A, ["192.0.2.1"])
     score.set_ips(B, ["192.0.2.2"])
@@ -49,7 +49,7 @@ def test_a_peer_is_charged_at_each_of_its_addresses() -> None:
     assert scores(score) == [-5.0, -1.0, -4.0, -4.0]
 
 
-def test_several_connections_from_one_address_are_no_crowd() -> None:
+def test_several_connections_of_one_peer_are_one_at_an_address() -> None:
     score = scoring()
     score.set_ips(A, ["192.0.2.1", "192.0.2.1", "::ffff:192.0.2.1"])
     assert score.score(A) == 0.0
@@ -85,7 +85,7 @@ def test_zones_are_not_part_of_an_address() -> None:
     assert scores(score) == [-2.0, -2.0, 0.0, 0.0]
 
 
-def test_allowed_networks_may_be_crowded() -> None:
+def test_allowed_networks_may_be_shared() -> None:
     score = scoring("192.0.2.0/24", "2001:db8::5/128")
     score.set_ips(A, ["192.0.2.1", "2001:db8::5"])
     score.set_ips(B, ["192.0.2.1", "2001:db8::5"])
@@ -103,7 +103,7 @@ def test_a_whole_network_on_one_machine_is_allowed_by_default(ip: str) -> None:
     assert {score.score(peer) for peer in peers} == {0.0}
 
 
-def crowd(ip: str, size: int) -> float:
+def score_of_each(ip: str, size: int) -> float:
     """Return what each of so many peers behind one address scores by default."""
     score = PeerScore(ScoreConfig.recommended(), 0.0)
     for number in range(size):
@@ -112,19 +112,19 @@ def crowd(ip: str, size: int) -> float:
 
 
 @pytest.mark.parametrize("ip", ["203.0.113.9", "2001:db8::1"])
-def test_an_office_may_share_a_public_address_and_a_crowd_may_not(ip: str) -> None:
+def test_an_office_may_share_a_public_address_and_a_botnet_may_not(ip: str) -> None:
     keys = 2 if ":" in ip else 1  # the address, and its subnet
-    assert [crowd(ip, size) for size in (16, 32, 64, 65, 70)] == [0.0, 0.0, 0.0, -5.0 * keys, -180.0 * keys]
+    assert [score_of_each(ip, size) for size in (16, 32, 64, 65, 70)] == [0.0, 0.0, 0.0, -5.0 * keys, -180.0 * keys]
 
 
 @pytest.mark.parametrize("ip", ["10.0.0.1", "172.17.0.1", "192.168.1.1", "100.64.0.1", "169.254.1.1", "fd00::1"])
 def test_a_private_address_may_stand_for_a_network(ip: str) -> None:
-    assert [crowd(ip, size) for size in (16, 64, 256)] == [0.0, 0.0, 0.0]
-    assert crowd(ip, 257) < 0
+    assert [score_of_each(ip, size) for size in (16, 64, 256)] == [0.0, 0.0, 0.0]
+    assert score_of_each(ip, 257) < 0
 
 
 def test_the_private_factor_of_addresses_beside_the_private_ones_is_one() -> None:
-    assert crowd("172.32.0.1", 65) == -5.0
+    assert score_of_each("172.32.0.1", 65) == -5.0
 
 
 def test_relayed_peers_have_no_address_to_share() -> None:
@@ -143,12 +143,12 @@ def test_peers_move_and_leave() -> None:
     score.set_ips(C, ["192.0.2.9"])
     assert scores(score) == [-1.0, -1.0, 0.0, 0.0]
     score.remove_peer(B, 0.0)
-    assert scores(score) == [0.0, 0.0, 0.0, 0.0], "those who have left are no crowd"
+    assert scores(score) == [0.0, 0.0, 0.0, 0.0], "peers that have left do not count"
     score.add_peer(B, ["192.0.2.1"], 1.0)
     assert scores(score) == [-1.0, -1.0, 0.0, 0.0]
 
 
-def test_nothing_is_left_of_addresses_nobody_has() -> None:
+def test_nothing_is_left_of_addresses_without_peers() -> None:
     colocation = Colocation(1, [])
     keys = colocation.keys(["192.0.2.1", "2001:db8::1"])
     assert keys == ("192.0.2.1", "2001:db8::1", "2001:db8::/64")

@@ -199,15 +199,15 @@ def test_valid_messages_are_not_remembered_where_their_copies_count_nothing() ->
 
 
 def test_unknown_peers_are_neither_credited_nor_charged(score: PeerScore) -> None:
-    stranger = named("stranger")
+    unknown = named("unknown")
     score.validate(ID, TOPIC, 0.0)
-    score.duplicate(ID, TOPIC, stranger, 0.0)
-    score.reject(ID, TOPIC, stranger, 0.0)
-    score.refuse(b"forged", TOPIC, stranger)
-    score.penalise(stranger)
-    score.graft(stranger, TOPIC, 0.0)
-    score.set_ips(stranger, ["192.0.2.1"])
-    score.remove_peer(stranger, 0.0)
-    assert score.score(stranger) == 0.0
-    assert score.snapshot(stranger) is None
+    score.duplicate(ID, TOPIC, unknown, 0.0)
+    score.reject(ID, TOPIC, unknown, 0.0)
+    score.refuse(b"forged", TOPIC, unknown)
+    score.penalise(unknown)
+    score.graft(unknown, TOPIC, 0.0)
+    score.set_ips(unknown, ["192.0.2.1"])
+    score.remove_peer(unknown, 0.0)
+    assert score.score(unknown) == 0.0
+    assert score.snapshot(unknown) is None
     assert score.retained == 0

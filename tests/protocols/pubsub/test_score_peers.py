@@ -204,7 +204,7 @@ def test_first_deliveries_are_void_after_a_disconnect() -> None:
     assert score.score(A) == -9.0
 
 
-def test_whoever_disconnects_with_a_deficit_has_failed_the_mesh() -> None:
+def test_a_peer_that_disconnects_with_a_deficit_has_failed_the_mesh() -> None:
     score = scoring(RETAINING, A, B, C)
     for peer in (A, B):
         score.graft(peer, TOPIC, 0.0)

@@ -96,7 +96,7 @@ async def test_a_receipt_is_queued_then_sent() -> None:
     await slip.wait_sent()
 
 
-async def test_whoever_waits_for_a_receipt_hears_of_the_drop() -> None:
+async def test_a_task_that_waits_for_a_receipt_sees_the_drop() -> None:
     waiting, slip = queue(), receipt()
     waiting.put(message(), slip)
     async with trio.open_nursery() as nursery:

@@ -41,7 +41,7 @@ def changed(message: Message, **fields: bytes | None) -> Message:
     return received(make_message(message.topic, message.data, **(before | fields)))
 
 
-def judge(message: Message, policy: SignaturePolicy = SIGN, me: PeerId | None = ME) -> RejectReason | None:
+def checked(message: Message, policy: SignaturePolicy = SIGN, me: PeerId | None = ME) -> RejectReason | None:
     """Return what a peer makes of the message."""
     try:
         signing.check(message, policy, me)
@@ -59,8 +59,8 @@ def flips(data: bytes, step: int = 1) -> list[bytes]:
 
 def test_signed_messages_are_accepted(identity: Identity) -> None:
     message = signing.sign(identity, "topic", b"data" * 300, 7)
-    assert judge(received(message)) is None
-    assert judge(message) is None
+    assert checked(received(message)) is None
+    assert checked(message) is None
     assert (message.author, message.seqno) == (identity.peer_id.to_bytes(), bytes(7) + b"\x07")
     inlined = identity.public_key.key_type in INLINED
     assert message.key == (None if inlined else identity.public_key.encode())
@@ -72,7 +72,7 @@ def test_signed_messages_are_accepted(identity: Identity) -> None:
 def test_messages_that_go_signed_are_accepted(vector: dict[str, str]) -> None:
     encoded = bytes.fromhex(vector["message"])
     (message,) = decode_rpc(b"\x12" + encode_uint64(len(encoded)) + encoded).messages
-    assert judge(message) is None
+    assert checked(message) is None
     assert message.author is not None
     assert str(signing.author_of(message.author)) == vector["peer"]
     assert (message.topic, message.data) == ("vectors", f"hello from {vector['name']}".encode())
@@ -82,12 +82,12 @@ def test_messages_that_go_signed_are_accepted(vector: dict[str, str]) -> None:
 def test_a_key_is_welcome_where_the_peer_id_has_it_already() -> None:
     identity = IDENTITIES[KeyType.ED25519]
     message = changed(signing.sign(identity, "topic", b"data", 7), key=identity.public_key.encode())
-    assert judge(message) is None
+    assert checked(message) is None
 
 
 def test_anonymous_messages_are_accepted_under_strict_no_sign() -> None:
     message = received(signing.make_anonymous("topic", b"data"))
-    assert judge(message, NO_SIGN) is None
+    assert checked(message, NO_SIGN) is None
     assert message.encoded == b"\x12\x04data\x22\x05topic"
 
 
@@ -95,7 +95,7 @@ def test_unknown_fields_and_odd_order_do_not_break_the_signature(identity: Ident
     message = signing.sign(identity, "topic", b"data", 7)
     odd = message.encoded[message.signed_size :] + b"\x38\x01" + message.encoded[: message.signed_size]
     (decoded,) = decode_rpc(b"\x12" + encode_uint64(len(odd)) + odd).messages
-    assert judge(decoded) is None
+    assert checked(decoded) is None
     assert decoded.encoded == message.encoded
 
 
@@ -103,10 +103,10 @@ def test_the_presence_of_an_empty_field_is_signed() -> None:
     # go signs what it writes: without data there is no `12 00` either.
     identity = IDENTITIES[KeyType.ED25519]
     signed = signing.sign(identity, "topic", b"", 7)
-    assert judge(received(signed)) is None
+    assert checked(received(signed)) is None
     without = signed.encoded.replace(b"\x12\x00\x1a\x08", b"\x1a\x08")
     (decoded,) = decode_rpc(b"\x12" + encode_uint64(len(without)) + without).messages
-    assert (decoded.data, judge(decoded)) == (b"", RejectReason.INVALID_SIGNATURE)
+    assert (decoded.data, checked(decoded)) == (b"", RejectReason.INVALID_SIGNATURE)
 
 
 # ---- what is wrong
@@ -137,7 +137,7 @@ def test_the_presence_of_an_empty_field_is_signed() -> None:
 def test_fields_that_are_missing_or_malformed(
     identity: Identity, fields: dict[str, bytes | None], reason: RejectReason
 ) -> None:
-    assert judge(changed(signing.sign(identity, "topic", b"data", 7), **fields)) is reason
+    assert checked(changed(signing.sign(identity, "topic", b"data", 7), **fields)) is reason
 
 
 @pytest.mark.parametrize(
@@ -150,15 +150,15 @@ def test_fields_that_are_missing_or_malformed(
     ],
 )
 def test_an_anonymous_message_has_no_trace_of_an_author(fields: dict[str, bytes], reason: RejectReason) -> None:
-    assert judge(received(make_message("topic", b"data", **fields)), NO_SIGN) is reason
+    assert checked(received(make_message("topic", b"data", **fields)), NO_SIGN) is reason
 
 
 def test_signed_messages_are_unexpected_under_strict_no_sign(identity: Identity) -> None:
-    assert judge(signing.sign(identity, "topic", b"data", 7), NO_SIGN) is RejectReason.UNEXPECTED_SIGNATURE
+    assert checked(signing.sign(identity, "topic", b"data", 7), NO_SIGN) is RejectReason.UNEXPECTED_SIGNATURE
 
 
 def test_anonymous_messages_lack_a_signature() -> None:
-    assert judge(signing.make_anonymous("topic", b"data")) is RejectReason.MISSING_SIGNATURE
+    assert checked(signing.make_anonymous("topic", b"data")) is RejectReason.MISSING_SIGNATURE
     assert signing.verify_batch([signing.make_anonymous("topic", b"data")]) == [RejectReason.MISSING_SIGNATURE]
 
 
@@ -170,10 +170,10 @@ def test_a_message_in_the_name_of_another_peer_is_refused(identity: Identity, fo
     signed = make_message("topic", b"data", author=author, seqno=seqno).encoded
     signature = other.sign(signing.PREFIX + signed)
     forged = make_message("topic", b"data", author=author, seqno=seqno, signature=signature, key=key)
-    assert judge(received(forged)) is RejectReason.FORGED_AUTHOR
+    assert checked(received(forged)) is RejectReason.FORGED_AUTHOR
     inlined = identity.public_key.key_type in INLINED
     expected = RejectReason.INVALID_SIGNATURE if inlined else RejectReason.MALFORMED_KEY
-    assert judge(changed(forged, key=None)) is expected
+    assert checked(changed(forged, key=None)) is expected
 
 
 def test_each_byte_of_a_message_counts(identity: Identity) -> None:
@@ -187,7 +187,7 @@ def test_each_byte_of_a_message_counts(identity: Identity) -> None:
     bad += [changed(message, author=author) for author in flips(message.author)]
     bad += [changed(message, key=key) for key in flips(message.key or b"", step=5)]
     bad += [make_message("topik", b"some data", **fields_of(message))]
-    assert None not in [judge(message) for message in bad]
+    assert None not in [checked(message) for message in bad]
 
 
 def fields_of(message: Message) -> dict[str, bytes | None]:
@@ -199,20 +199,20 @@ def test_cut_and_padded_signatures(identity: Identity) -> None:
     assert message.signature is not None
     good = message.signature
     for bad in (*(good[:cut] for cut in range(0, len(good), 3)), good + b"\0", b"\0" + good, good * 2):
-        assert judge(changed(message, signature=bad)) is RejectReason.INVALID_SIGNATURE
+        assert checked(changed(message, signature=bad)) is RejectReason.INVALID_SIGNATURE
 
 
 def test_a_signature_for_something_else_does_not_count(identity: Identity) -> None:
     message = signing.sign(identity, "topic", b"data", 7)
     signed = message.encoded[: message.signed_size]
     for other in (signed, b"libp2p-peer-record" + signed, signing.PREFIX + message.encoded):
-        assert judge(changed(message, signature=identity.sign(other))) is RejectReason.INVALID_SIGNATURE
+        assert checked(changed(message, signature=identity.sign(other))) is RejectReason.INVALID_SIGNATURE
 
 
 def test_our_own_messages_do_not_come_from_others(identity: Identity) -> None:
     message = signing.sign(identity, "topic", b"data", 7)
-    assert judge(message, me=identity.peer_id) is RejectReason.SELF_ORIGIN
-    assert judge(message, me=None) is None
+    assert checked(message, me=identity.peer_id) is RejectReason.SELF_ORIGIN
+    assert checked(message, me=None) is None
 
 
 def _rsa_der(bits: int) -> bytes:
@@ -236,13 +236,13 @@ def test_rsa_keys_outside_the_limits_are_not_verified_with(bits: int) -> None:
     # CVE-2023-39533: a huge key makes each verification take seconds.
     key = encode_key(KeyType.RSA, _rsa_der(bits))
     message = changed(signing.sign(IDENTITIES[KeyType.RSA], "topic", b"data", 7), key=key)
-    assert judge(message) is RejectReason.MALFORMED_KEY
+    assert checked(message) is RejectReason.MALFORMED_KEY
 
 
 def test_rsa_keys_within_the_limits_reach_the_next_check() -> None:
     key = encode_key(KeyType.RSA, _rsa_der(4096))
     message = changed(signing.sign(IDENTITIES[KeyType.RSA], "topic", b"data", 7), key=key)
-    assert judge(message) is RejectReason.FORGED_AUTHOR
+    assert checked(message) is RejectReason.FORGED_AUTHOR
 
 
 # ---- many at once
@@ -252,10 +252,10 @@ def test_a_batch_gives_a_result_for_each_message() -> None:
     good = [received(signing.sign(identity, "topic", b"data", 7)) for identity in IDENTITIES.values()]
     bad = [changed(message, signature=b"no signature") for message in good]
     unsigned = [signing.make_anonymous("topic", b"data")]
-    nobodys = [make_message("topic", b"data", author=b"?", seqno=bytes(8), signature=b"")]
-    verdicts = signing.verify_batch([*good, *bad, *unsigned, *nobodys])
-    assert verdicts[:8] == [None] * 4 + [RejectReason.INVALID_SIGNATURE] * 4
-    assert verdicts[8:] == [RejectReason.MISSING_SIGNATURE, RejectReason.MALFORMED_AUTHOR]
+    malformed = [make_message("topic", b"data", author=b"?", seqno=bytes(8), signature=b"")]
+    reasons = signing.verify_batch([*good, *bad, *unsigned, *malformed])
+    assert reasons[:8] == [None] * 4 + [RejectReason.INVALID_SIGNATURE] * 4
+    assert reasons[8:] == [RejectReason.MISSING_SIGNATURE, RejectReason.MALFORMED_AUTHOR]
     assert signing.verify_batch([]) == []
 
 
@@ -274,7 +274,7 @@ def test_keys_are_parsed_once_and_not_kept_without_bound() -> None:
     keys.cache_clear()
     message = signing.sign(IDENTITIES[KeyType.RSA], "topic", b"data", 7)
     for _ in range(3):
-        assert judge(received(message)) is None
+        assert checked(received(message)) is None
     assert keys.cache_info().misses == 1
     for number in range(signing._AUTHORS + 10):
         author = b"\x00\x24\x08\x01\x12\x20" + number.to_bytes(32, "big")
@@ -288,7 +288,7 @@ def test_keys_are_parsed_once_and_not_kept_without_bound() -> None:
 def test_what_is_refused_is_not_kept(bad: Callable[[Message], Message]) -> None:
     message = bad(signing.sign(IDENTITIES[KeyType.ED25519], "topic", b"data", 7))
     before = signing._key_of.cache_info().currsize, signing._peer_id.cache_info().currsize
-    assert judge(message) is not None
+    assert checked(message) is not None
     assert (signing._key_of.cache_info().currsize, signing._peer_id.cache_info().currsize) <= (before[0], before[1] + 1)
 
 
@@ -301,4 +301,4 @@ def test_sequence_numbers_have_64_bits(seqno: int) -> None:
 def test_the_author_is_a_peer_id_or_an_error(identity: Identity) -> None:
     assert signing.author_of(identity.peer_id.to_bytes()) == identity.peer_id
     with pytest.raises(InvalidMessage, match="malformed_author"):
-        signing.author_of(b"nobody")
+        signing.author_of(b"no peer id")

@@ -1,4 +1,4 @@
-"""A network such as Ethereum's (no signatures, ids of the content, a heartbeat of 0.7 s): everybody gets everything."""
+"""A network such as Ethereum's (unsigned, ids of the content, a heartbeat of 0.7 s): every node gets every message."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ SCENARIOS = {
 
 @pytest.mark.parametrize("name", SCENARIOS)
 @pytest.mark.parametrize("size", [200, 2000])  # with and without IDONTWANT
-def test_everybody_gets_everything(name: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_node_gets_every_message(name: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = SCENARIOS[name]
     monkeypatch.setattr(simulation, "HonestNode", AnonymousRouter)
     scenario = Anonymous(

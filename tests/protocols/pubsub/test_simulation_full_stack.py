@@ -48,7 +48,7 @@ async def collect(node: Node, count: int, heard: dict[str, list[bytes]]) -> None
 
 
 async def gossip(conditions: LinkConditions) -> tuple[str, dict[str, list[bytes]]]:
-    """Let everybody dial some others, and some publish; return the hash of what travelled and what was heard."""
+    """Let every node dial some others, and some publish; return the hash of what was sent and what was received."""
     async with SimulatedNetwork(7, conditions) as network:
         heard: dict[str, list[bytes]] = {}
         async with open_nodes(network, NODES) as nodes:
@@ -70,7 +70,7 @@ async def gossip(conditions: LinkConditions) -> tuple[str, dict[str, list[bytes]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("conditions", [WIDE_AREA, LOSSY], ids=["wide area", "lossy"])
-def test_everybody_hears_everything_once_and_each_run_is_the_same(conditions: LinkConditions) -> None:
+def test_every_node_gets_every_message_once_and_each_run_is_the_same(conditions: LinkConditions) -> None:
     trace, heard = run_deterministic(gossip, conditions, seed=3)
     everything = {b"message %d" % number for number in range(MESSAGES)}
     assert len(heard) == NODES

@@ -19,7 +19,7 @@ def subscription(when_full: WhenFull, buffer: int = 3) -> Subscription[bytes]:
 
 
 async def attend(reading: Subscription[bytes]) -> None:
-    """Read one message, so that somebody has begun to read."""
+    """Read one message, so that a reader has begun."""
     reading.put(message(0))
     assert (await reading.get()).seqno == 0
 
@@ -75,7 +75,7 @@ async def test_a_reader_that_never_waits_lets_the_others_run() -> None:
         assert ran.is_set()
 
 
-async def test_whoever_brings_messages_goes_on_when_they_are_read() -> None:
+async def test_a_waiting_producer_goes_on_when_messages_are_read() -> None:
     reading = subscription(WhenFull.WAIT)
     await attend(reading)
     for number in range(1, 5):

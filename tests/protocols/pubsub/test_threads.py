@@ -23,7 +23,7 @@ class Checks:
 
     def __init__(self) -> None:
         self.begun: list[bytes] = []
-        """Payloads, one for each lot, as their checks began."""
+        """Payloads, one for each batch, as its check began."""
         self.forged = b""
         """The payload whose signature is spoilt on the way."""
         self._news = trio.Event()
@@ -42,13 +42,13 @@ class Checks:
             self.let_go(data)
 
     async def wait_begun(self, count: int) -> None:
-        """Wait until so many lots are being checked, or have been."""
+        """Wait until so many batches are being checked, or have been."""
         with trio.fail_after(30):
             while len(self.begun) < count:
                 await self._news.wait()
 
     def __call__(self, messages: Sequence[Message]) -> list[RejectReason | None]:
-        """Check a lot in its thread."""
+        """Check a batch in its thread."""
         data = messages[0].data
         trio.from_thread.run_sync(self._note, data)
         if (held := self._holds.get(data)) is not None:

@@ -1,4 +1,4 @@
-"""Topics whose payloads are values of a type: what fits no type is rejected, and bugs of a codec blame nobody."""
+"""Topics with typed payloads: what does not fit the type is rejected, and no peer is charged for bugs of a codec."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Validators of applications: what each verdict does, and that none of their bugs harms anybody else."""
+"""Validators of applications: what each result does, and that their bugs harm no other peer."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def only(prefix: bytes, otherwise: ValidationResult) -> Validator:
 async def test_the_first_that_does_not_accept_decides() -> None:
     asked = []
 
-    def say(verdict: ValidationResult) -> Validator:
+    def say(result: ValidationResult) -> Validator:
         def validator(message: PubsubMessage[bytes]) -> ValidationResult:
-            asked.append(verdict)
-            return verdict
+            asked.append(result)
+            return result
 
         return validator
 

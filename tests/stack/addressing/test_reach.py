@@ -86,7 +86,7 @@ def test_an_empty_multiaddr_is_nowhere() -> None:
     assert ip_of(nowhere) is None
 
 
-def test_a_relayed_address_is_judged_by_its_relay() -> None:
+def test_a_relayed_address_is_as_public_as_its_relay() -> None:
     relay = "QmaEANgBs1DTSxWSrPPtobgQuxW8XTfsS4ydbK4rCHzqxG"
     assert is_public(parse_address(f"/ip4/1.1.1.1/tcp/1/p2p/{relay}/p2p-circuit/ip4/10.0.0.1/tcp/1"))
 

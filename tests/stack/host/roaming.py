@@ -59,7 +59,7 @@ class Meeting:
         self._where = await self.mover.listen("/memory/0")
 
     async def meet(self, dialer: Host) -> None:
-        """Make one more connection; whoever names no peer dials whether it is connected or not."""
+        """Make one more connection; without a peer id it dials even if it is connected."""
         addresses = self.settled.addresses if dialer is self.mover else self._where
         await dialer.swarm.dial(None, addresses)
 

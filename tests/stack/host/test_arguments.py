@@ -120,9 +120,9 @@ async def test_a_list_of_addresses_is_a_target(pair: Pair, autojump_clock: Clock
     async with pair.open() as (alice, bob):
         assert await alice.connect(bob.addresses) == bob.peer_id
         assert await alice.connect([str(bob.peer_id), *bob.addresses], bob.peer_id) == bob.peer_id
-        nobody: list[list[list[str]]] = [[], [[]], [[], []]]
-        for targets in nobody:
-            with pytest.raises(InvalidInput, match="nobody to connect to"):
+        empty: list[list[list[str]]] = [[], [[]], [[], []]]
+        for targets in empty:
+            with pytest.raises(InvalidInput, match="no peer to connect to"):
                 await alice.connect(*targets)
         for wrong in (5, None, b"/memory/7", {"a": 1}, Host, [5], [["/memory/7"]]):
             with pytest.raises(TypeError) as caught:

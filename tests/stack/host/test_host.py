@@ -126,7 +126,7 @@ async def test_handlers_wake_when_the_connection_is_lost(pair: Pair, autojump_cl
         await connection.gone.wait()
         lost = trio.current_time()
         await trio.sleep(5)
-        # Whoever waits for the peer knows at once; whoever does something else has a second to finish it.
+        # A handler that waits for the peer knows at once; one that does something else has a second to finish it.
         assert woken == [("reading", lost), ("busy", lost + 1)]
         assert bob.swarm.statistics().limits["system"] == {}
 

@@ -45,7 +45,7 @@ def test_targets_may_be_ids_addresses_or_both() -> None:
 
 
 def test_unusable_targets_are_told() -> None:
-    with pytest.raises(InvalidInput, match="nobody to connect to"):
+    with pytest.raises(InvalidInput, match="no peer to connect to"):
         parse_targets([])
     with pytest.raises(InvalidAddress, match="these addresses name 2 different peers"):
         parse_targets([PEER, Identity.generate().peer_id])
@@ -65,7 +65,7 @@ async def test_connect_and_talk(pair: Pair, autojump_clock: Clock) -> None:
             assert await stream.receive_some() == b"hello"
 
 
-async def test_connect_without_an_id_takes_whoever_is_there(pair: Pair, autojump_clock: Clock) -> None:
+async def test_connect_without_an_id_takes_the_peer_that_answers(pair: Pair, autojump_clock: Clock) -> None:
     async with pair.open() as (alice, bob):
         assert await alice.connect("/memory/7") == bob.peer_id
 
@@ -194,7 +194,7 @@ async def test_two_who_share_a_dial_both_wait_for_identify(pair: Pair, autojump_
         assert len(pair.observer.of(ConnectionOpened)) == 2  # one at each end
 
 
-async def test_nobody_there(pair: Pair, autojump_clock: Clock) -> None:
+async def test_no_listener(pair: Pair, autojump_clock: Clock) -> None:
     async with pair.open() as (alice, _):
         with pytest.raises(DialError, match="nothing listens on /memory/99") as caught:
             await alice.connect(f"/memory/99/p2p/{PEER}")

@@ -1,4 +1,4 @@
-"""The peerstore keeps what peers say of themselves for as long as it is worth, and strangers cannot fill it."""
+"""The peerstore keeps what peers say of themselves for as long as it is worth, and no peer can fill it."""
 
 from __future__ import annotations
 

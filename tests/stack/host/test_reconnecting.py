@@ -1,4 +1,4 @@
-"""A peer that comes back on a new connection while the old one is dead and nobody knows yet."""
+"""A peer that comes back on a new connection while the old one is dead and not yet noticed."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def test_a_peer_whose_only_connection_is_suspected_is_dialed_beside_it(
 
 
 @each_muxer
-async def test_a_suspected_connection_that_answers_is_used_and_nobody_is_dialed(
+async def test_a_suspected_connection_that_answers_is_used_without_a_dial(
     muxer: Callable[[], Muxer], autojump_clock: Clock
 ) -> None:
     async with meeting(muxer, mover_is_lower=True, mover_dials=True) as meet:

@@ -130,10 +130,10 @@ async def test_an_answer_is_dialed_while_another_one_that_came_first_stays_silen
 
 async def test_nothing_is_found(pair: Pair, autojump_clock: Clock) -> None:
     async with pair.open() as (alice, _):
-        stranger = Identity.generate().peer_id
+        unknown = Identity.generate().peer_id
         alice.add_router(MemoryRouting("dht"))
         with pytest.raises(DialError, match="no address of it is known or found by router dht") as caught:
-            await alice.connect(stranger)
+            await alice.connect(unknown)
         assert [told(record)[1] for record in caught.value.report.routings] == [Outcome.OK]
         (event,) = pair.observer.of(DialFailed)
         assert event.report is caught.value.report
@@ -218,7 +218,7 @@ async def test_a_router_that_was_removed_is_not_asked(pair: Pair, autojump_clock
         assert router.asked == []
 
 
-async def test_nobody_is_asked_where_we_are(pair: Pair, autojump_clock: Clock) -> None:
+async def test_routers_are_not_asked_for_our_own_addresses(pair: Pair, autojump_clock: Clock) -> None:
     async with pair.open() as (alice, _):
         router = MemoryRouting()
         alice.add_router(router)

@@ -144,8 +144,8 @@ def test_points_r_of_small_order_are_no_reason_to_refuse(load: Callable[[bytes],
 @pytest.mark.parametrize("key", [encode(IDENTITY), (P + 1).to_bytes(32, "little"), flip(encode(IDENTITY), 255)])
 def test_keys_of_small_order_are_no_reason_to_refuse(key: bytes) -> None:
     signature = sign(0, key, NONCE, encode(RANDOM))
-    verdicts = {valid(library.load_public(key), signature) for library in LIBRARIES.values() if library}
-    assert len(verdicts) == 1
+    results = {valid(library.load_public(key), signature) for library in LIBRARIES.values() if library}
+    assert len(results) == 1
 
 
 def test_a_key_of_small_order_verifies_whatever_fits() -> None:

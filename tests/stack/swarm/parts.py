@@ -249,7 +249,7 @@ NOTHING: dict[str, dict[str, int]] = {"system": {}, "transient": {}}
 async def running(
     *transports: ScriptedTransport, local_peer: PeerId = LOWEST, **settings: Any
 ) -> AsyncIterator[tuple[Swarm, RecordingObserver]]:
-    """Run a swarm, and demand at the end that nothing is reserved and nobody connected."""
+    """Run a swarm, and demand at the end that nothing is reserved and no peer connected."""
     observer = RecordingObserver()
     swarm = Swarm(local_peer=local_peer, transports=transports, notify=observer.notify, **settings)
     async with trio.open_nursery() as nursery:

@@ -230,7 +230,7 @@ async def test_names_are_looked_up_side_by_side(autojump_clock: Clock) -> None:
 
 
 async def test_no_more_names_than_the_cap(autojump_clock: Clock) -> None:
-    """A stranger's list of names must not make us look up a victim's name server."""
+    """A list of names from a peer must not make us query a victim's name server."""
     names = Names()
     addresses = [Multiaddr(f"/dns4/name{number}/tcp/4001") for number in range(40)]
     config = SwarmConfig(addresses_per_dial=10)

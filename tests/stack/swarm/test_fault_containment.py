@@ -303,7 +303,7 @@ async def test_a_bug_in_a_listener_costs_that_listener_only(
 async def test_a_bug_in_refusing_costs_that_arrival_only(
     bug: BaseException, transport: ListeningTransport, listener: FakeListener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Nobody:
+    class NoGater:
         def allow_dial(self, *args: object) -> bool:
             return True
 
@@ -316,7 +316,7 @@ async def test_a_bug_in_refusing_costs_that_arrival_only(
     async def refuse() -> None:
         raise bug
 
-    async with running(transport, gater=Nobody()) as (swarm, observer):
+    async with running(transport, gater=NoGater()) as (swarm, observer):
         await swarm.listen(LISTEN)
         incoming: Incoming = listener.arrive(remote_address=TWO)
         monkeypatch.setattr(incoming, "refuse", refuse)

@@ -139,7 +139,7 @@ async def test_a_failure_about_a_peer_fails_the_dial_and_nothing_else(
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
-async def test_an_answer_that_is_neither_yes_nor_no_lets_nobody_in(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_answer_that_is_neither_yes_nor_no_refuses(caplog: pytest.LogCaptureFixture) -> None:
     gate = Gate(Asynchronous(), BugReporter())  # type: ignore[arg-type]  # what the test is about
     with pytest.raises(Refused, match="has to answer True or False, not <coroutine"):
         gate.check_accept(ONE)

@@ -1,4 +1,4 @@
-"""Nobody alone can make us believe in an address of our own, however many identities it has."""
+"""No single observer can make us believe in an address of our own, however many identities it has."""
 
 from __future__ import annotations
 
@@ -156,4 +156,4 @@ def test_what_is_kept_is_what_counting_anew_would_give(words: list[tuple[int, in
     for connection in standing:
         observed.remove(connection)
     assert observed.addresses([LISTEN]) == ()
-    assert not observed._voices, "something is kept of those who left"
+    assert not observed._reports, "something is kept of those who left"

@@ -39,7 +39,7 @@ def test_alive_comes_before_suspected_before_closing_whatever_else_holds() -> No
     assert worst_alive < best_suspected < of(CLOSING, number=10)
 
 
-def test_direct_comes_before_relayed_whoever_dialed_and_when() -> None:
+def test_direct_comes_before_relayed_by_either_dialer_and_at_any_time() -> None:
     assert of(direction=IN, number=0) < of(relayed=True, number=9)
 
 

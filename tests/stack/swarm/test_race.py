@@ -156,7 +156,7 @@ async def test_none_when_all_fail(autojump_clock: Clock) -> None:
     assert await course.run() is None
 
 
-async def test_none_when_there_is_nobody(autojump_clock: Clock) -> None:
+async def test_none_without_candidates(autojump_clock: Clock) -> None:
     assert await Course().run() is None
 
 

@@ -209,7 +209,7 @@ async def test_an_early_proposal_is_told_of_when_the_peer_has_agreed(autojump_cl
         assert served.in_use == 0
 
 
-async def test_an_early_proposal_that_nobody_agreed_to_is_not_told_of(autojump_clock: Clock) -> None:
+async def test_an_early_proposal_that_was_not_agreed_to_has_no_event(autojump_clock: Clock) -> None:
     async with serving() as served:
         unread = await served.streams.open(served.connection, ["/theirs/1"], supported=True)
         await unread.aclose()

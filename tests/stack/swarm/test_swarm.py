@@ -330,7 +330,7 @@ async def test_the_end_in_the_midst_of_a_handshake(
                 await trio.lowlevel.checkpoint()
 
 
-async def test_the_end_says_goodbye_to_every_peer() -> None:
+async def test_the_end_closes_every_connection_in_good_order() -> None:
     one, two = FakeConnection(), FakeConnection(info(OTHER_PEER))
     async with running(ScriptedTransport({tcp(1): answers(one), tcp(2): answers(two)})) as (swarm, _):
         await swarm.dial(PEER, [tcp(1)])

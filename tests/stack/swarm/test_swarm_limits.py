@@ -77,7 +77,7 @@ async def test_one_address_opens_connections_only_so_fast(
 async def test_when_too_many_shake_hands_the_oldest_makes_room(
     transport: ListeningTransport, listener: FakeListener, autojump_clock: Clock
 ) -> None:
-    """Handshakes that dawdle, from many addresses, must not keep out an honest peer."""
+    """Slow handshakes, from many addresses, must not keep out an honest peer."""
     async with running(transport, limits=Limits(pending_inbound=8)) as (swarm, observer):
         await swarm.listen(LISTEN)
         idlers = []

@@ -65,7 +65,7 @@ async def test_a_full_backlog_refuses(transport: MemoryTransport) -> None:
         await transport.dial(ONE)
 
 
-async def test_wires_that_nobody_accepted_end_with_their_listener(transport: MemoryTransport) -> None:
+async def test_connections_that_were_not_accepted_end_with_their_listener(transport: MemoryTransport) -> None:
     listener = await transport.listen(ONE)
     wire = await transport.dial(ONE)
     with trio.CancelScope() as scope:

@@ -58,7 +58,7 @@ async def test_small_writes_leave_at_once() -> None:
     await listener.aclose()
 
 
-async def test_nobody_there_is_refused() -> None:
+async def test_a_port_without_a_listener_refuses() -> None:
     transport = TcpTransport()
     listener = await transport.listen(LOOPBACK)
     await listener.aclose()
@@ -103,7 +103,7 @@ async def test_an_unknown_interface_is_named() -> None:
 
 @pytest.mark.parametrize("zone", ["lo", "1"])
 async def test_interfaces_are_known_by_name_and_number(zone: str) -> None:
-    # Nobody has this address: the kernel answers at once, and not about the interface.
+    # No host has this address: the kernel answers at once, and not about the interface.
     with pytest.raises(OSError, match=r".") as caught:
         await TcpTransport().dial(parse_address(f"/ip6zone/{zone}/ip6/fe80::1234/tcp/1"))
     assert not isinstance(caught.value, InvalidAddress)
@@ -259,7 +259,7 @@ class Forgetful:
         return getattr(self._sock, name)
 
 
-async def test_a_connection_without_an_address_costs_nobody_else() -> None:
+async def test_a_connection_without_an_address_costs_no_other() -> None:
     transport = TcpTransport()
     async with await transport.listen(parse_address("/ip4/127.0.0.1/tcp/0")) as listener:
         listener._socket = Forgetful(listener._socket)  # type: ignore[assignment]  # a stand-in for the kernel

@@ -191,7 +191,7 @@ async def test_the_peer_behind_a_path_can_be_named_beside_it(tmp_path: Path) -> 
         assert await bob.connect(alice.peer_id, *alice.addresses) == alice.peer_id
 
 
-async def test_nobody_is_told_the_path_by_identify(tmp_path: Path) -> None:
+async def test_identify_does_not_tell_the_path(tmp_path: Path) -> None:
     transports: list[StreamTransport] = [TcpTransport(), UnixTransport()]
     path = f"/unix{tmp_path}/app.sock"
     async with (
@@ -204,7 +204,7 @@ async def test_nobody_is_told_the_path_by_identify(tmp_path: Path) -> None:
         assert all("unix" not in str(address) for address in bob.peerstore.addresses(peer))
 
 
-async def test_nobody_is_seen_at_the_path(tmp_path: Path) -> None:
+async def test_no_peer_is_seen_at_the_path(tmp_path: Path) -> None:
     async with (
         open_host(listen=[f"/unix{tmp_path}/app.sock"], transports=[UnixTransport()]) as alice,
         open_host(transports=[UnixTransport()]) as bob,

@@ -107,8 +107,8 @@ async def test_hosts_talk_through_a_proxy_that_ends_tls(server: Server, tmp_path
 async def test_a_proxy_without_a_listener_behind_it_is_said_to_refuse(server: Server) -> None:
     websocket = WebSocketTransport(TcpTransport())
     async with open_host(listen=[LISTEN], transports=[websocket]) as gone:
-        nobody = port_of(gone)
+        free = port_of(gone)
     with trio.fail_after(PATIENCE):
-        async with open_host(transports=[websocket]) as bob, running_nginx(server, nobody) as port:
+        async with open_host(transports=[websocket]) as bob, running_nginx(server, free) as port:
             with pytest.raises(DialError, match="502"):
                 await bob.connect(f"/ip4/127.0.0.1/tcp/{port}/ws")

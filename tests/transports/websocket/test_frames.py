@@ -10,8 +10,8 @@ from websockets.frames import Opcode as TheirOpcode
 
 from peerstack.transports.websocket.core import FrameReader
 from peerstack.transports.websocket.wire import (
-    MAX_FROM_STRANGERS,
     MAX_PAYLOAD,
+    MAX_UNAUTHENTICATED,
     CloseCode,
     FrameError,
     Opcode,
@@ -22,7 +22,7 @@ SIDES = pytest.mark.parametrize("masked", [True, False], ids=["from a client", "
 
 
 def theirs(opcode: int, payload: bytes, *, mask: bool, fin: bool = True) -> bytes:
-    """Encode a frame by the library, which is the judge here."""
+    """Encode a frame by the library, which is the reference here."""
     return Frame(TheirOpcode(opcode), payload, fin).serialize(mask=mask)
 
 
@@ -115,8 +115,8 @@ def test_large_frames_are_not_waited_for(masked: bool, step: int) -> None:
         (0x89, 126, "PING frame is fragmented or larger", CloseCode.PROTOCOL_ERROR),
         (0x09, 3, "PING frame is fragmented or larger", CloseCode.PROTOCOL_ERROR),
         (0x08, 2, "CLOSE frame is fragmented or larger", CloseCode.PROTOCOL_ERROR),
-        (0x82, MAX_FROM_STRANGERS + 1, f"a message of {MAX_FROM_STRANGERS + 1} bytes", CloseCode.TOO_BIG),
-        (0x82, (1 << 64) - 1, f"the limit is {MAX_FROM_STRANGERS}", CloseCode.TOO_BIG),
+        (0x82, MAX_UNAUTHENTICATED + 1, f"a message of {MAX_UNAUTHENTICATED + 1} bytes", CloseCode.TOO_BIG),
+        (0x82, (1 << 64) - 1, f"the limit is {MAX_UNAUTHENTICATED}", CloseCode.TOO_BIG),
     ],
 )
 def test_what_breaks_the_rules_is_refused_by_its_header(
@@ -130,7 +130,7 @@ def test_what_breaks_the_rules_is_refused_by_its_header(
 
 @SIDES
 def test_a_message_of_the_largest_size_is_taken_and_one_byte_more_is_not(masked: bool) -> None:
-    largest = MAX_FROM_STRANGERS
+    largest = MAX_UNAUTHENTICATED
     half = bytes(largest // 2)
     wire = theirs(Opcode.BINARY, half, mask=masked, fin=False)
     reader = FrameReader(masked=masked)
@@ -171,7 +171,7 @@ def test_a_malformed_close_is_refused(masked: bool, payload: bytes) -> None:
 
 
 @SIDES
-def test_pongs_nobody_asked_for_are_ignored(masked: bool) -> None:
+def test_unsolicited_pongs_are_ignored(masked: bool) -> None:
     reader = FrameReader(masked=masked)
     assert read(reader, theirs(Opcode.PONG, b"x", mask=masked) + theirs(Opcode.BINARY, b"y", mask=masked)) == b"y"
     assert reader.ping is None

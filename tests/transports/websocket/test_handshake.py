@@ -159,7 +159,7 @@ async def test_a_client_that_leaves_is_a_lost_connection() -> None:
         await accept_websocket(far)
 
 
-async def test_what_strangers_send_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_peers_send_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     await refused(REQUEST.replace(b"GET", b"PUT"), ".*")
     assert caplog.records == []

@@ -265,7 +265,7 @@ async def test_the_end_is_said_once_behind_all_that_was_sent(client: bool) -> No
     assert await frames_of(raw, masked=client) == [(TheirOpcode.BINARY, b"abc"), (TheirOpcode.CLOSE, b"\x03\xe8")]
 
 
-async def test_closing_says_goodbye_if_there_is_room() -> None:
+async def test_closing_sends_a_close_frame_if_there_is_room() -> None:
     client, server = websocket_pair()
     await client.aclose()
     assert await server.receive_some() == b""

@@ -104,7 +104,7 @@ async def test_another_name_is_not_trusted_and_both_sides_say_why(
     assert isinstance(outcome.client, RemoteProtocolError)
     assert str(outcome.client).startswith("TLS handshake: the certificate is not trusted: ")
     assert complaint in str(outcome.client)
-    if isinstance(outcome.server, TlsPipe):  # TLS 1.3: the server is done before it hears
+    if isinstance(outcome.server, TlsPipe):  # TLS 1.3: the server is done before it learns of it
         with pytest.raises(ConnectionLost, match=r"the peer does not accept our certificate \(TLS alert"):
             await outcome.server.receive_some()
     else:
@@ -257,7 +257,7 @@ def test_bad_files_are_told_at_the_start(tmp_path: Path) -> None:
         server_context(empty)
 
 
-def test_nobody_is_asked_for_the_password_of_a_key(authority: Authority) -> None:
+def test_the_password_of_a_key_is_not_asked_for(authority: Authority) -> None:
     certificate_file, key_file = authority.issue("localhost")
     key = load_pem_private_key(key_file.read_bytes(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)

@@ -1,4 +1,4 @@
-"""Hosts over WebSocket: addresses, names, orderly ends, and a listener that nobody holds up."""
+"""Hosts over WebSocket: addresses, names, orderly ends, and a listener that no client holds up."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ async def test_much_arrives_whole_and_an_orderly_close_loses_nothing() -> None:
             assert digests.pop() == sha256(data).digest()
 
 
-async def test_a_goodbye_is_heard_as_one() -> None:
+async def test_a_close_frame_is_an_orderly_end() -> None:
     observer = RecordingObserver()
     async with open_host(listen=[PLAIN], transports=[plain()], observers=[observer]) as alice:
         async with open_host(transports=[plain()]) as bob:

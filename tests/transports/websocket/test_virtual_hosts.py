@@ -1,4 +1,4 @@
-"""Behind one IP address there can be many names: a server that picks by Host, and by SNI, must hear the name dialed."""
+"""Behind one IP address there can be many names: a server that picks by Host, and by SNI, must get the name dialed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LISTEN = "/ip4/127.0.0.1/tcp/0/ws"
 
 @dataclass
 class VirtualHosts:
-    """A reverse proxy for one name; whoever asks for another is told 404."""
+    """A reverse proxy for one name; a request for another gets 404."""
 
     backend: int
     port: int = 0
@@ -50,7 +50,7 @@ class VirtualHosts:
                 nursery.start_soon(_carry, client, backend, nursery.cancel_scope)
                 nursery.start_soon(_carry, backend, client, nursery.cancel_scope)
 
-    def heard(self, _: ssl.SSLObject | ssl.SSLSocket, name: str | None, __: ssl.SSLContext) -> None:
+    def receive_name(self, _: ssl.SSLObject | ssl.SSLSocket, name: str | None, __: ssl.SSLContext) -> None:
         self.names.append(name)
 
 
@@ -71,7 +71,7 @@ async def proxied(host: Host, tls: ssl.SSLContext | None = None) -> AsyncIterato
     proxy.port = listener.socket.getsockname()[1]
     accept: trio.abc.Listener[trio.abc.Stream] = listener
     if tls is not None:
-        tls.sni_callback = proxy.heard
+        tls.sni_callback = proxy.receive_name
         accept = trio.SSLListener(listener, tls)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, proxy.serve, [accept])

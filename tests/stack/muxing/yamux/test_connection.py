@@ -269,7 +269,7 @@ async def test_after_our_go_away_nothing_opens() -> None:
             await peer.pipe.aclose()
 
 
-async def test_closing_with_data_under_way_wakes_everybody() -> None:
+async def test_closing_with_data_under_way_wakes_every_waiter() -> None:
     async with connections(capacity=1000) as (near, far):
         stream, accepted = await stream_pair(near, far)
         async with trio.open_nursery() as nursery:

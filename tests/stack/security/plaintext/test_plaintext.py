@@ -161,7 +161,7 @@ async def test_a_reader_that_is_woken_for_nothing_waits_on(autojump_clock: Clock
         assert await channel.read() == [b"at last"]
 
 
-class Dawdling(MemoryPipe):
+class SlowPipe(MemoryPipe):
     """A pipe that takes the bytes, and tells of it when it is closed."""
 
     closed = False
@@ -179,7 +179,7 @@ class Dawdling(MemoryPipe):
 
 async def test_a_flush_that_is_closed_meanwhile_ends_in_order(autojump_clock: Clock) -> None:
     near, far = memory_pipe_pair()
-    channel = PlainChannel(Dawdling(near.incoming, near.outgoing))
+    channel = PlainChannel(SlowPipe(near.incoming, near.outgoing))
     channel.write([b"x" * 10])
     async with trio.open_nursery() as nursery:
         nursery.start_soon(channel.flush)

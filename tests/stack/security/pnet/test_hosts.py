@@ -106,11 +106,11 @@ async def test_a_listener_serves_others_after_a_peer_without_the_key(autojump_cl
     network = MemoryNetwork()
     async with (
         open_host(transports=[MemoryTransport(network)], listen=["/memory/0"], private_network=OURS) as alice,
-        open_host(transports=[MemoryTransport(network)], private_network=THEIRS) as stranger,
+        open_host(transports=[MemoryTransport(network)], private_network=THEIRS) as other,
         open_host(transports=[MemoryTransport(network)], private_network=OURS) as bob,
     ):
         with pytest.raises(DialError):
-            await stranger.connect(alice.addresses[0])
+            await other.connect(alice.addresses[0])
         assert await bob.connect(alice.addresses[0]) == alice.peer_id
 
 

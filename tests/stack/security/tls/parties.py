@@ -51,7 +51,7 @@ class Peer:
         """Seal the next record."""
         return sealed(self.keys, content, kind, padding)
 
-    async def heard(self) -> list[tuple[int, bytes]]:
+    async def received(self) -> list[tuple[int, bytes]]:
         """Return types and contents of the records that came back."""
         wire = await self.pipe.receive_some() if self.pipe.incoming.size else b""
         found = []

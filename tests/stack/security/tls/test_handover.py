@@ -20,7 +20,7 @@ from peerstack.stack.security.tls.tls import take_output
 
 from .parties import DATA, HANDSHAKE, sealed
 
-ALICE, STRANGER = Identity.generate(), Identity.generate()
+ALICE, OTHER = Identity.generate(), Identity.generate()
 CIPHER = "TLS_AES_128_GCM_SHA256"
 CHANGE_CIPHER_SPEC = b"\x14\x03\x03\x00\x01\x01"
 RETRY = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891")  # the random number that marks one (RFC 8446, 4.1.3)
@@ -44,7 +44,7 @@ class Reframing:
         self._server = server
         self._secrets: dict[str, bytes] = {}
         self.context = SSL.Context(SSL.TLS_SERVER_METHOD if server else SSL.TLS_CLIENT_METHOD)
-        credentials = make_certificate(STRANGER)
+        credentials = make_certificate(OTHER)
         self.context.use_certificate(credentials.certificate)
         self.context.use_privatekey(credentials.key)
         self.context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
@@ -114,10 +114,10 @@ class Reframing:
         return bytes(inner[:-1])
 
 
-async def against(stranger: Reframing, near: MemoryPipe, *, we_dial: bool) -> Secured:
+async def against(remote: Reframing, near: MemoryPipe, *, we_dial: bool) -> Secured:
     outcome: Secured | RemoteProtocolError
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(stranger.shake_hands)
+        nursery.start_soon(remote.shake_hands)
         try:
             with trio.fail_after(5):
                 outcome = await Tls(ALICE).secure(near, initiator=we_dial, expect=None, muxers=())
@@ -126,7 +126,7 @@ async def against(stranger: Reframing, near: MemoryPipe, *, we_dial: bool) -> Se
             outcome = error
     if isinstance(outcome, RemoteProtocolError):
         raise outcome
-    assert outcome.remote_peer == STRANGER.peer_id
+    assert outcome.remote_peer == OTHER.peer_id
     return outcome
 
 
@@ -155,26 +155,26 @@ def two(keys: TrafficKeys) -> bytes:
 @BOTH
 @pytest.mark.parametrize("frames", [whole, pieces(100), pieces(7), pieces(1)])
 async def test_data_right_behind_the_handshake_is_ours_to_open(frames: Frames, we_dial: bool) -> None:
-    stranger, near = pair(frames, we_dial=we_dial)
-    stranger.behind = two
-    secured = await against(stranger, near, we_dial=we_dial)
+    remote, near = pair(frames, we_dial=we_dial)
+    remote.behind = two
+    secured = await against(remote, near, we_dial=we_dial)
     assert await read(secured) == [b"early"]
 
 
 @BOTH
 async def test_other_records_that_middleboxes_like_to_see_may_stand_between(we_dial: bool) -> None:
-    stranger, near = pair(pieces(200), we_dial=we_dial)
-    stranger.between = CHANGE_CIPHER_SPEC
-    stranger.behind = two
-    secured = await against(stranger, near, we_dial=we_dial)
+    remote, near = pair(pieces(200), we_dial=we_dial)
+    remote.between = CHANGE_CIPHER_SPEC
+    remote.behind = two
+    secured = await against(remote, near, we_dial=we_dial)
     assert await read(secured) == [b"early"]
 
 
 @BOTH
 async def test_but_not_behind_the_handshake(we_dial: bool) -> None:
-    stranger, near = pair(whole, we_dial=we_dial)
-    stranger.behind = lambda _: CHANGE_CIPHER_SPEC
-    secured = await against(stranger, near, we_dial=we_dial)
+    remote, near = pair(whole, we_dial=we_dial)
+    remote.behind = lambda _: CHANGE_CIPHER_SPEC
+    secured = await against(remote, near, we_dial=we_dial)
     with pytest.raises(RemoteProtocolError, match="it has the type 20 and 1 bytes"):
         await read(secured)
 
@@ -182,37 +182,37 @@ async def test_but_not_behind_the_handshake(we_dial: bool) -> None:
 @BOTH
 @pytest.mark.parametrize("more", [TICKET, TICKET[:2]])
 async def test_nothing_may_follow_in_the_record_of_the_finished(more: bytes, we_dial: bool) -> None:
-    stranger, near = pair(lambda messages: [messages + more], we_dial=we_dial)
+    remote, near = pair(lambda messages: [messages + more], we_dial=we_dial)
     with pytest.raises(RemoteProtocolError, match="the TLS handshake failed: not on record boundary"):
-        await against(stranger, near, we_dial=we_dial)
+        await against(remote, near, we_dial=we_dial)
 
 
 @BOTH
 async def test_a_message_behind_the_finished_in_a_record_of_its_own_is_ours_too(we_dial: bool) -> None:
-    stranger, near = pair(whole, we_dial=we_dial)
+    remote, near = pair(whole, we_dial=we_dial)
     # In the keys of the handshake, which have come to their end.
-    stranger.frames = lambda messages: [messages, TICKET]
-    secured = await against(stranger, near, we_dial=we_dial)
+    remote.frames = lambda messages: [messages, TICKET]
+    secured = await against(remote, near, we_dial=we_dial)
     with pytest.raises(RemoteProtocolError, match="TLS record 0 of 53 bytes does not decrypt"):
         await read(secured)
 
 
 @BOTH
 async def test_after_a_second_hello(we_dial: bool) -> None:
-    stranger, near = pair(pieces(50), we_dial=we_dial)
+    remote, near = pair(pieces(50), we_dial=we_dial)
     # A server that wants another group than we guess, and a client that guesses one we do not know.
     groups = b"P-521" if we_dial else b"brainpoolP384r1tls13:P-256"
-    assert lib.SSL_CTX_set1_curves_list(stranger.context._context, groups) == 1
-    stranger.behind = two
-    secured = await against(stranger, near, we_dial=we_dial)
+    assert lib.SSL_CTX_set1_curves_list(remote.context._context, groups) == 1
+    remote.behind = two
+    secured = await against(remote, near, we_dial=we_dial)
     assert await read(secured) == [b"early"]
     if we_dial:
-        assert stranger.said[11:].startswith(RETRY)  # behind headers, length and version
+        assert remote.said[11:].startswith(RETRY)  # behind headers, length and version
     else:
-        assert stranger.hellos == 2
+        assert remote.hellos == 2
 
 
 async def test_a_server_sends_nothing_of_its_own_before_its_data() -> None:
-    stranger, near = pair(whole, we_dial=False)
-    await against(stranger, near, we_dial=False)
-    assert not stranger.pipe.incoming.size
+    remote, near = pair(whole, we_dial=False)
+    await against(remote, near, we_dial=False)
+    assert not remote.pipe.incoming.size

@@ -1,4 +1,4 @@
-"""TLS handshakes with peers that do not keep to the rules, and what both sides hear of it."""
+"""TLS handshakes with peers that do not keep to the rules, and what both sides learn of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ALICE, BOB, MALLORY = (Identity.generate() for _ in range(3))
 Change = Callable[[SSL.Context], None]
 
 
-def stranger(*, server: bool, change: Change = lambda _: None, certificate: bool = True) -> SSL.Connection:
+def openssl_peer(*, server: bool, change: Change = lambda _: None, certificate: bool = True) -> SSL.Connection:
     """Return OpenSSL as a peer that checks nothing."""
     context = SSL.Context(SSL.TLS_SERVER_METHOD if server else SSL.TLS_CLIENT_METHOD)
     if certificate:
@@ -43,7 +43,7 @@ def stranger(*, server: bool, change: Change = lambda _: None, certificate: bool
 
 
 async def talk(connection: SSL.Connection, pipe: MemoryPipe, said: list[str]) -> None:
-    """Shake hands as the stranger and read on; note how it ends."""
+    """Shake hands as the peer and read on; note how it ends."""
     done = False
     while True:
         try:
@@ -69,7 +69,7 @@ async def talk(connection: SSL.Connection, pipe: MemoryPipe, said: list[str]) ->
 
 
 async def against(connection: SSL.Connection, *, initiator: bool) -> tuple[Secured | StackError, str]:
-    """Let Alice shake hands with a stranger; return what came of it here and there."""
+    """Let Alice shake hands with such a peer; return the outcome on both sides."""
     near, far = memory_pipe_pair()
     said: list[str] = []
     outcome: Secured | StackError
@@ -86,14 +86,14 @@ async def against(connection: SSL.Connection, *, initiator: bool) -> tuple[Secur
 
 async def test_an_unknown_peer_with_a_good_certificate_is_accepted(autojump_clock: trio.testing.MockClock) -> None:
     for initiator in (True, False):
-        outcome, _ = await against(stranger(server=initiator), initiator=initiator)
+        outcome, _ = await against(openssl_peer(server=initiator), initiator=initiator)
         assert isinstance(outcome, Secured)
         assert outcome.remote_peer == MALLORY.peer_id
         assert outcome.muxer is None
 
 
 async def test_a_client_without_a_certificate_is_refused_and_told(autojump_clock: trio.testing.MockClock) -> None:
-    outcome, said = await against(stranger(server=False, certificate=False), initiator=False)
+    outcome, said = await against(openssl_peer(server=False, certificate=False), initiator=False)
     assert isinstance(outcome, RemoteProtocolError)
     assert "peer did not return a certificate" in str(outcome)
     assert "certificate required" in said
@@ -105,7 +105,7 @@ def old(context: SSL.Context) -> None:
 
 async def test_older_tls_is_refused(autojump_clock: trio.testing.MockClock) -> None:
     for initiator in (True, False):
-        outcome, _ = await against(stranger(server=initiator, change=old), initiator=initiator)
+        outcome, _ = await against(openssl_peer(server=initiator, change=old), initiator=initiator)
         assert isinstance(outcome, ConnectionLost if initiator else RemoteProtocolError)
         assert "protocol" in str(outcome)
 
@@ -121,7 +121,7 @@ async def test_a_server_that_refuses_our_certificate_is_not_told_to_have_broken_
     # The client is done before the server verifies it, and learns of a refusal in its first read.
     near, far = memory_pipe_pair()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(talk, stranger(server=True, change=unsatisfied), far, [])
+        nursery.start_soon(talk, openssl_peer(server=True, change=unsatisfied), far, [])
         secured = await Tls(ALICE).secure(near, initiator=True, expect=None, muxers=())
         with pytest.raises(ConnectionLost, match="the peer ended the connection: it does not accept our certificate"):
             await secured.channel.read()
@@ -131,7 +131,7 @@ async def test_a_server_that_refuses_our_certificate_is_not_told_to_have_broken_
 async def test_a_client_that_refuses_our_certificate_is_not_told_to_have_broken_the_protocol(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    outcome, _ = await against(stranger(server=False, change=unsatisfied), initiator=False)
+    outcome, _ = await against(openssl_peer(server=False, change=unsatisfied), initiator=False)
     assert isinstance(outcome, ConnectionLost)
     assert "the peer refused the TLS handshake: it does not accept our certificate" in str(outcome)
 
@@ -162,7 +162,7 @@ def chain(context: SSL.Context) -> None:
 
 async def test_a_chain_is_refused(autojump_clock: trio.testing.MockClock) -> None:
     for initiator in (True, False):
-        outcome, _ = await against(stranger(server=initiator, change=chain), initiator=initiator)
+        outcome, _ = await against(openssl_peer(server=initiator, change=chain), initiator=initiator)
         assert isinstance(outcome, CertificateError)
         assert "chain of certificates" in str(outcome)
 
@@ -183,7 +183,7 @@ def web(context: SSL.Context) -> None:
 
 async def test_a_certificate_of_the_web_is_refused_and_the_peer_told(autojump_clock: trio.testing.MockClock) -> None:
     for initiator in (True, False):
-        outcome, said = await against(stranger(server=initiator, change=web), initiator=initiator)
+        outcome, said = await against(openssl_peer(server=initiator, change=web), initiator=initiator)
         assert isinstance(outcome, CertificateError)
         assert "no libp2p extension" in str(outcome)
         assert "alert" in said
@@ -202,7 +202,7 @@ async def test_a_certificate_that_only_openssl_can_read_is_refused_as_any_other(
         context.use_privatekey(credentials.key)
 
     for initiator in (True, False):
-        peer = stranger(server=initiator, certificate=False, change=change)
+        peer = openssl_peer(server=initiator, certificate=False, change=change)
         outcome, said = await against(peer, initiator=initiator)
         assert isinstance(outcome, CertificateError)
         assert "5 is not a valid X509 version" in str(outcome)
@@ -213,7 +213,7 @@ async def test_the_wrong_peer_is_refused_before_it_is_told_anything(autojump_clo
     near, far = memory_pipe_pair()
     said: list[str] = []
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(talk, stranger(server=True), far, said)
+        nursery.start_soon(talk, openssl_peer(server=True), far, said)
         with pytest.raises(PeerIdMismatch) as refusal:
             await Tls(ALICE).secure(near, initiator=True, expect=BOB.peer_id, muxers=())
         assert (refusal.value.expected, refusal.value.actual) == (BOB.peer_id, MALLORY.peer_id)
@@ -271,7 +271,7 @@ async def test_the_client_prefers_and_without_anything_in_common_it_is_settled_l
 async def test_a_muxer_that_was_not_offered_is_refused(monkeypatch: pytest.MonkeyPatch, chosen: bytes) -> None:
     # As by an OpenSSL that leaves this to us; newer ones look for themselves.
     monkeypatch.setattr(SSL.Connection, "get_alpn_proto_negotiated", lambda _: chosen)
-    outcome, _ = await against(stranger(server=True), initiator=True)
+    outcome, _ = await against(openssl_peer(server=True), initiator=True)
     assert isinstance(outcome, RemoteProtocolError)
     assert f"chose {chosen!r}, which was not offered" in str(outcome)
 

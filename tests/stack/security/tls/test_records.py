@@ -115,7 +115,7 @@ async def test_tickets_are_ignored_also_in_parts() -> None:
     peer.send(peer.seal(TICKET + TICKET, HANDSHAKE), peer.seal(b"a"), peer.seal(TICKET[:3], HANDSHAKE))
     peer.send(peer.seal(TICKET[3:20], HANDSHAKE), peer.seal(TICKET[20:], HANDSHAKE), peer.seal(b"b"))
     assert await peer.channel.read() == [b"ab"]
-    assert await peer.heard() == []
+    assert await peer.received() == []
 
 
 async def test_new_keys_of_the_peer_and_data_on_both_sides_of_the_change() -> None:
@@ -125,7 +125,7 @@ async def test_new_keys_of_the_peer_and_data_on_both_sides_of_the_change() -> No
     peer.send(*records, peer.seal(b"new"))
     assert await peer.channel.read() == [b"old new"]
     await peer.channel.send_all(b"answer")
-    assert await peer.heard() == [(DATA, b"answer")]
+    assert await peer.received() == [(DATA, b"answer")]
 
 
 async def test_many_requests_for_new_keys_get_one_answer_before_the_next_data() -> None:
@@ -135,10 +135,10 @@ async def test_many_requests_for_new_keys_get_one_answer_before_the_next_data() 
         peer.keys = peer.keys.next()
     peer.send(peer.seal(b"x"))
     assert await peer.channel.read() == [b"x"]
-    assert await peer.heard() == []
+    assert await peer.received() == []
     await peer.channel.send_all(b"one")
     await peer.channel.send_all(b"two")
-    assert await peer.heard() == [(HANDSHAKE, UPDATE), (DATA, b"one"), (DATA, b"two")]
+    assert await peer.received() == [(HANDSHAKE, UPDATE), (DATA, b"one"), (DATA, b"two")]
 
 
 async def test_keys_are_changed_before_they_are_worn_out() -> None:
@@ -183,7 +183,7 @@ async def test_close_notify_is_the_end_and_nothing_after_it_counts() -> None:
     for _ in range(2):
         assert await peer.channel.read() == []
     await peer.channel.send_all(b"we go on")
-    assert await peer.heard() == [(DATA, b"we go on")]
+    assert await peer.received() == [(DATA, b"we go on")]
 
 
 @pytest.mark.parametrize(("alert", "name"), [(42, "bad_certificate"), (116, "certificate_required"), (7, "number 7")])
@@ -195,7 +195,7 @@ async def test_an_alert_of_the_peer_is_named(alert: int, name: str) -> None:
     for _ in range(2):
         with pytest.raises(ConnectionLost, match=rf"the peer ended the connection: .*\(TLS alert {name}\)"):
             await peer.channel.read()
-    assert await peer.heard() == []
+    assert await peer.received() == []
 
 
 async def test_user_canceled_is_followed_by_close_notify() -> None:
@@ -212,7 +212,7 @@ async def refused(peer: Peer, match: str, alert: int) -> None:
     for _ in range(2):
         with pytest.raises(RemoteProtocolError, match=match):
             await peer.channel.read()
-    assert await peer.heard() == [(ALERT, bytes([2, alert]))]
+    assert await peer.received() == [(ALERT, bytes([2, alert]))]
 
 
 def of_type(number: int, size: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Who makes room where too many remotes dawdle: somebody of the largest crowd, whoever came first."""
+"""Which pending handshake or stream is evicted at the limit: the oldest of the source with the most."""
 
 from __future__ import annotations
 
@@ -33,63 +33,63 @@ from .serving import reset_of, serving
 Clock = trio.testing.MockClock
 
 
-class Room:
-    """A waiting room with four places, and who had to leave it."""
+class Pending:
+    """A limit of four, and which were evicted."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.transient = Scope("transient", {Resource.STREAMS: 4})
-        self.room = PendingLimit(self.transient)
-        self.left: list[str] = []
+        self.limit = PendingLimit(self.transient)
+        self.evicted: list[str] = []
         self._nursery = nursery
 
-    async def enter(self, name: str) -> None:
-        """Let somebody in whose crowd is the first letter of its name, to wait for ever."""
-        reservation = self.room.admit(lambda: self.transient.reserve(Resource.STREAMS))
+    async def add(self, name: str) -> None:
+        """Add one that waits for ever; its source is the first letter of its name."""
+        reservation = self.limit.admit(lambda: self.transient.reserve(Resource.STREAMS))
 
         async def wait() -> None:
             with reservation:
                 try:
-                    with self.room.wait(reservation, 100, name[0]):
+                    with self.limit.wait(reservation, 100, name[0]):
                         await trio.sleep_forever()
                 except LimitExceeded:
-                    self.left.append(name)
+                    self.evicted.append(name)
 
         self._nursery.start_soon(wait)
         await settle()
 
 
-async def test_the_oldest_of_the_largest_crowd_makes_room(nursery: trio.Nursery) -> None:
-    room = Room(nursery)
+async def test_the_oldest_of_the_largest_source_is_evicted(nursery: trio.Nursery) -> None:
+    pending = Pending(nursery)
     for name in ("a1", "b1", "c1", "b2"):
-        await room.enter(name)
-    await room.enter("a2")
-    await room.enter("a3")
-    await room.enter("a4")
-    assert room.left == ["b1", "a1", "a2"]
+        await pending.add(name)
+    await pending.add("a2")
+    await pending.add("a3")
+    await pending.add("a4")
+    assert pending.evicted == ["b1", "a1", "a2"]
 
 
-async def test_where_all_crowds_are_alike_the_first_to_come_makes_room(nursery: trio.Nursery) -> None:
-    room = Room(nursery)
+async def test_of_equal_sources_the_first_is_evicted(nursery: trio.Nursery) -> None:
+    pending = Pending(nursery)
     for name in "abcdef":
-        await room.enter(name)
-    assert room.left == ["a", "b"]
+        await pending.add(name)
+    assert pending.evicted == ["a", "b"]
 
 
-async def test_nobody_waits_for_longer_than_allowed(nursery: trio.Nursery, autojump_clock: Clock) -> None:
-    room = Room(nursery)
-    reservation = room.transient.reserve(Resource.STREAMS)
-    with pytest.raises(trio.TooSlowError, match="no answer within 3 s"), room.room.wait(reservation, 3, "a"):
+async def test_each_waits_no_longer_than_allowed(nursery: trio.Nursery, autojump_clock: Clock) -> None:
+    pending = Pending(nursery)
+    reservation = pending.transient.reserve(Resource.STREAMS)
+    with pytest.raises(trio.TooSlowError, match="no answer within 3 s"), pending.limit.wait(reservation, 3, "a"):
         await trio.sleep_forever()
-    for name in ("b1", "b2", "b3", "b4"):  # the one that left is in no crowd any more
-        await room.enter(name)
-    assert room.left == ["b1"]
+    for name in ("b1", "b2", "b3", "b4"):  # the one that timed out is not counted any more
+        await pending.add(name)
+    assert pending.evicted == ["b1"]
 
 
 # ---- arriving connections
 
 
 async def honest_handshake() -> MuxedConnection:
-    """One on a slow line."""
+    """One on a slow link."""
     await trio.sleep(2)
     return await connection_of(inbound())
 
@@ -102,7 +102,7 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("addresses", FLOODS.values(), ids=FLOODS)
-async def test_a_flood_from_a_few_networks_pushes_out_its_own(
+async def test_a_flood_from_a_few_networks_evicts_its_own(
     addresses: list[Multiaddr], transport: ListeningTransport, listener: FakeListener, autojump_clock: Clock
 ) -> None:
     async with running(transport, limits=Limits(pending_inbound=8)) as (swarm, observer):
@@ -118,7 +118,7 @@ async def test_a_flood_from_a_few_networks_pushes_out_its_own(
         assert len(observer.of(ConnectionOpened)) == 1
 
 
-async def test_a_connection_that_its_own_address_can_not_have_pushes_out_nobody(
+async def test_a_connection_beyond_the_limit_of_its_address_evicts_no_other(
     transport: ListeningTransport, listener: FakeListener
 ) -> None:
     limits = Limits(pending_inbound=8, inbound_connections_per_ip=8)
@@ -137,7 +137,7 @@ async def test_a_connection_that_its_own_address_can_not_have_pushes_out_nobody(
 # ---- streams
 
 
-async def test_streams_of_a_peer_that_dawdles_push_out_those_of_no_other(autojump_clock: Clock) -> None:
+async def test_streams_of_a_slow_peer_evict_only_its_own(autojump_clock: Clock) -> None:
     async with serving(limits=Limits(pending_streams=4)) as served, muxed_pair(Yamux(), Yamux()) as (near, far):
         info, scopes = near.connection.info, served.scopes
         other = Connection(near.connection, scopes.connected(scopes.dial(), info.remote_peer, info.remote_address))
@@ -145,12 +145,12 @@ async def test_streams_of_a_peer_that_dawdles_push_out_those_of_no_other(autojum
         slow = await far.connection.open_stream()
         await slow.send_all(b"\x13")
         await settle()
-        dawdling = []
+        flood = []
         for _ in range(10):
-            dawdling.append(await served.far.open_stream())
-            await dawdling[-1].send_all(b"\x13")
+            flood.append(await served.far.open_stream())
+            await flood[-1].send_all(b"\x13")
             await settle()
-        for stream in dawdling[:7]:
+        for stream in flood[:7]:
             assert await reset_of(stream) == StreamCode.RESOURCE_LIMIT
         await slow.send_all(b"/multistream/1.0.0\n" + b"\x08/echo/1\n" + b"hello")
         assert await slow.receive_some(20) == b"\x13/multistream/1.0.0\n"

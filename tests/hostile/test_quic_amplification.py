@@ -1,4 +1,4 @@
-"""What QUIC answers to strangers, whose address may be a victim's: never more than three times what came from it."""
+"""What QUIC answers to an address that is not validated, and may be a victim's: at most three times what it sent."""
 
 from __future__ import annotations
 
@@ -71,21 +71,21 @@ class Shut:
 
 @dataclass
 class Field:
-    """A host that listens, an honest one, and a stranger's socket whose datagrams are counted."""
+    """A host that listens, an honest one, and an attacker's socket whose datagrams are counted."""
 
     victim: Host
     honest: Host
     observer: RecordingObserver
     gater: Shut
-    stranger: MemorySocket
+    attacker: MemorySocket
     target: SocketAddress
     came: list[int] = field(default_factory=list)
     answered: list[int] = field(default_factory=list)
 
     def watch(self, datagram: bytes, source: SocketAddress, destination: SocketAddress) -> bytes | None:
-        if source == self.stranger.address:
+        if source == self.attacker.address:
             self.came.append(len(datagram))
-        elif destination == self.stranger.address:
+        elif destination == self.attacker.address:
             self.answered.append(len(datagram))
             return None
         return datagram
@@ -93,7 +93,7 @@ class Field:
     async def run(self, attack: Attack) -> None:
         for pause, datagrams in attack:
             await trio.sleep(pause)
-            self.stranger.send(datagrams, self.target)
+            self.attacker.send(datagrams, self.target)
 
     async def serves_others(self) -> None:
         assert await self.honest.connect(*self.victim.addresses) == self.victim.peer_id
@@ -165,14 +165,14 @@ async def test_unverified_peers_are_answered_less_than_three_times_and_others_se
         await trio.sleep(2 * DEADLINE)
         assert battle.came
         assert sum(battle.answered) <= 3 * sum(battle.came)
-        assert len(battle.answered) <= 200, "strangers are not answered at any rate"
+        assert len(battle.answered) <= 200, "answers to addresses that are not validated are bounded"
         assert battle.victim.connections() == []
         await battle.serves_others()
 
 
 async def test_who_is_refused_is_told_so_in_fewer_bytes(wordy: Identity, autojump_clock: Clock) -> None:
     async with attacked(wordy) as battle:
-        battle.gater.port = str(battle.stranger.address[1])
+        battle.gater.port = str(battle.attacker.address[1])
         await battle.run(initials())
         assert "gater refuses" in (await battle.observer.wait_for(InboundRefused)).reason
         (answer,) = battle.answered
