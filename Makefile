@@ -28,7 +28,7 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@$(BIN)/python -m pip uninstall --quiet --yes trio-typing
 	@touch $@ $(VENV)/.cli
 
-demo: $(VENV)/.cli ## Show the main job in miniature, over real TCP
+demo: $(VENV)/.cli ## Show the main features in one minute, over real TCP
 	@$(BIN)/peerstack demo
 
 test: $(VENV)/.dev ## Run the tests (no network, about six minutes)

@@ -1,4 +1,4 @@
-"""The life of a service: what `open_x(host)` registers, and how all of it is taken back."""
+"""Services: what `open_x(host)` registers with a host under a name, and takes back when its block is left."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Service:
 async def open_service(host: Host, name: str) -> AsyncIterator[Service]:
     """Open a service under a name that no other on this host has; `async with open_x(host)` is built on it.
 
-    What the service registers is taken back, and its tasks are cancelled, when the block is left or the host ends,
+    What the service registers is taken back when the block is left. Its tasks are cancelled then or when the host ends,
     whichever is first. A task that crashes is a bug, and leaves the block as a group. Raises InvalidInput for a name
     that is taken.
     """

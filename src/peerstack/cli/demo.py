@@ -1,4 +1,4 @@
-"""`peerstack demo`: the main job in miniature, over real TCP."""
+"""`peerstack demo`: the main features, over real TCP."""
 
 from __future__ import annotations
 
