@@ -1,15 +1,68 @@
-"""Any trio stream as a pipe, so that the data path has one interface to run on."""
+"""Pipes: any trio stream as one, so that the data path has one interface to run on, and what other pipes share."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from operator import index
 
 import trio
 
 from ..abc import Buffer, Pipe
+from ..background import Guard
 from ..errors import LocalProtocolError
 
 _SEND_SIZE = 64 * 1024  # bytes handed to a foreign stream at once; it may copy them
+
+
+class GuardedPipe(Pipe):
+    """What pipes of which one task at a time may send, and one receive, have in common."""
+
+    __slots__ = ("_receiving", "_replay", "_sending")
+
+    def __init__(self) -> None:
+        self._replay = b""
+        self._sending = Guard("another task is sending on this connection")
+        self._receiving = Guard("another task is receiving on this connection")
+
+    @abstractmethod
+    def _check_sendable(self) -> None:
+        """Raise what a send would raise now."""
+
+    @abstractmethod
+    async def _wait_sendable(self) -> None:
+        """Wait until `send_nowait` is worth a try."""
+
+    async def send_some(self, data: Buffer) -> int:
+        """Wait until something can be sent, send it, and return how many bytes went."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not (sent := self.send_nowait(data)):
+            await self._wait_sendable()
+        return sent
+
+    async def send_all(self, data: Buffer) -> None:
+        """Send everything."""
+        with self._sending, memoryview(data) as view:
+            self._check_sendable()
+            await trio.lowlevel.checkpoint()
+            position = 0
+            while position < len(view):
+                position += await self.send_some(view[position:])
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until bytes can be sent again."""
+        with self._sending:
+            self._check_sendable()
+            await self._wait_sendable()
+
+    def unread(self, data: bytes) -> None:
+        """Give bytes back; the next receive returns them first."""
+        self._replay = data + self._replay
+
+    def _receive_unread(self, buffer: memoryview) -> int:
+        """Receive bytes that were given back."""
+        size = min(len(buffer), len(self._replay))
+        buffer[:size], self._replay = self._replay[:size], self._replay[size:]
+        return size
 
 
 class StreamPipe(Pipe):

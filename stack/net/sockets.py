@@ -19,8 +19,8 @@ from typing import Any, TypeAlias
 import trio
 from multiaddr import Multiaddr
 
-from ..abc import Buffer, Pipe, RawConnection, StreamListener
-from ..background import Guard
+from ..abc import Buffer, RawConnection, StreamListener
+from .pipes import GuardedPipe
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def socket_error(number: int, context: str = "") -> OSError:
     return OSError(number, f"{reason}: {context}" if context else reason)
 
 
-class SocketPipe(Pipe):
+class SocketPipe(GuardedPipe):
     """A connected socket.
 
     It works on the plain non-blocking socket with trio's `wait_readable` and `wait_writable`: trio's own socket
@@ -75,15 +75,13 @@ class SocketPipe(Pipe):
     kind = "socket"
     """What errors call it."""
 
-    __slots__ = ("_receiving", "_replay", "_sending", "_sent_eof", "_socket")
+    __slots__ = ("_sent_eof", "_socket")
 
     def __init__(self, sock: socket.socket) -> None:
+        super().__init__()
         sock.setblocking(False)
         self._socket = sock
-        self._replay = b""
         self._sent_eof = False
-        self._sending = Guard("another task is sending on this connection")
-        self._receiving = Guard("another task is receiving on this connection")
 
     @property
     def socket(self) -> socket.socket:
@@ -99,27 +97,8 @@ class SocketPipe(Pipe):
         except OSError as error:
             raise self._translate(error) from error
 
-    async def send_some(self, data: Buffer) -> int:
-        """Wait until something can be sent, send it, and return how many bytes went."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        while not (sent := self.send_nowait(data)):
-            await self._wait(trio.lowlevel.wait_writable)
-        return sent
-
-    async def send_all(self, data: Buffer) -> None:
-        """Send everything."""
-        with self._sending, memoryview(data) as view:
-            self._check_sendable()
-            await trio.lowlevel.checkpoint()
-            position = 0
-            while position < len(view):
-                position += await self.send_some(view[position:])
-
-    async def wait_send_all_might_not_block(self) -> None:
-        """Wait until the socket takes bytes again."""
-        with self._sending:
-            self._check_sendable()
-            await self._wait(trio.lowlevel.wait_writable)
+    async def _wait_sendable(self) -> None:
+        await self._wait(trio.lowlevel.wait_writable)
 
     async def send_eof(self) -> None:
         """End our direction; the other may go on."""
@@ -135,10 +114,7 @@ class SocketPipe(Pipe):
     def receive_nowait(self, buffer: memoryview) -> int:
         """Receive into `buffer`; see `Pipe.receive_nowait`."""
         if self._replay:
-            size = min(len(buffer), len(self._replay))
-            buffer[:size] = self._replay[:size]
-            self._replay = self._replay[size:]
-            return size
+            return self._receive_unread(buffer)
         try:
             return self._socket.recv_into(buffer)
         except BlockingIOError:
@@ -175,10 +151,6 @@ class SocketPipe(Pipe):
                     await self._wait(trio.lowlevel.wait_readable)
                 except OSError as error:
                     raise self._translate(error) from error
-
-    def unread(self, data: bytes) -> None:
-        """Give bytes back; the next receive returns them first."""
-        self._replay = data + self._replay
 
     async def aclose(self) -> None:
         """Close the socket."""

@@ -10,7 +10,7 @@ from operator import index
 import trio
 
 from peerstack.stack.abc import Buffer, Pipe
-from peerstack.stack.background import Guard
+from peerstack.stack.net.pipes import GuardedPipe
 
 _RECEIVE = 64 * 1024
 _NOTHING = memoryview(b"")
@@ -23,7 +23,7 @@ class _State(Enum):
     CLOSED = auto()
 
 
-class WrappingPipe(Pipe):
+class WrappingPipe(GuardedPipe):
     """What `TlsPipe` and `WebSocketPipe` share.
 
     What was wrapped has to go in full, even when the pipe below takes a part of it only. The last byte of such a batch
@@ -31,17 +31,15 @@ class WrappingPipe(Pipe):
     One that is cancelled and does not come back has sent that byte.
     """
 
-    __slots__ = ("_below", "_owed", "_pushing", "_receiving", "_replay", "_sending", "_state", "_waiting")
+    __slots__ = ("_below", "_owed", "_pushing", "_state", "_waiting")
 
     def __init__(self, below: Pipe) -> None:
+        super().__init__()
         self._below = below
         self._waiting = _NOTHING
         self._owed: int | None = None
-        self._replay = b""
         self._pushing = False  # whether a task waits for the pipe below to take more
         self._state = _State.OPEN
-        self._sending = Guard("another task is sending on this connection")
-        self._receiving = Guard("another task is receiving on this connection")
 
     # ---- what the kinds differ in
 
@@ -91,29 +89,13 @@ class WrappingPipe(Pipe):
                     break
         return taken
 
-    async def send_some(self, data: Buffer) -> int:
-        """Wait until something can be sent, send it, and return how many bytes went."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        while not (sent := self.send_nowait(data)):
-            await self._wait_for_room()
-        return sent
-
-    async def send_all(self, data: Buffer) -> None:
-        """Send everything."""
-        with self._sending, memoryview(data) as view:
-            self._check_sendable()
-            await trio.lowlevel.checkpoint()
-            position = 0
-            while position < len(view):
-                position += await self.send_some(view[position:])
-
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the pipe below has taken what was wrapped, and takes more."""
         with self._sending:
             self._check_sendable()
-            await self._wait_for_room()
+            await self._wait_sendable()
             while not self._flush_nowait():
-                await self._wait_for_room()
+                await self._wait_sendable()
 
     async def send_eof(self) -> None:
         """Say that we are done, and send nothing any more; the connection below stays as it is."""
@@ -121,14 +103,14 @@ class WrappingPipe(Pipe):
             self._check_open()
             await trio.lowlevel.checkpoint()
             while not self._flush_nowait():
-                await self._wait_for_room()
+                await self._wait_sendable()
             if self._state is _State.OPEN:
                 self._state = _State.ENDED
                 self._waiting = memoryview(self._go_away_reason())
             while not self._flush_nowait():
-                await self._wait_for_room()
+                await self._wait_sendable()
 
-    async def _wait_for_room(self) -> None:
+    async def _wait_sendable(self) -> None:
         self._pushing = True
         try:
             await self._below.wait_send_all_might_not_block()
@@ -172,10 +154,7 @@ class WrappingPipe(Pipe):
         """Receive into `buffer`; see `Pipe.receive_nowait`."""
         self._check_open()
         if self._replay:
-            size = min(len(buffer), len(self._replay))
-            buffer[:size] = self._replay[:size]
-            self._replay = self._replay[size:]
-            return size
+            return self._receive_unread(buffer)
         if self._waiting:
             self._answer()
         return self._receive(buffer)
@@ -202,10 +181,6 @@ class WrappingPipe(Pipe):
                         return bytes(view[: self.receive_nowait(view)])
                     except trio.WouldBlock:
                         await self.wait_receive_might_not_block()
-
-    def unread(self, data: bytes) -> None:
-        """Give bytes back; the next receive returns them first."""
-        self._replay = data + self._replay
 
     # ---- closing
 
