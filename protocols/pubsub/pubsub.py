@@ -178,7 +178,7 @@ class Pubsub:
             yield JoinedTopic(
                 state,
                 subscription,
-                publish=self.publish,
+                publish=self._publish,
                 peers=lambda: self._router.topic_peers(topic),
                 mesh=lambda: self._router.mesh(topic),
             )
@@ -246,7 +246,11 @@ class Pubsub:
         `validation_timeout`; TypeError for anything but bytes.
         """
         check_topic(topic)
-        data = RAW.encode(data)
+        return await self._publish(topic, data)
+
+    async def _publish(self, topic: str, data: bytes) -> Receipt:
+        if type(data) is not bytes:
+            data = RAW.encode(data)
         if len(data) > self.config.max_message:
             limit = self.config.max_message
             raise InvalidInput(f"a message of {len(data)} bytes is over the limit of {limit}; see PubsubConfig")

@@ -23,11 +23,11 @@ from ..addressing import (
 )
 from ..errors import ConnectionLost, DialError, InvalidAddress, InvalidInput, LocalProtocolError
 from ..events import DialFailed, Observer
-from ..hooks import Hooks
 from ..identity import Identity, PeerId
 from ..limits import MemoryAccount
 from ..report import Attempt, DialReport, Outcome
 from ..swarm import Connection, ObservedAddresses, Swarm, SwarmStatistics
+from ..swarm.hooks import Hooks
 from .arguments import (
     address_of,
     announceable,

@@ -20,11 +20,12 @@ KeyTypeName: TypeAlias = Literal["ed25519", "rsa", "secp256k1", "ecdsa"]
 class Identity:
     """A key pair; its private half is in no representation but those of `encode`, `to_pem` and `save`."""
 
-    __slots__ = ("_pair", "_public_key")
+    __slots__ = ("_pair", "_peer_id", "_public_key")
 
     def __init__(self, key_type: KeyType, pair: KeyPair) -> None:
         self._pair = pair
         self._public_key = PublicKey(key_type, pair.public)  # InvalidKey for sizes and curves we do not take
+        self._peer_id = self._public_key.peer_id
 
     @classmethod
     def generate(cls, key_type: KeyTypeName | KeyType = "ed25519", *, bits: int = 2048) -> Self:
@@ -108,7 +109,7 @@ class Identity:
     @property
     def peer_id(self) -> PeerId:
         """Who this identity proves to be."""
-        return self._public_key.peer_id
+        return self._peer_id
 
     def sign(self, message: bytes) -> bytes:
         """Return the signature of `message`, in the encoding peer-ids.md gives for the key type."""

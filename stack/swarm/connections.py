@@ -117,8 +117,8 @@ class ConnectionTable:
 
     def of(self, peer: PeerId) -> list[Connection]:
         """Return the connections to one peer that are not closing, the best first."""
-        open_ones = (item for item in self._connections.get(peer, ()) if not item.muxed.closed)
-        return sorted(open_ones, key=self._rank)
+        open_ones = [item for item in self._connections.get(peer, ()) if not item.muxed.closed]
+        return sorted(open_ones, key=self._rank) if len(open_ones) > 1 else open_ones
 
     def all_of(self, peer: PeerId) -> list[Connection]:
         """Return the connections to one peer, those that are closing, too."""
@@ -126,7 +126,7 @@ class ConnectionTable:
 
     def best(self, peer: PeerId) -> Connection | None:
         """Return the connection that new streams should use."""
-        return min(self.of(peer), key=self._rank, default=None)
+        return next(iter(self.of(peer)), None)
 
     def add(self, connection: Connection) -> None:
         """Enter a connection."""

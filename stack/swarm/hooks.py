@@ -1,16 +1,50 @@
-"""What runs beside every new connection for the services of a host, such as asking the peer who it is."""
+"""Functions that several services register independently: called at an event, or run beside a connection."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Generic, TypeVarTuple
 
 import trio
 
 from ..background import contained
 from ..bugs import BugReporter
 from .connections import Connection
+
+Args = TypeVarTuple("Args")
+
+Failed = Callable[[Exception, str], object]
+"""Called with what a hook raised, and the name it was registered under."""
+
+
+class Hooks(Generic[*Args]):
+    """Hooks that are called in the order of their registration; what one raises keeps no other from its call."""
+
+    def __init__(self, failed: Failed) -> None:
+        self._failed = failed
+        self._hooks: dict[object, tuple[str, Callable[[*Args], object]]] = {}
+
+    def add(self, hook: Callable[[*Args], object], *, name: str) -> Callable[[], None]:
+        """Call a hook from now on, and return the function that takes it back; `name` is for the log."""
+        key = object()
+        self._hooks[key] = name, hook
+
+        def remove() -> None:
+            self._hooks.pop(key, None)
+
+        return remove
+
+    def __call__(self, *args: *Args) -> None:
+        """Call every hook."""
+        for name, hook in list(self._hooks.values()):
+            with contained(partial(self._fail, name)):
+                hook(*args)
+
+    def _fail(self, name: str, error: Exception) -> None:
+        self._failed(error, name)
+
 
 ConnectionHook = Callable[[Connection], Awaitable[None]]
 """Runs beside a new connection, in a task of its own that ends with the connection."""

@@ -18,7 +18,7 @@ from ..background import close_at_once, contained
 from ..bugs import BugReporter
 from ..errors import InvalidAddress, describe, is_expected
 from ..events import Event, ListenStarted, ListenStopped
-from ..hooks import Hooks
+from .hooks import Hooks
 from .missing import what_it_takes
 
 _log = logging.getLogger(__name__)

@@ -41,7 +41,6 @@ from ..events import (
     PeerConnected,
     PeerDisconnected,
 )
-from ..hooks import Hooks
 from ..identity import PeerId
 from ..limits import Limits, Reservation, Scopes, network_key
 from ..report import DialReport
@@ -49,7 +48,7 @@ from .config import SwarmConfig
 from .connections import Connection, ConnectionTable
 from .dial.dialer import Dialer
 from .gate import Gate
-from .hooks import ConnectionHooks
+from .hooks import ConnectionHooks, Hooks
 from .listeners import Listeners
 from .liveness import Liveness
 from .pending import PendingLimit

@@ -207,7 +207,8 @@ class YamuxCore(MuxerCore[StreamState]):
             raise LocalProtocolError(f"stream {stream_id} is closed for sending")
         size = min(len(data), stream.send_credit, MAX_DATA_FRAME)
         if size:
-            self._send(self._liveness.measure_once(now))
+            if self._liveness.rtt is None:
+                self._send(self._liveness.measure_once(now))
             stream.send_credit -= size
             self._frame(DATA, stream, size)
             self._out.append(data if size == len(data) else data[:size])
