@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -17,9 +18,10 @@ from peerstack.stack.abc import MuxedConnection, Stream
 from peerstack.stack.addressing import transport_name
 from peerstack.stack.background import contained
 from peerstack.stack.bugs import BugReporter
-from peerstack.stack.errors import PeerIdMismatch, StackError
+from peerstack.stack.errors import ConnectionLost, PeerIdMismatch, StackError
 from peerstack.stack.events import AddressesChanged, Event, PeerIdentified
-from peerstack.stack.host.peerstore import Peerstore
+from peerstack.stack.host import Host, Peerstore, open_service
+from peerstack.stack.host.arguments import is_tellable
 from peerstack.stack.identity import Identity, PeerId, PeerRecord
 from peerstack.stack.limits import MemoryAccount, RateLimiter
 from peerstack.stack.swarm.observed import ObservedAddresses
@@ -315,3 +317,60 @@ class IdentifyService:
 def _seen_at(address: Multiaddr) -> bytes | None:
     """Encode where we see a peer; None over a unix socket, whose client has no address but the listener's own path."""
     return None if transport_name(address) == "unix" else address.to_bytes()
+
+
+@asynccontextmanager
+async def open_identify(
+    host: Host, config: IdentifyConfig | None = None, *, observed: ObservedAddresses
+) -> AsyncIterator[IdentifyService]:
+    """Serve identify and push on a host, and ask every new peer, until the block is left; `open_host` does so.
+
+    `observed` is that of the host, and gets what peers say of our address. Raises InvalidInput if the host has identify
+    already.
+    """
+    async with open_service(host, "identify") as service:
+        asking = IdentifyService(_HostView(host), config, observed=observed, bugs=host.swarm.bugs)
+        service.handle(PROTOCOL, asking.serve, max_streams_per_peer=16)  # as in go-libp2p
+        service.handle(PUSH_PROTOCOL, asking.serve_push, max_streams_per_peer=1)
+        service.on_changed(asking.changed)
+        service.on_connection(
+            lambda connection: asking.identify_connection(connection.muxed),
+            identifies=True,
+            advice="the connection works, but the peer does not answer identify",
+        )
+        service.on_connection_gone(lambda connection: observed.remove(connection.muxed))
+        service.nursery.start_soon(asking.run)
+        yield asking
+
+
+class _HostView:
+    """A host as identify sees it."""
+
+    def __init__(self, host: Host) -> None:
+        self.identity = host.identity
+        self.peerstore = host.peerstore
+        self.notify: Callable[[Event], None] = host.events.notify
+        self.memory_of: Callable[[PeerId], MemoryAccount] = host.memory_of
+        self._host = host
+
+    @property
+    def listen_addresses(self) -> Sequence[Multiaddr]:
+        return self._host.swarm.listen_addresses
+
+    @property
+    def announced_addresses(self) -> Sequence[Multiaddr]:
+        return [address for address in self._host.announced_addresses if is_tellable(address)]
+
+    @property
+    def protocols(self) -> Sequence[str]:
+        return self._host.protocols
+
+    @property
+    def connections(self) -> Sequence[MuxedConnection]:
+        return self._host.connections()
+
+    async def open_stream_on(self, connection: MuxedConnection, protocol: str, /) -> Stream:
+        for candidate in self._host.swarm.connections(connection.remote_peer):
+            if candidate.muxed is connection:
+                return await self._host.swarm.open_stream(candidate, [protocol], allow_limited=True)
+        raise ConnectionLost("the connection is gone")

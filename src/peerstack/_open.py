@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.metadata import version
@@ -15,24 +15,22 @@ from multiaddr.protocols import PROTOCOLS
 from peerstack.protocols import identify, ping
 from peerstack.stack.abc import (
     Gater,
-    MuxedConnection,
     Muxer,
     PeerRouting,
     Protector,
     Security,
-    Stream,
     StreamTransport,
     Transport,
 )
 from peerstack.stack.addressing import parse_addresses
 from peerstack.stack.addressing.resolve import Resolver
 from peerstack.stack.background import open_background, require_trio
-from peerstack.stack.errors import ConnectionLost, InvalidInput
-from peerstack.stack.events import Event, Observer
-from peerstack.stack.host import EventHub, Host, Peerstore, Service, open_service
-from peerstack.stack.host.arguments import as_list, is_tellable
-from peerstack.stack.identity import Identity, PeerId
-from peerstack.stack.limits import GrowsWindows, Limits, MemoryAccount
+from peerstack.stack.errors import InvalidInput
+from peerstack.stack.events import Observer
+from peerstack.stack.host import EventHub, Host, Peerstore
+from peerstack.stack.host.arguments import as_list
+from peerstack.stack.identity import Identity
+from peerstack.stack.limits import GrowsWindows, Limits
 from peerstack.stack.muxing import yamux
 from peerstack.stack.muxing.yamux import Yamux
 from peerstack.stack.swarm import (
@@ -151,8 +149,7 @@ async def open_host(
     async with open_background() as nursery:
         events.on_failure = nursery.cancel_scope.cancel
         await nursery.start(engine.run)
-        async with open_service(host, "identify") as service:
-            _identify(service, agent, observed)
+        async with identify.open_identify(host, identify.IdentifyConfig(agent=agent), observed=observed):
             try:
                 for address in listening:
                     await host.listen(address)
@@ -189,53 +186,3 @@ def _yamux(engine: Swarm) -> Yamux:
     """Make a muxer whose windows grow within the limits of the host."""
     limits = engine.scopes.limits
     return Yamux(yamux.Config(max_window_growth=limits.receive_windows_per_connection), memory=engine.scopes.windows)
-
-
-def _identify(service: Service, agent: str, observed: ObservedAddresses) -> None:
-    """Serve identify and push on a host, and ask every new peer."""
-    host, config = service.host, identify.IdentifyConfig(agent=agent)
-    asking = identify.IdentifyService(_AsIdentifyHost(host), config, observed=observed, bugs=host.swarm.bugs)
-    service.handle(identify.PROTOCOL, asking.serve, max_streams_per_peer=16)  # as in go-libp2p
-    service.handle(identify.PUSH_PROTOCOL, asking.serve_push, max_streams_per_peer=1)
-    service.on_changed(asking.changed)
-    service.on_connection(
-        lambda connection: asking.identify_connection(connection.muxed),
-        identifies=True,
-        advice="the connection works, but the peer does not answer identify",
-    )
-    service.on_connection_gone(lambda connection: observed.remove(connection.muxed))
-    service.nursery.start_soon(asking.run)
-
-
-class _AsIdentifyHost:
-    """A host as identify sees it."""
-
-    def __init__(self, host: Host) -> None:
-        self.identity = host.identity
-        self.peerstore = host.peerstore
-        self.notify: Callable[[Event], None] = host.events.notify
-        self.memory_of: Callable[[PeerId], MemoryAccount] = host.memory_of
-        self._host = host
-
-    @property
-    def listen_addresses(self) -> Sequence[Multiaddr]:
-        return self._host.swarm.listen_addresses
-
-    @property
-    def announced_addresses(self) -> Sequence[Multiaddr]:
-        return [address for address in self._host.announced_addresses if is_tellable(address)]
-
-    @property
-    def protocols(self) -> Sequence[str]:
-        return self._host.protocols
-
-    @property
-    def connections(self) -> Sequence[MuxedConnection]:
-        return self._host.connections()
-
-    async def open_stream_on(self, connection: MuxedConnection, protocol: str, /) -> Stream:
-        """Open a stream on this very connection."""
-        for candidate in self._host.swarm.connections(connection.remote_peer):
-            if candidate.muxed is connection:
-                return await self._host.swarm.open_stream(candidate, [protocol], allow_limited=True)
-        raise ConnectionLost("the connection is gone")
