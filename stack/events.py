@@ -136,7 +136,7 @@ class ReachabilityChanged:
 
 @dataclass(frozen=True, slots=True)
 class EventsMissed:
-    """Only for who iterates over events: so many were dropped here, since they came faster than they were read."""
+    """Only in an iteration over events: so many were dropped here, since they came faster than they were read."""
 
     count: int
 

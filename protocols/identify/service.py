@@ -47,7 +47,7 @@ class IdentifyConfig:
     protocol_version: str = PROTOCOL_VERSION
     """The version that all implementations send."""
     timeout: float = 5.0
-    """For one exchange, in either direction: a peer could dribble, or never read (go and js: 5 s)."""
+    """For one exchange, in either direction: a peer could send byte by byte, or never read (go and js: 5 s)."""
     max_addresses: int = 30
     """Addresses of ours that are told: more would not fit into what all peers read."""
     push_delay: float = 0.5
@@ -268,7 +268,7 @@ class IdentifyService:
     # --- our own pushes
 
     def changed(self) -> None:
-        """Say that our addresses or protocols may have changed; peers that know the old ones are told before long."""
+        """Note that our addresses or protocols may have changed; peers that know the old ones soon get a push."""
         self._changed.set()
 
     async def run(self) -> None:
@@ -295,7 +295,7 @@ class IdentifyService:
         ours = self._snapshot()
         async with trio.open_nursery() as nursery:
             for connection in self._host.connections:
-                # Who has not asked yet will be told the newest when it does.
+                # A peer that has not asked yet gets the newest when it does.
                 behind = self._told.get(connection, ours) is not ours
                 if behind and self._host.peerstore.supports(connection.remote_peer, PUSH_PROTOCOL):
                     nursery.start_soon(self._push, connection, ours, limiter)

@@ -160,8 +160,8 @@ class Pubsub:
         """Subscribe to a topic until the block is left, as `async with pubsub.join("news") as topic`.
 
         `codec` decodes payloads; a message that it cannot decode is rejected. `buffer` is how many messages may wait
-        for the reader, and `when_full` what happens then. `validators` run on every message of the topic, for all who
-        have joined it here. `message_id` replaces the config's. `author` signs what is published here, in place of
+        for the reader, and `when_full` what happens then. `validators` run on every message of the topic, for all
+        readers here. `message_id` replaces the config's. `author` signs what is published here, in place of
         the host's identity. Raises InvalidInput for a name that is empty or too long, or if the topic is joined with
         another codec, message_id or author; TypeError for arguments of the wrong type; LimitExceeded for more topics
         than a peer keeps of us (`GossipConfig.max_topics_per_peer`): it would ignore the others silently.

@@ -164,7 +164,7 @@ async def open_host(
 
 
 def _native(given: Sequence[Transport] | None, identity: Identity, *, alone: bool) -> Sequence[Transport]:
-    """Return the native transports; `alone` says that nothing else speaks against those that are installed."""
+    """Return the native transports; `alone` allows those that are installed."""
     if given is not None:
         return checked_native_transports(given)
     return default_native_transports(identity) if alone else []

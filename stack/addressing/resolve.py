@@ -1,7 +1,7 @@
 """Resolve the names in multiaddrs: /dns, /dns4 and /dns6 to IP addresses, /dnsaddr to what its TXT records say.
 
 The owner of a /dnsaddr zone can answer with many, nested, looping or slow records, to make us dial or look
-up a victim. Hence the caps, and the account of what they cut off.
+up a victim. So there are limits, and the report says what they cut off.
 Spec: libp2p `addressing/README.md`, multiformats `multiaddr/protocols/DNSADDR.md`.
 """
 

@@ -317,7 +317,7 @@ class Host:
         """Open a stream for the first of `protocols` that the peer supports, dialing if need be.
 
         An address that ends in the peer's id is dialed together with those that are known. Use the stream as
-        `async with`. `allow_limited` says that the protocol makes do with a connection on which a relay limits time
+        `async with`. `allow_limited` says that the protocol can use a connection on which a relay limits time
         or data; without it LimitedConnection is raised if there is no other. Raises DialError, NegotiationError,
         LimitExceeded, StreamReset, ConnectionLost.
         """

@@ -1,4 +1,4 @@
-"""What other implementations do wrong, told by how they call themselves, so that we can talk to them all the same."""
+"""Faults of other implementations, known by their agent, that we work around."""
 
 from __future__ import annotations
 

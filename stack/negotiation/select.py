@@ -1,6 +1,6 @@
 """Agree on a protocol over a fresh stream by multistream-select 1.0.
 
-Deadlines are the caller's: a peer may dribble, or never answer. After an error or a cancellation the stream
+Deadlines are the caller's: a peer may send byte by byte, or never answer. After an error or a cancellation the stream
 is in an unknown state and must be closed.
 
 Negotiation reads in chunks and gives back what it read too much by `unread`, so that the protocol that
@@ -120,7 +120,7 @@ async def negotiate_inbound(
 ) -> str:
     """Accept the first proposal of the peer that is `supported`, and return it.
 
-    Raises NegotiationError when the peer gives up or made `max_proposals` in vain (`offered` holds them),
+    Raises NegotiationError when the peer gives up or made `max_proposals` without success (`offered` holds them),
     RemoteProtocolError when it says anything else. `ls` gets `na`, as from go, because the answer tells every
     peer what runs here; pass the names as `answer_ls` to answer it.
     """

@@ -101,7 +101,7 @@ NOT_AVAILABLE_MESSAGE = encode_message(NOT_AVAILABLE)
 def check_header(data: bytes | bytearray) -> bool:
     """Tell whether `data` begins with the whole header.
 
-    Raises RemoteProtocolError at the first byte that differs, so that a peer of another kind, who says
+    Raises RemoteProtocolError at the first byte that differs, so that a peer of another kind, which sends
     less than a header's worth and waits, is found out at once. The message guesses what it speaks.
     """
     seen = data[: len(HEADER_MESSAGE)]

@@ -1,4 +1,4 @@
-"""The swarm: who is connected, and how they came to be."""
+"""The swarm: listeners, dials and connections."""
 
 from .config import SwarmConfig
 from .connections import Connection, ConnectionTable

@@ -78,7 +78,7 @@ class Connection:
     def when_closed(self, stream: Stream, callback: Callable[[], None]) -> None:
         """Call back once when the stream is done, or the connection is lost."""
         self._on_closed[stream] = callback
-        if self.gone.is_set():  # a muxer may open a stream for who did not know yet
+        if self.gone.is_set():  # a muxer may open a stream before its end is known
             self._stream_closed(stream)
 
     def drop_streams(self) -> None:

@@ -178,7 +178,7 @@ def limited_connection(connection: Connection, protocols: Sequence[str]) -> Limi
     return LimitedConnection(
         f"the connection to {info.remote_peer} goes through relay {info.relay}, which allows {info.limited}; "
         f"{' or '.join(protocols)} is not opened there: connect directly (host.connect(peer, direct=True)), or say "
-        "that this protocol makes do with it (open_stream(..., allow_limited=True))"
+        "that this protocol can use it (open_stream(..., allow_limited=True))"
     )
 
 

@@ -240,9 +240,9 @@ class Swarm:
         """Dial and return the connection and what happened; an open connection that is alive is returned as it is.
 
         Where all are suspected they are probed, and the peer is dialed beside them. `direct` takes neither relayed
-        addresses nor relayed connections: the peer is dialed beside those. With a `report`, which
-        is continued, the dial is not shared with others, and there is no event when it fails: that is for who began the
-        report. Raises DialError with its report.
+        addresses nor relayed connections: the peer is dialed beside those. With a `report`, which is continued, the
+        dial is not shared with others, and its failure is no event: that is up to the owner of the report. Raises
+        DialError with its report.
         """
         connected = [] if peer is None else [item for item in self._table.of(peer) if not (direct and item.relayed)]
         if connected and connected[0].muxed.state is ConnectionState.ALIVE:

@@ -173,7 +173,7 @@ async def _close_while_accepting(listener: Listener) -> None:
 
 
 async def _listener_close(subject: _Subject) -> None:
-    """Closing a listener wakes who accepts, can be repeated, and leaves its connections alone."""
+    """Closing a listener wakes the task that accepts, can be repeated, and leaves its connections open."""
     async with subject.bound() as listener:
         await _close_while_accepting(listener)
     async with subject.bound() as listener, open_background() as nursery:

@@ -28,7 +28,7 @@ class UnixTransport:
     """
 
     def __init__(self, *, mode: int = 0o600) -> None:
-        """`mode` is who may connect to sockets listened on: only the owner by default."""
+        """`mode` says which users may connect to sockets listened on: only the owner by default."""
         self._mode = mode
 
     def can_dial(self, address: Multiaddr) -> bool:

@@ -26,7 +26,7 @@ class WebSocketAddress:
     """The rest, in bytes, without the name of a plain one."""
     secure: bool
     host: str
-    """Who is asked for, and who the certificate has to be for: the name in `/sni`, else the IP address."""
+    """The name of the server, which its certificate must prove: that in `/sni`, else the IP address."""
     port: int
     path: str
 

@@ -35,7 +35,7 @@ class WebSocketPipe(WrappingPipe):
         self._failure: FrameError | ConnectionLost | None = None
 
     def trust(self) -> None:
-        """Take messages as large as those who are known may send."""
+        """Take messages as large as authenticated peers may send."""
         self._reader.largest = MAX_MESSAGE
 
     def _wrap(self, data: memoryview) -> tuple[Buffer, int]:

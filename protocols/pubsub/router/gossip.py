@@ -120,7 +120,7 @@ class Gossip:
                 state.counts.idontwant_sent += 1
 
     def emit(self, topic: TopicState, exclude: Peers) -> None:
-        """Offer recent messages of a topic to some of the peers who do not get them anyway; for each heartbeat."""
+        """Offer recent messages of a topic to some of the peers that do not get them anyway; at each heartbeat."""
         ids = self._cache.gossip_ids(topic.name)
         if not ids:
             return

@@ -211,7 +211,7 @@ class GossipsubRouter:
         return recipients
 
     def reject(self, message: Message, reason: RejectReason, now: float) -> None:
-        """Take an invalid message: all who sent it are charged. A forgery does not hide the message it imitates.
+        """Take an invalid message: all peers that sent it are charged. A forgery does not hide the message it imitates.
 
         A message that was never given to `receive`, since it is not even well formed, charges its `source`.
         """

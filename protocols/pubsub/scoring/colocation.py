@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 
 from peerstack.stack.limits import PRIVATE_NETWORKS
 
-_SUBNET = 64  # bits; what one IPv6 customer gets, who can take any address in it
+_SUBNET = 64  # bits; what one IPv6 customer gets, and can use any address of
 _PRIVATE = tuple(ip_network(network) for network in PRIVATE_NETWORKS)
 
 

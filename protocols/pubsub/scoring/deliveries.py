@@ -20,7 +20,7 @@ class Status(Enum):
 
 
 class Delivery:
-    """One message and those who sent it."""
+    """One message and the peers that sent it."""
 
     __slots__ = ("_peers", "counts_until", "expires", "status")
 

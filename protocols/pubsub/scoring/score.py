@@ -131,12 +131,12 @@ class PeerScore:
     # ---- messages: `validate`, then exactly one result; `duplicate` for each further copy, at any time
 
     def validate(self, message_id: bytes, topic: str, now: float) -> None:
-        """Note that a message goes into validation: from now on those who send it as well are remembered."""
+        """Note that a message goes into validation: from now on other peers that send it are remembered."""
         if self._topics.get(topic, self._config.default_topic) is not None:
             self._deliveries.begin(message_id, now)
 
     def deliver(self, message_id: bytes, topic: str, source: PeerId | None, now: float) -> None:
-        """Credit a valid message to `source` (None: published here) and to all who sent it during validation."""
+        """Credit a valid message to `source` (None: published here) and to all peers that sent it during validation."""
         delivery = self._deliveries.get(message_id)
         if delivery is not None and delivery.status is not Status.PENDING:
             return

@@ -87,7 +87,7 @@ class Census:
     sybils: int
     """Places in those meshes that sybils hold."""
     suspects: int
-    """Honest peers whom an honest node scores below 0, counted for each of these nodes."""
+    """Honest peers that an honest node scores below 0, counted for each of these nodes."""
 
     @property
     def mean_degree(self) -> float:

@@ -1,4 +1,4 @@
-"""Who is in a chat room and what they are called; knows neither the network, nor the terminal, nor a clock."""
+"""Who is in a chat room and their names, without network, terminal or clock."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Member:
     heard: float | None = None
     """When it last said anything of its own."""
     present: bool = False
-    """Whether it tells of itself, as members that run this chat do."""
+    """Whether it publishes presences, as members that run this chat do."""
     lost: bool = False
-    """Whether our connection has ended, and nothing was heard of it since."""
+    """Whether our connection has ended, and nothing was received from it since."""
     addresses: tuple[Multiaddr, ...] = ()
-    """Where it says that it can be dialed, as far as that is believed."""
+    """Where it says that it can be dialed, filtered."""
     leaving: bool = False
     """Whether it has said that it leaves."""
     gone: float = 0.0
@@ -55,14 +55,14 @@ class Member:
 
 
 class ChatModel:
-    """The state of a room. Methods return what is to be told; `now` is in seconds from any origin."""
+    """The state of a room. Methods return the events to show; `now` is in seconds from any origin."""
 
     def __init__(self, room: str, me: str, name: str) -> None:
         self.room = room
         self.me = me
         self.name = clean_name(name)
         self.presence_due = True
-        """Whether something has changed that the others should hear now."""
+        """Whether something has changed that the others should get now."""
         self._members: dict[str, Member] = {}
 
     @property
@@ -76,7 +76,7 @@ class ChatModel:
         return tuple(member.peer for member in self._members.values() if member.direct)
 
     def presence(self, addresses: Iterable[Multiaddr] = (), *, leaving: bool = False) -> bytes:
-        """Return the message that tells of us, and that we can be dialed at these addresses."""
+        """Return our presence, with the addresses at which we can be dialed."""
         self.presence_due = False
         return encode(Presence(self.name, self.sees, leaving, tuple(addresses)))
 
@@ -151,7 +151,7 @@ class ChatModel:
         return Said(peer, self.label(peer), text_of(data))
 
     def flush(self) -> list[Told]:
-        """Tell what waits for names, which will not come any more."""
+        """Return what waits for names, which will not come any more."""
         return [told for member in self._members.values() if member.held for told in self._announce(member)]
 
     def rename(self, name: str) -> list[Told]:
@@ -164,7 +164,7 @@ class ChatModel:
         return [Noted("info", f"you are {wanted} now")]
 
     def tick(self, now: float) -> list[Told]:
-        """Tell of what time alone has brought; call it about every second."""
+        """Return what has become due by `now`; call it about every second."""
         return [told for member in tuple(self._members.values()) for told in self._aged(member, now)]
 
     def _aged(self, member: Member, now: float) -> list[Told]:
@@ -184,7 +184,7 @@ class ChatModel:
         return now - (member.since if member.heard is None else member.heard) > GONE_AFTER
 
     def who(self) -> list[Told]:
-        """Tell who is here, and who sees whom."""
+        """Return who is here, and who sees whom."""
         return [Noted("info", text) for text in self._who()]
 
     def _who(self) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""What members of a chat room tell one another beside what they say: names, whom they see, and where they are.
+"""Presences: what members of a chat room publish besides their lines, their names, connections and addresses.
 
-It goes over a topic of its own, so that the room's own topic carries nothing but plain text, as others read it.
+They have a topic of their own, so that the topic of the room carries only plain text, as other programs expect.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _addresses(found: object) -> Iterator[Multiaddr]:
 
 
 def clean_name(name: str) -> str:
-    """Return a name without what could steer a terminal or look like several words of ours; it may come out empty."""
+    """Return a name without what could control a terminal or look like words of ours; it may come out empty."""
     return " ".join("".join(char if char.isprintable() else " " for char in name).split())[:MAX_NAME].rstrip()
 
 

@@ -39,7 +39,7 @@ HELP = (
 
 
 class ChatSession:
-    """A chat room that was entered. Get it from `open_session`, read `told`, and end it with `leave`."""
+    """A joined chat room. Get it from `open_session`, read `told`, and end it with `leave`."""
 
     def __init__(
         self, node: OpenNode, model: ChatModel, room: JoinedTopic[bytes], presence: JoinedTopic[bytes]
@@ -48,7 +48,7 @@ class ChatSession:
         self.reached_no_peer = 0
         """How many of our lines reached no peer."""
         self.on_said: Callable[[str, Receipt], None] = lambda text, receipt: None
-        """Called with each line of ours that was said; its receipt is told when it is complete."""
+        """Called with each line that we published; its receipt follows in `told` when it is complete."""
         self._node = node
         self._room = room
         self._presence = presence
@@ -59,12 +59,12 @@ class ChatSession:
         self._said, self._to_follow = trio.open_memory_channel[Receipt](BACKLOG)
         self._followed = trio.Event()
         self._send, self.told = trio.open_memory_channel[Told](BACKLOG)
-        """What there is to show, in order; ends when the room was left."""
+        """The events to show, in order; ends when the room was left."""
 
     # ---- what people type
 
     async def enter(self, text: str) -> bool:
-        """Say a line, or do what it commands; return whether to stay."""
+        """Publish a line, or run the command that it is; return whether to stay."""
         command, _, argument = text.partition(" ")
         match command:
             case "/quit":
@@ -82,7 +82,7 @@ class ChatSession:
         return True
 
     async def say(self, text: str) -> Receipt | None:
-        """Say something to the room; None for what cannot be said. `told` gets the receipt when it is complete."""
+        """Publish a line to the room; None if it cannot be published. `told` gets the receipt when it is complete."""
         data = text.encode(errors="replace")
         if not data:
             return None
@@ -114,7 +114,7 @@ class ChatSession:
         await wait_acknowledged(self._node.pubsub, self._sent_to)
         await self._send.aclose()
 
-    # ---- what goes on meanwhile
+    # ---- in the background
 
     async def run(self) -> None:
         """Keep the model up to date until the room is left."""
@@ -151,7 +151,7 @@ class ChatSession:
             await self._tell(happened(str(change.peer), trio.current_time()))
 
     async def _follow(self) -> None:
-        """Tell of each line what became of it."""
+        """Pass on the receipt of each line."""
         async for receipt in self._to_follow:
             await receipt.wait_sent()
             self._sent_to.update(dict.fromkeys(receipt.sent))

@@ -38,7 +38,7 @@ COMMANDS = (
 
 
 def commands_to_try() -> tuple[str, ...]:
-    """Return the commands as they can be pasted: with their path where the shell would not find `peerstack`."""
+    """Return the commands ready to paste: with their path where the shell would not find `peerstack`."""
     started = Path(sys.argv[0])
     if shutil.which("peerstack") is not None or started.name != "peerstack":
         return COMMANDS

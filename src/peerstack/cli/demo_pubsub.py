@@ -50,7 +50,7 @@ class Tally:
 
     count: int
     rounds: dict[int, tuple[str, ...]] = field(default_factory=dict)
-    """Who took part in each round: each of them publishes and expects the messages of the others."""
+    """The processes of each round: each publishes and expects the messages of the others."""
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
     alive: tuple[str, ...] = ()
 
@@ -150,7 +150,7 @@ async def _connect(pool: WorkerPool, links: Sequence[tuple[str, str]]) -> None:
 
 
 async def _round(number: int, pool: WorkerPool, tally: Tally, output: Output) -> None:
-    """Let every living process publish, wait until all messages have arrived, and count."""
+    """Let every running process publish, wait until all messages have arrived, and count."""
     workers = pool.alive
     names = tally.rounds[number] = tally.alive = tuple(worker.name for worker in workers)
     started = trio.current_time()

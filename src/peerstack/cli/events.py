@@ -1,4 +1,4 @@
-"""What commands tell: one class for each line of the JSON form, which is a contract (docs/cli.md)."""
+"""The events that commands emit: one class for each line of the JSON form, which is a contract (docs/cli.md)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Something a command tells; its fields are those of the JSON object."""
+    """An event of a command; its fields are those of the JSON object."""
 
     event: ClassVar[str]
 
@@ -52,7 +52,7 @@ class Disconnected(Told):
 
 @dataclass(frozen=True, slots=True)
 class Refused(Told):
-    """A connection arrived and did not come to anything."""
+    """An inbound connection was refused or failed."""
 
     event: ClassVar[str] = "refused"
     address: str
@@ -61,7 +61,7 @@ class Refused(Told):
 
 @dataclass(frozen=True, slots=True)
 class Stopped(Told):
-    """A listener ended against our will."""
+    """A listener failed."""
 
     event: ClassVar[str] = "stopped"
     address: str
@@ -92,7 +92,7 @@ class Identified(Told):
 
 @dataclass(frozen=True, slots=True)
 class Introduced(Identified):
-    """The same for programs, but one line for people, who have not asked."""
+    """The same in JSON, but one line in text: the user did not ask for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,7 @@ class Report(Told):
 
 @dataclass(frozen=True, slots=True)
 class Step(Told):
-    """The demo comes to its next part."""
+    """The next part of the demo begins."""
 
     event: ClassVar[str] = "step"
     number: int
@@ -270,7 +270,7 @@ class NotSent:
 
 @dataclass(frozen=True, slots=True)
 class Receipt(Told):
-    """What became of a message we published, peer by peer."""
+    """The receipt of a message we published, peer by peer."""
 
     event: ClassVar[str] = "receipt"
     topic: str
@@ -302,7 +302,7 @@ class PublishSummary(Told):
     peers: int
     """Those that something was sent to."""
     acknowledged: int
-    """Those of them whose host has received all that was sent to it; whether they dropped it, no peer says."""
+    """Those of them whose host has received all that was sent to it; peers do not say whether they dropped it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,19 +344,19 @@ class Said(Told):
 
 @dataclass(frozen=True, slots=True)
 class Noted(Told):
-    """The chat has something to say itself; `level` is info or warning."""
+    """A note or warning of the chat itself; `level` is info or warning."""
 
     event: ClassVar[str] = "note"
     level: str
     text: str
 
 
-# ---- the demo of it
+# ---- demo pubsub
 
 
 @dataclass(frozen=True, slots=True)
 class Round(Told):
-    """A round of the demo is over: every living process has published."""
+    """A round of the demo is over: every running process has published."""
 
     event: ClassVar[str] = "round"
     number: int
@@ -380,7 +380,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Deliveries(Told):
-    """Who got how many messages of whom."""
+    """How many messages each process got from each."""
 
     event: ClassVar[str] = "deliveries"
     cells: tuple[Cell, ...]
@@ -388,7 +388,7 @@ class Deliveries(Told):
 
 @dataclass(frozen=True, slots=True)
 class Verdict(Told):
-    """Whether every process that lives got every message that was meant for it, once."""
+    """Whether every running process got every message that was meant for it, once."""
 
     event: ClassVar[str] = "verdict"
     complete: bool

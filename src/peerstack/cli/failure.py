@@ -31,7 +31,7 @@ class Failure:
 
 
 def failure_of(error: Exception) -> Failure:
-    """Return what to tell of an error."""
+    """Return the event for an error."""
     match error:
         case DialError(report=report):
             add_advice(report)
@@ -45,7 +45,7 @@ def failure_of(error: Exception) -> Failure:
 
 
 def advice(report: DialReport) -> str | None:
-    """Return what the report advises for the failure that its summary tells of; None where its notes say it all."""
+    """Return the advice of the report for the failure that its summary names; None if its notes say it all."""
     if report.telling is None:
         return None if report.notes else "give an address of it, such as /ip4/127.0.0.1/tcp/4001"
     _, stage = report.telling

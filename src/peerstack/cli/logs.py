@@ -20,7 +20,7 @@ _log = logging.getLogger("peerstack.events")
 
 @contextmanager
 def shown(verbose: int, stderr: TextIO | None) -> Iterator[None]:
-    """Show for the time of the block what the library logs, with 1 what it tells operators, with 2 all; with 0 nothing.
+    """Show during the block what the library logs: with 1 what concerns operators, with 2 all, with 0 nothing.
 
     Other libraries are silent in any case.
     """
@@ -43,7 +43,7 @@ def shown(verbose: int, stderr: TextIO | None) -> Iterator[None]:
 
 
 class _Readable(logging.Formatter):
-    """A time, how bad it is, where it comes from, and what it is, with nothing that could steer the terminal."""
+    """Time, level, logger and message, without what could control the terminal."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s  %(message)s", "%H:%M:%S")

@@ -35,7 +35,7 @@ class OutputClosed(Exception):
 
 
 class Output:
-    """Takes what commands tell and prints it in the form that was asked for."""
+    """Prints the events of commands in the form that was asked for."""
 
     def __init__(
         self, *, json: bool, logs: bool = False, stdout: TextIO | None = None, stderr: TextIO | None = None
@@ -49,7 +49,7 @@ class Output:
         self._live = not json and not logs and _is_terminal(self._stderr)
         self._in_pieces = trio.Lock()
         self._behind: deque[Told] = deque()
-        """What was told while a task was in the middle of a line."""
+        """Events that came while a task was in the middle of a line."""
 
     # ---- what commands use
 
@@ -60,7 +60,7 @@ class Output:
 
     @property
     def json(self) -> bool:
-        """Whether it is programs that read."""
+        """Whether the output is JSON."""
         return self._json
 
     def emit(self, told: Told) -> None:
@@ -111,7 +111,7 @@ class Output:
 
     @contextmanager
     def working(self, what: str) -> Iterator[None]:
-        """Show people at a terminal for the time of the block what is being waited for."""
+        """Show on a terminal, during the block, what is being waited for."""
         if not self._live:
             yield
             return

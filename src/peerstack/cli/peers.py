@@ -1,4 +1,4 @@
-"""What commands that talk to a peer have in common: a host, a checked address, and a connection that is told of."""
+"""What commands that talk to a peer have in common: a host, a checked address, and a connection that is reported."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def open_connection(text: str, options: DialOptions, output: Output) -> As
 
 
 def connected(info: ConnectionInfo) -> events.Connected:
-    """Return what to tell of a new connection."""
+    """Return the event for a new connection."""
     return events.Connected(
         peer_id=str(info.remote_peer),
         address=str(info.remote_address),

@@ -40,7 +40,7 @@ from .runner import run
 NO_SUBSCRIBER = 1
 """Exit code when no peer subscribes, or a message was sent to no peer."""
 AHEAD = 1024
-"""Messages published before the receipt of the first of them is told; the queues have bounds of their own."""
+"""Messages published before the receipt of the first of them is printed; the queues have bounds of their own."""
 MAX_MESSAGE = PubsubConfig().max_message
 
 app = App(
@@ -67,7 +67,7 @@ class Source:
     file: Path | None
     lines: bool
     piped: bool
-    """Whether the lines are published for want of anything else."""
+    """Whether the lines are published since nothing else was given."""
     count: int
 
 
@@ -269,7 +269,7 @@ class Ledger:
             self.show(self.bytes)
 
     def summary(self, acknowledged: int) -> events.PublishSummary:
-        """Return what to tell in the end."""
+        """Return the event at the end."""
         return events.PublishSummary(
             published=self.published,
             bytes=self.bytes,
@@ -285,7 +285,7 @@ class Ledger:
 async def _publish_all(
     pubsub: Pubsub, topic: str, messages: AsyncIterator[bytes], ledger: Ledger, output: Output
 ) -> None:
-    """Publish, and tell of each message once nothing of it is queued any more."""
+    """Publish, and print each receipt once nothing of its message is queued any more."""
     # Beside a progress bar only failures are worth a line.
     quiet = ledger.show is not None and output.live
     async with _receipts(pubsub, topic, messages) as receipts:

@@ -128,12 +128,12 @@ def _is_utf8(text: str) -> bool:
 
 
 def listening(host: Host) -> events.Listening:
-    """Return what to tell of where a host can be reached."""
+    """Return the event that says where a host can be reached."""
     return events.Listening(str(host.peer_id), tuple(str(address) for address in host.addresses))
 
 
 def receipt_told(receipt: PubsubReceipt) -> events.Receipt:
-    """Return what to tell of a receipt."""
+    """Return the event for a receipt."""
     dropped = tuple(events.NotSent(str(peer), receipt.peers[peer].reason) for peer in receipt.dropped)
     return events.Receipt(
         topic=receipt.topic,

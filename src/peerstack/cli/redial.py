@@ -69,14 +69,14 @@ class Redialer:
                 asked.changed.set()
 
     async def connect(self, address: Multiaddr) -> PeerId:
-        """Dial a peer for the first time. Raises DialError: who is not there at first is not waited for."""
+        """Dial a peer for the first time. Raises DialError: a peer that is not there at first is not waited for."""
         peer = await self._host.connect(address)
         self._host.protect(peer, ASKED_FOR)
         self._asked.append(_Asked(address, peer))
         return peer
 
     async def run(self, tell: Tell) -> None:
-        """Dial again those that are lost, and tell when they are lost and when they are back, until cancelled."""
+        """Dial lost peers again, and report when they are lost and when they are back, until cancelled."""
         async with trio.open_nursery() as nursery:
             for asked in self._asked:
                 nursery.start_soon(self._keep, asked, tell)

@@ -36,9 +36,9 @@ def run(program: Program, *, json: bool, verbose: int = 0) -> int:
 
 
 async def _stoppable(program: Program, output: Output) -> int:
-    """Run the program until it returns or a signal comes, when its hosts close in good order.
+    """Run the program until it returns, or a signal comes: then its hosts close in good order.
 
-    A second signal ends it at once, also while something is computed that lets no other task run.
+    A second signal ends it at once, also during a computation that lets no other task run.
     """
     caught: list[int] = []
     scope = trio.CancelScope()

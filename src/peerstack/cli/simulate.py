@@ -137,7 +137,7 @@ def gossip(
     plot: Annotated[Path | None, Parameter(help="Draw latencies and meshes.", metavar="FILE.svg")] = None,
     json: Json = False,
 ) -> int:
-    """Simulate a gossipsub network, in peace or under attack."""
+    """Simulate a gossipsub network, with or without an attack."""
     return run(partial(_simulate, network, plot), json=json)
 
 
@@ -176,7 +176,7 @@ def _title(scenario: Scenario) -> str:
 
 
 def summary(scenario: Scenario, results: Results, seconds: float) -> events.Simulated:
-    """Return what is told of a simulation."""
+    """Return the event for a simulation."""
     traffic = asdict(results.traffic)
     return events.Simulated(
         nodes=scenario.nodes,
@@ -228,7 +228,7 @@ def _meshes(results: Results) -> events.Meshes:
 
 
 def peak_memory() -> int | None:
-    """Return the bytes that this process ever held at once; None on Windows, where Python has no such number."""
+    """Return the most bytes that this process has held at once; None on Windows, where Python has no such number."""
     if sys.platform == "win32":
         return None
     import resource

@@ -1,4 +1,4 @@
-"""What `simulate` tells; part of the JSON form (docs/cli.md)."""
+"""The events of `simulate`; part of the JSON form (docs/cli.md)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Meshes:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What travelled between the nodes; the entries of control messages are counted one by one."""
+    """What was sent between the nodes; the entries of control messages are counted one by one."""
 
     frames: int
     bytes: int

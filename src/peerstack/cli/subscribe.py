@@ -116,7 +116,7 @@ async def _subscribe(topics: Sequence[str], node: Node, reading: Reading, output
 async def _merged(
     rooms: Sequence[JoinedTopic[bytes]], redialer: Redialer
 ) -> AsyncIterator[trio.MemoryReceiveChannel[Arrival]]:
-    """Yield a channel with what comes in all rooms, and what the redialer tells.
+    """Yield a channel with the messages of all topics, and the events of the redialer.
 
     So one task reads, and what it raises leaves as itself.
     """
@@ -137,7 +137,7 @@ async def _merged(
 
 
 def received(message: PubsubMessage[bytes], missing: int) -> events.MessageReceived:
-    """Return what to tell of a message; `missing` numbers were skipped so far and did not come."""
+    """Return the event for a message; `missing` numbers were skipped so far and did not come."""
     return events.MessageReceived(
         topic=message.topic,
         author=None if message.author is None else str(message.author),

@@ -33,7 +33,7 @@ class Liveness:
     def ask(self, now: float) -> tuple[int, bytes | None]:
         """Return which ping proves, by its answer, that the peer has read what was sent before; and a ping to send now.
 
-        While one is under way the next must wait: one ping a round trip serves all who ask.
+        While one is under way the next must wait: one ping a round trip serves all callers.
         """
         if self._sent is None:
             frame = self._ping(now)
