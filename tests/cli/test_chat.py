@@ -1,4 +1,4 @@
-"""Processes that chat in plain lines hear one another, names and all, and so do programs that only know topics."""
+"""Processes that chat in plain lines get one another's lines and names, and so do programs that only know topics."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_a_user_without_a_name_is_anonymous(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_people_see_plain_lines_that_can_not_steer_their_terminal() -> None:
-    def shown(event: events.Told) -> list[str]:
+    def shown(event: events.OutputEvent) -> list[str]:
         return [text for shape in describe(event) for text in plain_lines(shape)]
 
     assert shown(events.Said("12D3KooWabcdefgh", "ben", "a\x1b[31m")) == ["ben: a\\x1b[31m"]

@@ -10,7 +10,7 @@ import pytest
 from peerstack.cli import chat_model
 from peerstack.cli.chat_model import GONE_AFTER, LINGER, MAX_HELD, MAX_MEMBERS, NAMELESS_AFTER, ChatModel
 from peerstack.cli.chat_presence import MAX_NAME, MAX_SEES, Presence, clean_name, decode, encode, topic_of
-from peerstack.cli.events import Joined, Left, Noted, Renamed, Said, Told
+from peerstack.cli.events import Joined, Left, Noted, OutputEvent, Renamed, Said
 from peerstack.stack.identity import Identity
 
 ME, BEN, CARL, DORA = (str(Identity.generate().peer_id) for _ in range(4))
@@ -25,9 +25,9 @@ def presence(name: str, *sees: str, leaving: bool = False) -> bytes:
     return encode(Presence(name, sees, leaving))
 
 
-def come(model: ChatModel, peer: str, name: str, *sees: str, now: float = 0.0) -> list[Told]:
+def come(model: ChatModel, peer: str, name: str, *sees: str, now: float = 0.0) -> list[OutputEvent]:
     """Let a peer come that is connected and says its name."""
-    return [*model.peer_joined(peer, now), *model.heard_presence(peer, presence(name, *sees), now)]
+    return [*model.peer_joined(peer, now), *model.presence_received(peer, presence(name, *sees), now)]
 
 
 # ---- coming and going
@@ -35,7 +35,7 @@ def come(model: ChatModel, peer: str, name: str, *sees: str, now: float = 0.0) -
 
 def test_a_neighbour_is_announced_with_its_name(model: ChatModel) -> None:
     assert come(model, BEN, "ben") == [Joined(BEN, "ben")]
-    assert model.heard(BEN, b"hello\n", 1) == [Said(BEN, "ben", "hello")]
+    assert model.line_received(BEN, b"hello\n", 1) == [Said(BEN, "ben", "hello")]
     assert model.sees == (BEN,)
 
 
@@ -48,9 +48,9 @@ def test_who_does_not_say_a_name_is_announced_without_one_after_a_while(model: C
 
 def test_lines_of_a_newcomer_wait_for_its_name(model: ChatModel) -> None:
     model.peer_joined(BEN, 0)
-    assert model.heard(BEN, b"one", 0.1) == []
-    assert model.heard(BEN, b"two", 0.1) == []
-    assert model.heard_presence(BEN, presence("ben"), 0.2) == [
+    assert model.line_received(BEN, b"one", 0.1) == []
+    assert model.line_received(BEN, b"two", 0.1) == []
+    assert model.presence_received(BEN, presence("ben"), 0.2) == [
         Joined(BEN, "ben"),
         Said(BEN, "ben", "one"),
         Said(BEN, "ben", "two"),
@@ -59,23 +59,23 @@ def test_lines_of_a_newcomer_wait_for_its_name(model: ChatModel) -> None:
 
 def test_lines_that_wait_are_told_when_the_newcomer_leaves_or_we_do(model: ChatModel) -> None:
     model.peer_joined(BEN, 0)
-    model.heard(BEN, b"bye", 0)
+    model.line_received(BEN, b"bye", 0)
     model.peer_left(BEN, 0)
-    assert [type(told) for told in model.tick(LINGER)] == [Joined, Said, Left]
-    model.heard(CARL, b"x", 0)
-    assert [type(told) for told in model.flush()] == [Joined, Said]
+    assert [type(event) for event in model.tick(LINGER)] == [Joined, Said, Left]
+    model.line_received(CARL, b"x", 0)
+    assert [type(event) for event in model.flush()] == [Joined, Said]
     assert model.flush() == []
 
 
 def test_a_newcomer_that_talks_much_does_not_wait(model: ChatModel) -> None:
     model.peer_joined(BEN, 0)
-    told = [event for number in range(MAX_HELD + 1) for event in model.heard(BEN, b"x", 0)]
-    assert [type(event) for event in told] == [Joined, *[Said] * (MAX_HELD + 1)]
+    events = [event for number in range(MAX_HELD + 1) for event in model.line_received(BEN, b"x", 0)]
+    assert [type(event) for event in events] == [Joined, *[Said] * (MAX_HELD + 1)]
 
 
 def test_a_plain_peer_of_another_program_just_talks(model: ChatModel) -> None:
-    told = [*model.heard(BEN, "grüße".encode(), 0), *model.tick(NAMELESS_AFTER)]
-    assert told == [Joined(BEN, None), Said(BEN, f"…{BEN[-8:]}", "grüße")]
+    events = [*model.line_received(BEN, "grüße".encode(), 0), *model.tick(NAMELESS_AFTER)]
+    assert events == [Joined(BEN, None), Said(BEN, f"…{BEN[-8:]}", "grüße")]
 
 
 def test_a_neighbour_that_goes_has_left_soon(model: ChatModel) -> None:
@@ -90,16 +90,16 @@ def test_a_neighbour_that_goes_has_left_soon(model: ChatModel) -> None:
 @pytest.mark.parametrize("leaving", [True, False])
 def test_lines_that_arrive_after_a_member_left_are_shown_before_its_departure(leaving: bool, model: ChatModel) -> None:
     come(model, BEN, "ben")
-    model.heard_presence(BEN, presence("ben", leaving=leaving), 1)
+    model.presence_received(BEN, presence("ben", leaving=leaving), 1)
     model.peer_left(BEN, 1)
-    assert model.heard(BEN, b"last words", 1) == [Said(BEN, "ben", "last words")]
+    assert model.line_received(BEN, b"last words", 1) == [Said(BEN, "ben", "last words")]
     # If it did not say so, the line may have come by way of others.
     assert model.tick(1 + LINGER) == ([Left(BEN, "ben")] if leaving else [])
 
 
 def test_a_member_that_comes_back_at_once_has_never_left(model: ChatModel) -> None:
     come(model, BEN, "ben")
-    model.heard_presence(BEN, presence("ben", leaving=True), 1)
+    model.presence_received(BEN, presence("ben", leaving=True), 1)
     model.peer_left(BEN, 1)
     come(model, BEN, "ben", now=1.1)
     assert model.tick(2) == []
@@ -107,10 +107,10 @@ def test_a_member_that_comes_back_at_once_has_never_left(model: ChatModel) -> No
 
 def test_a_leaving_presence_counts_before_the_connection_ends(model: ChatModel) -> None:
     come(model, BEN, "ben")
-    assert model.heard_presence(BEN, presence("ben", leaving=True), 1) == []
+    assert model.presence_received(BEN, presence("ben", leaving=True), 1) == []
     assert model.tick(1 + LINGER) == [Left(BEN, "ben")]
     assert model.peer_left(BEN, 2) == []
-    assert model.heard_presence(BEN, presence("ben", leaving=True), 2) == []
+    assert model.presence_received(BEN, presence("ben", leaving=True), 2) == []
 
 
 def test_a_member_that_others_still_see_stays_until_they_do_not(model: ChatModel) -> None:
@@ -118,19 +118,19 @@ def test_a_member_that_others_still_see_stays_until_they_do_not(model: ChatModel
     come(model, CARL, "carl", BEN)
     assert model.peer_left(CARL, 1) == []
     assert model.tick(2) == []
-    model.heard_presence(BEN, presence("ben"), 3)
+    model.presence_received(BEN, presence("ben"), 3)
     assert model.tick(3) == [Left(CARL, "carl")]
 
 
 def test_a_silent_member_without_a_connection_is_gone_after_a_while(model: ChatModel) -> None:
-    model.heard_presence(DORA, presence("dora"), 0)
+    model.presence_received(DORA, presence("dora"), 0)
     assert model.tick(GONE_AFTER) == []
     assert model.tick(GONE_AFTER + 1) == [Left(DORA, "dora")]
 
 
 def test_a_silent_member_that_another_sees_stays(model: ChatModel) -> None:
     come(model, BEN, "ben", DORA)
-    model.heard_presence(DORA, presence("dora"), 0)
+    model.presence_received(DORA, presence("dora"), 0)
     assert model.tick(GONE_AFTER + 1) == []
 
 
@@ -139,8 +139,8 @@ def test_a_silent_member_that_another_sees_stays(model: ChatModel) -> None:
 
 def test_a_new_name_is_told_once(model: ChatModel) -> None:
     come(model, BEN, "ben")
-    assert model.heard_presence(BEN, presence("benjamin"), 1) == [Renamed(BEN, "benjamin")]
-    assert model.heard_presence(BEN, presence("benjamin"), 2) == []
+    assert model.presence_received(BEN, presence("benjamin"), 1) == [Renamed(BEN, "benjamin")]
+    assert model.presence_received(BEN, presence("benjamin"), 2) == []
 
 
 def test_two_of_the_same_name_are_told_apart(model: ChatModel) -> None:
@@ -156,7 +156,7 @@ def test_we_can_be_renamed_but_not_to_nothing(model: ChatModel) -> None:
     model.presence()
     assert model.rename("  eva\x1b ") == [Noted("info", "you are eva now")]
     assert model.presence_due
-    assert [told.level for told in model.rename("\x07") if isinstance(told, Noted)] == ["warning"]
+    assert [event.level for event in model.rename("\x07") if isinstance(event, Noted)] == ["warning"]
     assert model.name == "eva"
 
 
@@ -186,17 +186,17 @@ def test_presence_goes_out_when_something_changes(model: ChatModel) -> None:
     come(model, BEN, "ben")
     assert model.presence_due
     assert json.loads(model.presence(leaving=True)) == {**quiet, "sees": [BEN], "leaving": True}
-    model.heard_presence(BEN, presence("ben"), 1)
+    model.presence_received(BEN, presence("ben"), 1)
     assert not model.presence_due
-    model.heard_presence(CARL, presence("carl"), 1)
+    model.presence_received(CARL, presence("carl"), 1)
     assert model.presence_due
 
 
 def test_many_newcomers_are_not_answered_one_by_one(model: ChatModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat_model, "ANSWERS_UP_TO", 1)
-    model.heard_presence(BEN, presence("ben"), 0)
+    model.presence_received(BEN, presence("ben"), 0)
     model.presence()
-    model.heard_presence(CARL, presence("carl"), 0)
+    model.presence_received(CARL, presence("carl"), 0)
     assert not model.presence_due
 
 
@@ -224,7 +224,7 @@ def test_presence_survives_the_way_through_the_network() -> None:
     ],
 )
 def test_what_is_no_presence_changes_nothing(data: bytes, model: ChatModel) -> None:
-    assert model.heard_presence(BEN, data, 0) == []
+    assert model.presence_received(BEN, data, 0) == []
     assert dict(model.members) == {}
 
 
@@ -242,19 +242,19 @@ def test_a_presence_is_cut_to_what_it_may_hold() -> None:
 
 
 def test_our_own_presence_from_elsewhere_is_not_believed(model: ChatModel) -> None:
-    assert model.heard_presence(ME, presence("evil"), 0) == []
+    assert model.presence_received(ME, presence("evil"), 0) == []
     assert model.name == "anna"
 
 
 def test_made_up_peers_do_not_fill_the_memory(model: ChatModel) -> None:
-    told: list[Told] = []
+    events: list[OutputEvent] = []
     for number in range(MAX_MEMBERS + 10):
-        told += model.heard(f"peer{number}", b"x", 0)
-        told += model.heard_presence(f"other{number}", presence("x"), 0)
+        events += model.line_received(f"peer{number}", b"x", 0)
+        events += model.presence_received(f"other{number}", presence("x"), 0)
     assert len(model.members) == MAX_MEMBERS
-    assert not any(isinstance(event, Renamed) for event in told)
-    # Those beyond are heard nevertheless.
-    assert model.heard("beyond", b"hello", 0) == [Said("beyond", "…beyond", "hello")]
+    assert not any(isinstance(event, Renamed) for event in events)
+    # The lines of those beyond are shown all the same.
+    assert model.line_received("beyond", b"hello", 0) == [Said("beyond", "…beyond", "hello")]
 
 
 # ---- who
@@ -262,8 +262,8 @@ def test_made_up_peers_do_not_fill_the_memory(model: ChatModel) -> None:
 
 def test_who_tells_who_sees_whom(model: ChatModel) -> None:
     come(model, BEN, "ben", ME, CARL)
-    model.heard(CARL, b"x", 0)
-    texts = [told.text for told in model.who() if isinstance(told, Noted)]
+    model.line_received(CARL, b"x", 0)
+    texts = [event.text for event in model.who() if isinstance(event, Noted)]
     assert texts == [
         f"anna (…{ME[-8:]}, that is you) sees ben",
         f"ben (…{BEN[-8:]}) sees you, …{CARL[-8:]}",
@@ -273,8 +273,8 @@ def test_who_tells_who_sees_whom(model: ChatModel) -> None:
 
 def test_a_line_that_is_no_text_or_very_long_is_shown_as_far_as_it_goes(model: ChatModel) -> None:
     come(model, BEN, "ben")
-    assert model.heard(BEN, b"a\xffb", 1) == [Said(BEN, "ben", "a\\xffb")]
-    (long,) = model.heard(BEN, b"x" * 10_000, 1)
+    assert model.line_received(BEN, b"a\xffb", 1) == [Said(BEN, "ben", "a\\xffb")]
+    (long,) = model.line_received(BEN, b"x" * 10_000, 1)
     assert isinstance(long, Said)
     assert len(long.text) < 2100
     assert long.text.endswith("… (9.8 KiB)")

@@ -33,16 +33,16 @@ class Person:
     def __init__(self, host: Host, session: ChatSession) -> None:
         self.host = host
         self.session = session
-        self.heard: list[object] = []
+        self.received: list[object] = []
         self._more = trio.Event()
 
     async def listen(self) -> None:
-        async for told in self.session.told:
-            self.heard.append(told)
+        async for event in self.session.events:
+            self.received.append(event)
             self._more.set()
 
-    async def hears(self, text: str) -> None:
-        while not any(isinstance(told, Said) and told.text == text for told in self.heard):
+    async def wait_line(self, text: str) -> None:
+        while not any(isinstance(event, Said) and event.text == text for event in self.received):
             await self._more.wait()
             self._more = trio.Event()
 
@@ -88,11 +88,11 @@ async def test_when_the_creator_of_a_room_leaves_the_others_still_hear_each_othe
                 await until(lambda: carl.host.peer_id in ben.host.peers)
                 await until(lambda: str(carl.host.peer_id) in ben.session.model.sees)
                 leaving.set()
-                await until(lambda: any(isinstance(told, Left) for told in ben.heard))
+                await until(lambda: any(isinstance(event, Left) for event in ben.received))
                 await ben.session.say("still here?")
-                await carl.hears("still here?")
+                await carl.wait_line("still here?")
                 await carl.session.say("yes")
-                await ben.hears("yes")
+                await ben.wait_line("yes")
 
 
 async def test_commands_that_are_typed(autojump_clock: MockClock) -> None:
@@ -103,8 +103,8 @@ async def test_commands_that_are_typed(autojump_clock: MockClock) -> None:
             for line in ("/who", "/help", "/nonsense", "/name benjamin"):
                 assert await ben.session.enter(line)
             assert not await ben.session.enter("/quit")
-            await until(lambda: any(isinstance(told, Renamed) for told in anna.heard))
-            notes = [told for told in ben.heard if isinstance(told, Noted)]
+            await until(lambda: any(isinstance(event, Renamed) for event in anna.received))
+            notes = [event for event in ben.received if isinstance(event, Noted)]
     assert notes[0].text.startswith("ben (…")
     assert notes[0].text.endswith("that is you) sees anna")
     assert notes[1].text.startswith("anna (…")
@@ -181,5 +181,5 @@ def test_addresses_that_are_not_believed_are_not_kept() -> None:
     def believed(address: Multiaddr) -> bool:
         return address == ADDRESS
 
-    model.heard_presence(other, encode(Presence("anna", (), addresses=(near, ADDRESS))), 0.0, believed)
+    model.presence_received(other, encode(Presence("anna", (), addresses=(near, ADDRESS))), 0.0, believed)
     assert model.members[other].addresses == (ADDRESS,)

@@ -50,13 +50,13 @@ class Chat:
         where = events.Listening(ME, (f"/ip4/127.0.0.1/tcp/4001/p2p/{ME}", ADDRESS))
         self.screen = ChatScreen(self.model, where, self.typed.append)
 
-    def tell(self, *told: events.Told) -> None:
-        for event in told:
-            self.screen.tell(event)
+    def add(self, *shown: events.OutputEvent) -> None:
+        for event in shown:
+            self.screen.add_event(event)
 
     def come(self, peer: str, name: str, *sees: str) -> None:
         self.model.peer_joined(peer, 0)
-        self.tell(*self.model.heard_presence(peer, encode(Presence(name, sees)), 0))
+        self.add(*self.model.presence_received(peer, encode(Presence(name, sees)), 0))
 
     def keys(self, *keys: str) -> None:
         for key in keys:
@@ -80,7 +80,7 @@ def sent_to(receipt: Receipt, *peers: str) -> events.Receipt:
 
 
 def test_a_peer_that_is_lost_and_comes_back_is_a_line_each(chat: Chat) -> None:
-    chat.tell(PeerLost(BEN, "/ip4/192.0.2.8/tcp/4001", "it fell"), PeerBack(CARL, "/ip4/192.0.2.8/tcp/4001", 12.34))
+    chat.add(PeerLost(BEN, "/ip4/192.0.2.8/tcp/4001", "it fell"), PeerBack(CARL, "/ip4/192.0.2.8/tcp/4001", 12.34))
     drawn = chat.draw((160, 16))
     assert any(f"! lost …{BEN[-8:]} at /ip4/192.0.2.8/tcp/4001; dialing it until it is back" in row for row in drawn)
     assert any(f"* …{CARL[-8:]} at /ip4/192.0.2.8/tcp/4001 is back after 12.3 s" in row for row in drawn)
@@ -96,10 +96,10 @@ def test_the_first_screen_says_where_others_come_and_what_to_type(chat: Chat) ->
 
 def test_lines_and_who_is_here_are_drawn(chat: Chat) -> None:
     chat.come(BEN, "ben", ME, CARL)
-    chat.tell(*chat.model.heard(BEN, b"hello \x1b[31mall", 1))
-    chat.model.heard(CARL, b"x", 1)
-    chat.tell(*chat.model.flush(), events.Renamed(BEN, "benjamin"), events.Left(BEN, "benjamin"))
-    chat.tell(events.Noted("info", "a note"), events.Noted("warning", "a warning"))
+    chat.add(*chat.model.line_received(BEN, b"hello \x1b[31mall", 1))
+    chat.model.line_received(CARL, b"x", 1)
+    chat.add(*chat.model.flush(), events.Renamed(BEN, "benjamin"), events.Left(BEN, "benjamin"))
+    chat.add(events.Noted("info", "a note"), events.Noted("warning", "a warning"))
     drawn = chat.draw((100, 20))
     left, right = [text[:66].rstrip() for text in drawn], [text[66:].strip("│ ") for text in drawn]
     assert drawn[0].startswith(" lobby   2 others here")
@@ -123,7 +123,7 @@ def test_a_receipt_is_filled_in_when_it_comes(chat: Chat) -> None:
     chat.screen.said("two \x07", two)
     assert " anna  one  ..." in [text[:30].rstrip("│ ") for text in chat.draw()]
     chat.model.rename("eva")
-    chat.tell(sent_to(one, BEN, CARL), sent_to(two))
+    chat.add(sent_to(one, BEN, CARL), sent_to(two))
     drawn = "\n".join(chat.draw())
     assert " anna  one  ✓ 2" in drawn
     assert " anna  two \\x07  ! not sent" in drawn
@@ -137,11 +137,11 @@ def test_enter_says_what_was_typed_and_nothing_else(chat: Chat) -> None:
 
 
 def test_it_follows_new_lines_unless_scrolled_back(chat: Chat) -> None:
-    chat.tell(*(said(f"line {number}.") for number in range(100)))
+    chat.add(*(said(f"line {number}.") for number in range(100)))
     assert "line 99." in "".join(chat.draw())
     chat.keys("page up", "page up")
     assert "line 99." not in "".join(chat.draw())
-    chat.tell(said("line 100."))
+    chat.add(said("line 100."))
     assert "line 100." not in "".join(chat.draw())
     chat.keys(*["page down"] * 20)
     assert "line 100." in "".join(chat.draw())
@@ -150,7 +150,7 @@ def test_it_follows_new_lines_unless_scrolled_back(chat: Chat) -> None:
 
 
 def test_old_lines_make_room(chat: Chat) -> None:
-    chat.tell(*(said(str(number)) for number in range(MAX_LINES + 50)))
+    chat.add(*(said(str(number)) for number in range(MAX_LINES + 50)))
     chat.keys(*["page up"] * MAX_LINES)
     assert "/help lists commands" not in "".join(chat.draw())
 
@@ -158,7 +158,7 @@ def test_old_lines_make_room(chat: Chat) -> None:
 @pytest.mark.parametrize("size", [(20, 8), (40, 10), (200, 60)])
 def test_any_size_can_be_drawn(size: tuple[int, int], chat: Chat) -> None:
     chat.come(BEN, "ben")
-    chat.tell(said("x" * 500))
+    chat.add(said("x" * 500))
     assert len(chat.draw(size)) == size[1]
 
 

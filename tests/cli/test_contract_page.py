@@ -11,7 +11,7 @@ from typing import Any
 
 from peerstack.cli import events, simulate_events
 from peerstack.cli.app import _COMMANDS
-from peerstack.cli.events import Told
+from peerstack.cli.events import OutputEvent
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text()
 
@@ -21,13 +21,13 @@ def shown() -> Iterator[dict[str, Any]]:
         yield from map(json.loads, block.splitlines())
 
 
-def kinds() -> Iterator[type[Told]]:
+def kinds() -> Iterator[type[OutputEvent]]:
     for kind in (*vars(events).values(), simulate_events.Simulated):
-        if isinstance(kind, type) and issubclass(kind, Told) and kind is not Told:
+        if isinstance(kind, type) and issubclass(kind, OutputEvent) and kind is not OutputEvent:
             yield kind
 
 
-def keys(kind: type[Told]) -> tuple[str, ...]:
+def keys(kind: type[OutputEvent]) -> tuple[str, ...]:
     if kind is events.Report:
         return ("event", "peer", "routings", "resolutions", "attempts", "notes")
     return ("event", *(field.metadata.get("json", field.name) for field in fields(kind)))

@@ -77,7 +77,7 @@ def test_a_signal_leaves_no_process_behind(number: int) -> None:
         assert in_session(demo.pid) == []
 
 
-def test_a_process_that_can_not_work_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_cannot_work_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo_processes, "_WORKER", (sys.executable, "-c", "pass"))
     ran = cli(*DEMO)
     assert ran.code == 2

@@ -51,7 +51,7 @@ async def visit(address: str) -> None:
         await ping(host, await host.connect(address))
 
 
-def test_peers_that_come_and_go_are_told_and_an_interrupt_ends_it(tmp_path: Path) -> None:
+def test_peers_that_come_and_go_are_shown_and_an_interrupt_ends_it(tmp_path: Path) -> None:
     out = Watched()
     key_file = tmp_path / "a.key"
     identity = Identity.generate()

@@ -115,7 +115,7 @@ def test_a_limit_of_the_peer_ends_the_transfer_with_advice() -> None:
     assert ran.err.endswith("it may have a limit, so try smaller sizes\n")
 
 
-def test_a_peer_that_sends_too_little_is_told_of() -> None:
+def test_a_peer_that_sends_too_little_is_reported() -> None:
     async def cheat(stream: Stream) -> None:
         async for _ in stream:
             pass

@@ -89,7 +89,7 @@ def test_without_it_nothing_is_logged(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("verbose", [0, 1, 2])
-def test_other_libraries_are_never_heard(verbose: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_logs_of_other_libraries_are_never_shown(verbose: int, monkeypatch: pytest.MonkeyPatch) -> None:
     stderr = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stderr)
     monkeypatch.setattr(logging.getLogger(), "handlers", [])

@@ -236,7 +236,7 @@ async def test_a_stage_that_has_not_ended_has_no_time() -> None:
         (events.Exchanged("/x", "a", "b"), "   /x  sent 'a', received 'b'"),
     ],
 )
-def test_an_event_reads_as_a_line(told: events.Told, first: str) -> None:
+def test_an_event_reads_as_a_line(told: events.OutputEvent, first: str) -> None:
     (shape,) = describe(told)
     assert list(plain_lines(shape)) == [first]
 
@@ -281,7 +281,7 @@ async def test_the_advice_is_that_of_the_failure_in_the_summary() -> None:
     assert failure_of(DialError("no", without)).message == "no; `peerstack explain ADDRESS` shows every stage"
 
 
-async def test_of_several_failures_the_one_that_came_furthest_is_told_with_its_advice() -> None:
+async def test_of_several_failures_the_one_that_came_furthest_is_shown_with_its_advice() -> None:
     found = DialReport(None, epoch=0.0)
     found.attempt("/ip4/1.2.3.4/tcp/1").fail(StageName.CONNECT, ConnectionRefusedError(111, "Connection refused"))
     silent = found.attempt("/ip4/1.2.3.4/tcp/2")

@@ -1,4 +1,4 @@
-"""What one process publishes, another one prints; receipts and exit codes tell what became of it."""
+"""What one process publishes, another one prints; receipts and exit codes say what became of it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def payload(message: dict[str, Any]) -> bytes:
     return base64.b64decode(message["data"])
 
 
-def shown(event: events.Told) -> list[str]:
+def shown(event: events.OutputEvent) -> list[str]:
     return [text for shape in describe(event) for text in plain_lines(shape)]
 
 
@@ -214,7 +214,7 @@ def test_lines_that_are_no_text_end_it_after_the_good_ones(binary: bytes) -> Non
     assert ran.err.count("\n") == 1
 
 
-def test_a_closed_standard_input_is_told_of() -> None:
+def test_a_closed_standard_input_is_reported() -> None:
     with started("pubsub", "subscribe", "news") as (_, listening):
         command = [*COMMAND, "pubsub", "publish", "news", "--lines", "--peer", listening["addresses"][0]]
         program = f"import os; os.close(0); os.execv({sys.executable!r}, {command!r})"
@@ -238,7 +238,7 @@ def test_people_see_text_that_can_not_steer_their_terminal() -> None:
     assert text == "t\\x07  …abcdefgh  \\x1b[31m\\xff\\nhello"
 
 
-def test_people_are_told_of_what_is_missing() -> None:
+def test_missing_messages_are_reported() -> None:
     data = base64.b64encode(b"x" * 5000).decode()
     skipped, missed, text = shown(events.MessageReceived("t", None, None, data, 3, False, False, 3, 2))
     assert skipped.startswith("anonymous skipped 3 numbers")
@@ -280,7 +280,7 @@ def test_whether_people_watch_is_known() -> None:
     assert not Output(json=True, stdout=io.StringIO(), stderr=Screen()).live
 
 
-def test_people_are_told_when_all_that_was_skipped_has_come() -> None:
+def test_the_arrival_of_all_skipped_messages_is_reported() -> None:
     data = base64.b64encode(b"x").decode()
     assert len(shown(events.MessageReceived("t", "12D3KooWabcdefgh", 1, data, 0, True, True, 3, 0))) == 1
     _, closed = shown(events.MessageReceived("t", "12D3KooWabcdefgh", 1, data, 0, True, True, 0, 0))

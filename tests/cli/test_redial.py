@@ -1,4 +1,4 @@
-"""A peer that was asked for is dialed again when it is lost, ever more patiently, and both ends of it are told."""
+"""A peer that was asked for is dialed again when it is lost, ever more patiently, and both ends of it are event."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from multiaddr import Multiaddr
 from trio.testing import MockClock
 
 from peerstack import DialError, Host, Identity, open_host
-from peerstack.cli.events import PeerBack, PeerLost, Told
+from peerstack.cli.events import OutputEvent, PeerBack, PeerLost
 from peerstack.cli.output import Output
 from peerstack.cli.redial import LONGEST_WAIT, STEADY, Redialer, waits
 from peerstack.cli.render import describe
@@ -31,7 +31,7 @@ class Net:
 
     def __init__(self) -> None:
         self.network = MemoryNetwork()
-        self.told: list[tuple[float, Told]] = []
+        self.events: list[tuple[float, OutputEvent]] = []
         self.more = trio.Event()
         self.dials: list[float] = []
 
@@ -52,12 +52,12 @@ class Net:
         async with open_host(transports=[MemoryTransport(self.network)], observers=[self]) as host:
             yield host
 
-    async def tell(self, told: Told) -> None:
-        self.told.append((trio.current_time(), told))
+    async def emit(self, event: OutputEvent) -> None:
+        self.events.append((trio.current_time(), event))
         self.more.set()
 
-    async def wait_told(self, count: int) -> None:
-        while len(self.told) < count:
+    async def wait_events(self, count: int) -> None:
+        while len(self.events) < count:
             await self.more.wait()
             self.more = trio.Event()
 
@@ -68,7 +68,7 @@ async def keeping(net: Net, host: Host, address: Multiaddr = ADDRESS) -> AsyncIt
     redialer = Redialer(host, chance=lambda: 0.0)
     await redialer.connect(address)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(redialer.run, net.tell)
+        nursery.start_soon(redialer.run, net.emit)
         yield redialer
         nursery.cancel_scope.cancel()
 
@@ -96,13 +96,13 @@ async def test_a_peer_that_restarts_is_lost_and_back(autojump_clock: MockClock) 
             redialer = Redialer(host, chance=lambda: 0.0)
             assert await redialer.connect(ADDRESS) == identity.peer_id
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(redialer.run, net.tell)
-            await net.wait_told(1)
+            nursery.start_soon(redialer.run, net.emit)
+            await net.wait_events(1)
             async with net.peer(identity):
-                await net.wait_told(2)
+                await net.wait_events(2)
                 assert host.peers == [identity.peer_id]
             nursery.cancel_scope.cancel()
-    (_, lost), (_, back), *_ = net.told
+    (_, lost), (_, back), *_ = net.events
     assert lost == PeerLost(str(identity.peer_id), str(ADDRESS), None)
     assert back == PeerBack(str(identity.peer_id), str(ADDRESS), 1.0)
 
@@ -115,8 +115,8 @@ async def test_dials_that_fail_are_quiet_and_ever_rarer(autojump_clock: MockCloc
             await redialer.connect(ADDRESS)
         lost_at = trio.current_time()
         with trio.move_on_after(400):
-            await redialer.run(net.tell)
-    assert [type(told) for _, told in net.told] == [PeerLost]
+            await redialer.run(net.emit)
+    assert [type(event) for _, event in net.events] == [PeerLost]
     gaps = [after - before for before, after in pairwise([lost_at, *net.dials])]
     assert gaps == pytest.approx([1, 2, 4, 8, 16, 32, *[60] * (len(gaps) - 6)], abs=0.01)
     assert len(gaps) == 11
@@ -131,16 +131,16 @@ async def test_a_peer_that_comes_by_itself_ends_the_waiting(autojump_clock: Mock
             await redialer.connect(ADDRESS)
         (own,) = await host.listen("/memory/0")
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(redialer.run, net.tell)
-            await net.wait_told(1)
+            nursery.start_soon(redialer.run, net.emit)
+            await net.wait_events(1)
             await trio.sleep(100)  # by now a dial is a minute away
             before = len(net.dials)
             async with open_host(transports=[MemoryTransport(net.network)], identity=identity) as comer:
                 await comer.connect(own)
-                await net.wait_told(2)
+                await net.wait_events(2)
                 assert len(net.dials) == before
             nursery.cancel_scope.cancel()
-    assert isinstance(net.told[1][1], PeerBack)
+    assert isinstance(net.events[1][1], PeerBack)
 
 
 async def test_another_peer_at_an_address_that_names_none_is_kept_from_then_on(autojump_clock: MockClock) -> None:
@@ -150,12 +150,12 @@ async def test_another_peer_at_an_address_that_names_none_is_kept_from_then_on(a
             redialer = Redialer(host, chance=lambda: 0.0)
             await redialer.connect(ADDRESS)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(redialer.run, net.tell)
+            nursery.start_soon(redialer.run, net.emit)
             async with net.peer(second):
-                await net.wait_told(2)
-            await net.wait_told(3)
+                await net.wait_events(2)
+            await net.wait_events(3)
             nursery.cancel_scope.cancel()
-    ids = [told.peer_id for _, told in net.told if isinstance(told, PeerLost | PeerBack)]
+    ids = [event.peer_id for _, event in net.events if isinstance(event, PeerLost | PeerBack)]
     assert ids == [str(first.peer_id), str(second.peer_id), str(second.peer_id)]
 
 
@@ -167,8 +167,8 @@ async def test_another_peer_than_the_address_names_is_never_taken(autojump_clock
             await redialer.connect(Multiaddr(f"{ADDRESS}/p2p/{identity.peer_id}"))
         async with net.peer():
             with trio.move_on_after(200):
-                await redialer.run(net.tell)
-    assert [type(told) for _, told in net.told] == [PeerLost]
+                await redialer.run(net.emit)
+    assert [type(event) for _, event in net.events] == [PeerLost]
 
 
 async def test_a_connection_that_falls_again_and_again_is_dialed_ever_more_rarely(autojump_clock: MockClock) -> None:
@@ -176,8 +176,8 @@ async def test_a_connection_that_falls_again_and_again_is_dialed_ever_more_rarel
     async with net.host() as host, net.peer(identity) as peer, keeping(net, host):
         for turn in range(4):
             await peer.disconnect(host.peer_id)
-            await net.wait_told(2 * turn + 2)
-    assert [told.seconds for _, told in net.told if isinstance(told, PeerBack)] == pytest.approx([1, 2, 4, 8])
+            await net.wait_events(2 * turn + 2)
+    assert [event.seconds for _, event in net.events if isinstance(event, PeerBack)] == pytest.approx([1, 2, 4, 8])
 
 
 async def test_after_a_steady_connection_the_next_loss_is_a_new_one(autojump_clock: MockClock) -> None:
@@ -186,8 +186,8 @@ async def test_after_a_steady_connection_the_next_loss_is_a_new_one(autojump_clo
         for turn in range(3):
             await trio.sleep(STEADY)
             await peer.disconnect(host.peer_id)
-            await net.wait_told(2 * turn + 2)
-    assert [told.seconds for _, told in net.told if isinstance(told, PeerBack)] == pytest.approx([1, 1, 1])
+            await net.wait_events(2 * turn + 2)
+    assert [event.seconds for _, event in net.events if isinstance(event, PeerBack)] == pytest.approx([1, 1, 1])
 
 
 async def test_peers_are_kept_each_for_itself(autojump_clock: MockClock) -> None:
@@ -199,9 +199,9 @@ async def test_peers_are_kept_each_for_itself(autojump_clock: MockClock) -> None
         async with net.peer():
             await redialer.connect(ADDRESS)
         with trio.move_on_after(30):
-            await redialer.run(net.tell)
+            await redialer.run(net.emit)
         assert host.peers == [steady.peer_id]
-    assert [str(told.address) for _, told in net.told if isinstance(told, PeerLost)] == [str(ADDRESS)]
+    assert [str(event.address) for _, event in net.events if isinstance(event, PeerLost)] == [str(ADDRESS)]
 
 
 async def test_who_is_not_there_at_first_is_an_error() -> None:
@@ -220,9 +220,9 @@ async def test_a_peer_that_was_asked_for_is_not_trimmed(autojump_clock: MockCloc
             await redialer.connect(ADDRESS)
             assert protected(first.peer_id)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(redialer.run, net.tell)
+            nursery.start_soon(redialer.run, net.emit)
             async with net.peer(second):
-                await net.wait_told(2)
+                await net.wait_events(2)
                 assert (protected(first.peer_id), protected(second.peer_id)) == (False, True)
             nursery.cancel_scope.cancel()
 
@@ -231,7 +231,7 @@ async def test_a_peer_that_was_asked_for_is_not_trimmed(autojump_clock: MockCloc
 
 
 def test_people_see_a_line_each() -> None:
-    def shown(event: Told) -> list[str]:
+    def shown(event: OutputEvent) -> list[str]:
         return [text for shape in describe(event) for text in plain_lines(shape)]
 
     assert shown(PeerLost(PEER, "/memory/7", "it fell\x1b")) == [

@@ -124,8 +124,8 @@ async def _plain(session: ChatSession, output: Output, *, patience: float) -> No
 
     async with open_background() as nursery:
         nursery.start_soon(say_lines)
-        async for told in session.told:
-            if output.json or not isinstance(told, events.Receipt):
-                await output.emit_when_ready(told)
+        async for event in session.events:
+            if output.json or not isinstance(event, events.Receipt):
+                await output.emit_when_ready(event)
     if failures:
         raise failures[0]

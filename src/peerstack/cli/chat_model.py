@@ -9,7 +9,7 @@ from types import MappingProxyType
 from multiaddr import Multiaddr
 
 from .chat_presence import Presence, clean_name, decode, encode
-from .events import Joined, Left, Noted, Renamed, Said, Told
+from .events import Joined, Left, Noted, OutputEvent, Renamed, Said
 from .render_pubsub import short, text_of
 
 PRESENCE_INTERVAL = 15.0  # seconds
@@ -37,7 +37,7 @@ class Member:
     sees: tuple[str, ...] = ()
     direct: bool = False
     """Whether we are connected."""
-    heard: float | None = None
+    last_message: float | None = None
     """When it last said anything of its own."""
     present: bool = False
     """Whether it publishes presences, as members that run this chat do."""
@@ -96,14 +96,14 @@ class ChatModel:
 
     # ---- what happens
 
-    def peer_joined(self, peer: str, now: float) -> list[Told]:
+    def peer_joined(self, peer: str, now: float) -> list[OutputEvent]:
         """A peer we are connected to is in the room."""
         member = self._member(peer, now)
         member.direct, member.lost = True, False
         self.presence_due = True
         return []
 
-    def peer_left(self, peer: str, now: float) -> list[Told]:
+    def peer_left(self, peer: str, now: float) -> list[OutputEvent]:
         """A peer we are connected to has left, or the connection is gone; others may see it still."""
         member = self._members.get(peer)
         if member is None:
@@ -112,9 +112,9 @@ class ChatModel:
         self.presence_due = True
         return []
 
-    def heard_presence(
+    def presence_received(
         self, peer: str, data: bytes, now: float, believed: Callable[[Multiaddr], bool] = lambda address: True
-    ) -> list[Told]:
+    ) -> list[OutputEvent]:
         """A presence of a peer has arrived; one that cannot be read is ignored. `believed` filters its addresses."""
         presence = decode(data)
         if presence is None or peer == self.me:
@@ -124,24 +124,24 @@ class ChatModel:
             return []
         member = self._member(peer, now)
         member.leaving, member.gone = presence.leaving, now
-        member.heard, member.lost = now, False
+        member.last_message, member.lost = now, False
         member.sees, member.present = presence.sees, True
         member.addresses = tuple(filter(believed, presence.addresses))
         if not known and len(self._members) <= ANSWERS_UP_TO:
             self.presence_due = True
         return self._named(member, presence.name)
 
-    def _named(self, member: Member, name: str) -> list[Told]:
+    def _named(self, member: Member, name: str) -> list[OutputEvent]:
         before, member.name = member.name, name
         if not member.announced:
             return self._announce(member)
         listed = member.peer in self._members
         return [Renamed(member.peer, name)] if listed and name and name != before else []
 
-    def heard(self, peer: str, data: bytes, now: float) -> list[Told]:
+    def line_received(self, peer: str, data: bytes, now: float) -> list[OutputEvent]:
         """A peer has said something in the room."""
         member = self._member(peer, now)
-        member.heard, member.lost = now, False
+        member.last_message, member.lost = now, False
         if not member.announced and now - member.since < NAMELESS_AFTER and len(member.held) < MAX_HELD:
             member.held.append(data)
             return []
@@ -150,11 +150,11 @@ class ChatModel:
     def _said(self, peer: str, data: bytes) -> Said:
         return Said(peer, self.label(peer), text_of(data))
 
-    def flush(self) -> list[Told]:
+    def flush(self) -> list[OutputEvent]:
         """Return what waits for names, which will not come any more."""
-        return [told for member in self._members.values() if member.held for told in self._announce(member)]
+        return [event for member in self._members.values() if member.held for event in self._announce(member)]
 
-    def rename(self, name: str) -> list[Told]:
+    def rename(self, name: str) -> list[OutputEvent]:
         """Call ourselves differently."""
         wanted = clean_name(name)
         if not wanted:
@@ -163,11 +163,11 @@ class ChatModel:
         self.presence_due = True
         return [Noted("info", f"you are {wanted} now")]
 
-    def tick(self, now: float) -> list[Told]:
+    def tick(self, now: float) -> list[OutputEvent]:
         """Return what has become due by `now`; call it about every second."""
-        return [told for member in tuple(self._members.values()) for told in self._aged(member, now)]
+        return [event for member in tuple(self._members.values()) for event in self._aged(member, now)]
 
-    def _aged(self, member: Member, now: float) -> list[Told]:
+    def _aged(self, member: Member, now: float) -> list[OutputEvent]:
         if self._has_left(member, now):
             return self._remove(member)
         if not member.announced and now - member.since >= NAMELESS_AFTER:
@@ -181,9 +181,9 @@ class ChatModel:
             return False
         if member.lost:
             return now - member.gone >= LINGER
-        return now - (member.since if member.heard is None else member.heard) > GONE_AFTER
+        return now - (member.since if member.last_message is None else member.last_message) > GONE_AFTER
 
-    def who(self) -> list[Told]:
+    def who(self) -> list[OutputEvent]:
         """Return who is here, and who sees whom."""
         return [Noted("info", text) for text in self._who()]
 
@@ -208,14 +208,14 @@ class ChatModel:
                 self._members[peer] = member
         return member
 
-    def _announce(self, member: Member) -> list[Told]:
+    def _announce(self, member: Member) -> list[OutputEvent]:
         if member.announced:
             return []
         member.announced = True
         held, member.held = member.held, []
         return [Joined(member.peer, member.name or None), *(self._said(member.peer, data) for data in held)]
 
-    def _remove(self, member: Member) -> list[Told]:
+    def _remove(self, member: Member) -> list[OutputEvent]:
         last = self._announce(member) if member.held else []
         del self._members[member.peer]
         return [*last, Left(member.peer, member.name or None)] if member.announced else []

@@ -12,7 +12,7 @@ import urwid
 from peerstack.protocols.pubsub import Receipt
 from peerstack.stack.background import open_background
 
-from . import events as told
+from . import events
 from .chat_model import ChatModel
 from .chat_session import ChatSession
 from .events import PeerBack, PeerLost
@@ -42,7 +42,7 @@ Markup = list[str | tuple[str, str]]
 class ChatScreen:
     """The widgets of a chat. `widget` is the whole; `typed` is called with each line that is entered."""
 
-    def __init__(self, model: ChatModel, where: told.Listening, typed: Callable[[str], None]) -> None:
+    def __init__(self, model: ChatModel, where: events.Listening, typed: Callable[[str], None]) -> None:
         self._model = model
         self._pending: dict[str, tuple[urwid.Text, Markup]] = {}
         """Our lines whose receipt is not complete, by the id of the message."""
@@ -61,31 +61,31 @@ class ChatScreen:
         self._add([("dim", "Enter sends a line, /help lists commands, page up scrolls, Ctrl-C leaves")])
         self.refresh()
 
-    def tell(self, event: told.Told) -> None:
+    def add_event(self, event: events.OutputEvent) -> None:
         """Show something that happened."""
         match event:
-            case told.Said(peer_id=peer, label=label, text=text):
+            case events.Said(peer_id=peer, label=label, text=text):
                 self._add([(_colour(peer), printable(label)), f"  {printable(text)}"])
-            case told.Joined(peer_id=peer, name=name):
+            case events.Joined(peer_id=peer, name=name):
                 self._add([("dim", f"+ {printable(who(peer, name))} is here")])
-            case told.Left(peer_id=peer, name=name):
+            case events.Left(peer_id=peer, name=name):
                 self._add([("dim", f"- {printable(who(peer, name))} has left")])
             case PeerLost(peer_id=peer, address=address):
                 self._add([("warning", f"! lost {short(peer)} at {address}; dialing it until it is back")])
             case PeerBack(peer_id=peer, address=address, seconds=seconds):
                 self._add([("dim", f"* {short(peer)} at {address} is back after {seconds:.1f} s")])
-            case told.Renamed(peer_id=peer, name=name):
+            case events.Renamed(peer_id=peer, name=name):
                 self._add([("dim", f"* {short(peer)} is now {printable(name)}")])
-            case told.Noted(level="warning", text=text):
+            case events.Noted(level="warning", text=text):
                 self._add([("warning", f"! {printable(text)}")])
-            case told.Noted(text=text):
+            case events.Noted(text=text):
                 self._add([("dim", f"* {printable(text)}")])
-            case told.Receipt():
+            case events.Receipt():
                 self._settle(event)
         self.refresh()
 
     def said(self, text: str, receipt: Receipt) -> None:
-        """Show a line of our own; what became of it is filled in when its receipt is told."""
+        """Show a line of our own; its deliveries are filled in when its receipt is complete."""
         markup: Markup = [("me", self._model.name), f"  {printable(text)}  "]
         self._pending[receipt.id.hex()] = self._add([*markup, ("dim", "...")]), markup
 
@@ -98,7 +98,7 @@ class ChatScreen:
 
     # ---- lines
 
-    def _settle(self, receipt: told.Receipt) -> None:
+    def _settle(self, receipt: events.Receipt) -> None:
         if receipt.id in self._pending:
             row, markup = self._pending.pop(receipt.id)
             mark = ("sent", f"✓ {len(receipt.sent)}") if receipt.sent else ("warning", "! not sent")
@@ -147,7 +147,7 @@ class _Entry(urwid.Edit):
         return None
 
 
-def _share(where: told.Listening) -> urwid.Text:
+def _share(where: events.Listening) -> urwid.Text:
     # The first that others than this machine can reach; the terminal can copy it, since it is not cut.
     loopback = ("/ip4/127.", "/ip6/::1/")
     far = [address for address in where.addresses if not address.startswith(loopback)]
@@ -172,7 +172,7 @@ def _colour(peer: str) -> str:
     return f"name {crc32(peer.encode()) % len(_NAMES)}"
 
 
-async def show(session: ChatSession, where: told.Listening) -> None:
+async def show(session: ChatSession, where: events.Listening) -> None:
     """Draw a session on the terminal until the room is left."""
     typed, to_say = trio.open_memory_channel[str](MAX_TYPED)
 
@@ -180,7 +180,7 @@ async def show(session: ChatSession, where: told.Listening) -> None:
         try:
             typed.send_nowait(text)
         except trio.WouldBlock:
-            screen.tell(told.Noted("warning", f"not sent: {MAX_TYPED} lines are waiting already: {text}"))
+            screen.add_event(events.Noted("warning", f"not sent: {MAX_TYPED} lines are waiting already: {text}"))
 
     screen = ChatScreen(session.model, where, enter)
     session.on_said = screen.said
@@ -192,15 +192,15 @@ async def show(session: ChatSession, where: told.Listening) -> None:
                 break
         await session.leave()
 
-    async def tell() -> None:
-        async for event in session.told:
-            screen.tell(event)
+    async def show_events() -> None:
+        async for event in session.events:
+            screen.add_event(event)
         running.cancel()
 
     trio_loop = urwid.TrioEventLoop()
     loop = urwid.MainLoop(screen.widget, PALETTE, handle_mouse=False, event_loop=trio_loop)
     async with open_background() as nursery:
         nursery.start_soon(say)
-        nursery.start_soon(tell)
+        nursery.start_soon(show_events)
         with undone(loop.screen.stop), loop.start(), running:
             await trio_loop.run_async()

@@ -20,8 +20,8 @@ from peerstack.stack.identity import PeerId
 from .chat_model import PRESENCE_INTERVAL, ChatModel
 from .chat_neighbours import Neighbours
 from .chat_presence import topic_of
-from .events import Noted, Told
-from .pubsub_node import OpenNode, receipt_told, wait_acknowledged
+from .events import Noted, OutputEvent
+from .pubsub_node import OpenNode, receipt_event, wait_acknowledged
 from .render_pubsub import short
 
 TICK = 0.5  # seconds
@@ -39,7 +39,7 @@ HELP = (
 
 
 class ChatSession:
-    """A joined chat room. Get it from `open_session`, read `told`, and end it with `leave`."""
+    """A joined chat room. Get it from `open_session`, read `events`, and end it with `leave`."""
 
     def __init__(
         self, node: OpenNode, model: ChatModel, room: JoinedTopic[bytes], presence: JoinedTopic[bytes]
@@ -48,7 +48,7 @@ class ChatSession:
         self.reached_no_peer = 0
         """How many of our lines reached no peer."""
         self.on_said: Callable[[str, Receipt], None] = lambda text, receipt: None
-        """Called with each line that we published; its receipt follows in `told` when it is complete."""
+        """Called with each line that we published; its receipt follows in `events` when it is complete."""
         self._node = node
         self._room = room
         self._presence = presence
@@ -58,7 +58,7 @@ class ChatSession:
         self._sent_to: dict[PeerId, None] = {}
         self._said, self._to_follow = trio.open_memory_channel[Receipt](BACKLOG)
         self._followed = trio.Event()
-        self._send, self.told = trio.open_memory_channel[Told](BACKLOG)
+        self._send, self.events = trio.open_memory_channel[OutputEvent](BACKLOG)
         """The events to show, in order; ends when the room was left."""
 
     # ---- what people type
@@ -70,19 +70,19 @@ class ChatSession:
             case "/quit":
                 return False
             case "/who":
-                await self._tell(self.model.who())
+                await self._emit(self.model.who())
             case "/name":
-                await self._tell(self.model.rename(argument))
+                await self._emit(self.model.rename(argument))
             case "/help":
-                await self._tell(Noted("info", line) for line in HELP)
+                await self._emit(Noted("info", line) for line in HELP)
             case _ if command.startswith("/"):
-                await self._tell([Noted("warning", f"{command} is no command; /help lists them")])
+                await self._emit([Noted("warning", f"{command} is no command; /help lists them")])
             case _:
                 await self.say(text.strip())
         return True
 
     async def say(self, text: str) -> Receipt | None:
-        """Publish a line to the room; None if it cannot be published. `told` gets the receipt when it is complete."""
+        """Publish a line to the room; None if it cannot be published. `events` gets the receipt when it is complete."""
         data = text.encode(errors="replace")
         if not data:
             return None
@@ -90,7 +90,7 @@ class ChatSession:
         try:
             receipt = await self._room.publish(data)
         except InvalidInput as error:
-            await self._tell([Noted("warning", str(error))])
+            await self._emit([Noted("warning", str(error))])
             return None
         self.on_said(text, receipt)
         await self._said.send(receipt)
@@ -102,7 +102,7 @@ class ChatSession:
             await self._room.wait_peers()
 
     async def leave(self) -> None:
-        """Announce that we leave, end `told`, and wait until the neighbours have received all lines."""
+        """Announce that we leave, end `events`, and wait until the neighbours have received all lines."""
         await self._said.aclose()
         with trio.move_on_after(LEAVE_PATIENCE):
             await self._followed.wait()
@@ -110,7 +110,7 @@ class ChatSession:
             await receipt.wait_sent()
             self._sent_to.update(dict.fromkeys(receipt.sent))
         self._scope.cancel()
-        await self._tell(self.model.flush())
+        await self._emit(self.model.flush())
         await wait_acknowledged(self._node.pubsub, self._sent_to)
         await self._send.aclose()
 
@@ -120,23 +120,29 @@ class ChatSession:
         """Keep the model up to date until the room is left."""
         with self._scope:
             async with trio.open_nursery() as nursery:
-                for task in (self._hear, self._hear_presence, self._watch_peers, self._follow, self._keep_time):
+                for task in (
+                    self._receive_lines,
+                    self._receive_presences,
+                    self._watch_peers,
+                    self._follow,
+                    self._keep_time,
+                ):
                     nursery.start_soon(task)
                 nursery.start_soon(self._node.redialer.run, self._send.send)
                 nursery.start_soon(self._neighbours.run)
 
-    async def _hear(self) -> None:
+    async def _receive_lines(self) -> None:
         async for message in self._room:
             if message.missed:
-                await self._tell([Noted("warning", f"{message.missed} lines came too fast to be shown")])
+                await self._emit([Noted("warning", f"{message.missed} lines came too fast to be shown")])
             peer = str(message.author or message.source)
-            await self._tell(self.model.heard(peer, message.data, trio.current_time()))
+            await self._emit(self.model.line_received(peer, message.data, trio.current_time()))
 
-    async def _hear_presence(self) -> None:
+    async def _receive_presences(self) -> None:
         async for message in self._presence:
             peer = str(message.author or message.source)
             now, believed = trio.current_time(), self._believed(message.source)
-            await self._tell(self.model.heard_presence(peer, message.data, now, believed))
+            await self._emit(self.model.presence_received(peer, message.data, now, believed))
 
     def _believed(self, neighbour: PeerId | None) -> Callable[[Multiaddr], bool]:
         """Return the filter for addresses from a neighbour: it must not make us dial private ones."""
@@ -148,7 +154,7 @@ class ChatSession:
     async def _watch_peers(self) -> None:
         async for change in self._room.peer_events():
             happened = self.model.peer_joined if isinstance(change, PeerJoined) else self.model.peer_left
-            await self._tell(happened(str(change.peer), trio.current_time()))
+            await self._emit(happened(str(change.peer), trio.current_time()))
 
     async def _follow(self) -> None:
         """Pass on the receipt of each line."""
@@ -162,13 +168,13 @@ class ChatSession:
             if receipt.reached_no_peer:
                 self.reached_no_peer += 1
                 warnings.append(Noted("warning", ALONE))
-            await self._tell([receipt_told(receipt), *warnings])
+            await self._emit([receipt_event(receipt), *warnings])
         self._followed.set()
 
     async def _keep_time(self) -> None:
         while True:
             now = trio.current_time()
-            await self._tell(self.model.tick(now))
+            await self._emit(self.model.tick(now))
             if now - self._present_at >= PRESENCE_INTERVAL:
                 self.model.presence_due = True
             await self._tell_presence()
@@ -186,9 +192,9 @@ class ChatSession:
         found.sort(key=lambda address: (is_loopback(address), not is_public(address)))
         return self.model.presence(found, leaving=leaving)
 
-    async def _tell(self, happened: Iterable[Told]) -> None:
-        for told in happened:
-            await self._send.send(told)
+    async def _emit(self, happened: Iterable[OutputEvent]) -> None:
+        for event in happened:
+            await self._send.send(event)
 
 
 @asynccontextmanager

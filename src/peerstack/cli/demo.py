@@ -117,8 +117,8 @@ async def _shout_at(host: Host, peer: PeerId) -> events.Exchanged:
     async with await host.open_stream(peer, SHOUT) as stream:
         await stream.send_all(said)
         await stream.send_eof()
-        heard = b"".join([bytes(chunk) async for chunk in stream])
-    return events.Exchanged(SHOUT, said.decode(), heard.decode())
+        echoed = b"".join([bytes(chunk) async for chunk in stream])
+    return events.Exchanged(SHOUT, said.decode(), echoed.decode())
 
 
 async def _fail(bob: Host, alice: Host) -> events.Report:

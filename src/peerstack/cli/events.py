@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class OutputEvent:
     """An event of a command; its fields are those of the JSON object."""
 
     event: ClassVar[str]
@@ -21,7 +21,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Listening(Told):
+class Listening(OutputEvent):
     """The host can be dialed; every address ends in `/p2p/<its id>`."""
 
     event: ClassVar[str] = "listening"
@@ -30,7 +30,7 @@ class Listening(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Connected(Told):
+class Connected(OutputEvent):
     """A connection is authenticated."""
 
     event: ClassVar[str] = "connected"
@@ -42,7 +42,7 @@ class Connected(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Disconnected(Told):
+class Disconnected(OutputEvent):
     """A connection ended; `reason` is null for an orderly end."""
 
     event: ClassVar[str] = "disconnected"
@@ -51,7 +51,7 @@ class Disconnected(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Refused(Told):
+class Refused(OutputEvent):
     """An inbound connection was refused or failed."""
 
     event: ClassVar[str] = "refused"
@@ -60,7 +60,7 @@ class Refused(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped(Told):
+class Stopped(OutputEvent):
     """A listener failed."""
 
     event: ClassVar[str] = "stopped"
@@ -69,7 +69,7 @@ class Stopped(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Dropped(Told):
+class Dropped(OutputEvent):
     """So many events came faster than they could be printed."""
 
     event: ClassVar[str] = "dropped"
@@ -77,7 +77,7 @@ class Dropped(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Identified(Told):
+class Identified(OutputEvent):
     """What a peer says of itself."""
 
     event: ClassVar[str] = "identified"
@@ -96,7 +96,7 @@ class Introduced(Identified):
 
 
 @dataclass(frozen=True, slots=True)
-class Pong(Told):
+class Pong(OutputEvent):
     """A ping came back."""
 
     event: ClassVar[str] = "pong"
@@ -105,7 +105,7 @@ class Pong(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Lost(Told):
+class Lost(OutputEvent):
     """A ping did not come back."""
 
     event: ClassVar[str] = "lost"
@@ -123,7 +123,7 @@ class RoundTrips:
 
 
 @dataclass(frozen=True, slots=True)
-class PingSummary(Told):
+class PingSummary(OutputEvent):
     """The end of `ping`."""
 
     event: ClassVar[str] = "summary"
@@ -133,7 +133,7 @@ class PingSummary(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress(Told):
+class Progress(OutputEvent):
     """How far a transfer has come."""
 
     event: ClassVar[str] = "progress"
@@ -144,7 +144,7 @@ class Progress(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Transfer(Told):
+class Transfer(OutputEvent):
     """A transfer is complete."""
 
     event: ClassVar[str] = "transfer"
@@ -155,7 +155,7 @@ class Transfer(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class PerfSummary(Told):
+class PerfSummary(OutputEvent):
     """The end of `perf`, in MiB per second; null for a direction in which nothing was moved."""
 
     event: ClassVar[str] = "summary"
@@ -164,7 +164,7 @@ class PerfSummary(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class KeyShown(Told):
+class KeyShown(OutputEvent):
     """An identity, as far as it is known; a hashed peer id tells nothing of its key."""
 
     event: ClassVar[str] = "identity"
@@ -179,7 +179,7 @@ class KeyShown(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Converted(Told):
+class Converted(OutputEvent):
     """A peer id in another form."""
 
     event: ClassVar[str] = "converted"
@@ -189,7 +189,7 @@ class Converted(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Report(Told):
+class Report(OutputEvent):
     """What happened in a dial, stage by stage."""
 
     event: ClassVar[str] = "report"
@@ -203,7 +203,7 @@ class Report(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Step(Told):
+class Step(OutputEvent):
     """The next part of the demo begins."""
 
     event: ClassVar[str] = "step"
@@ -212,7 +212,7 @@ class Step(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Exchanged(Told):
+class Exchanged(OutputEvent):
     """A message went to the peer and an answer came back."""
 
     event: ClassVar[str] = "message"
@@ -222,7 +222,7 @@ class Exchanged(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class TryNext(Told):
+class TryNext(OutputEvent):
     """Commands worth trying now."""
 
     event: ClassVar[str] = "next"
@@ -233,7 +233,7 @@ class TryNext(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class MessageReceived(Told):
+class MessageReceived(OutputEvent):
     """A message of a topic; `from` and `seqno` are null where messages are not signed."""
 
     event: ClassVar[str] = "message"
@@ -269,7 +269,7 @@ class NotSent:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt(Told):
+class Receipt(OutputEvent):
     """The receipt of a message we published, peer by peer."""
 
     event: ClassVar[str] = "receipt"
@@ -286,7 +286,7 @@ class Receipt(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class PublishSummary(Told):
+class PublishSummary(OutputEvent):
     """The end of `pubsub publish`."""
 
     event: ClassVar[str] = "summary"
@@ -306,7 +306,7 @@ class PublishSummary(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Joined(Told):
+class Joined(OutputEvent):
     """A member is in the chat room now; the name is null if the member gives none."""
 
     event: ClassVar[str] = "joined"
@@ -315,7 +315,7 @@ class Joined(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Renamed(Told):
+class Renamed(OutputEvent):
     """A member of the chat room changed its name."""
 
     event: ClassVar[str] = "renamed"
@@ -324,7 +324,7 @@ class Renamed(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Left(Told):
+class Left(OutputEvent):
     """A member left the chat room."""
 
     event: ClassVar[str] = "left"
@@ -333,7 +333,7 @@ class Left(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Said(Told):
+class Said(OutputEvent):
     """A member sent a line; `label` is the name as shown, unique in the room."""
 
     event: ClassVar[str] = "said"
@@ -343,7 +343,7 @@ class Said(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Noted(Told):
+class Noted(OutputEvent):
     """A note or warning of the chat itself; `level` is info or warning."""
 
     event: ClassVar[str] = "note"
@@ -355,7 +355,7 @@ class Noted(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Round(Told):
+class Round(OutputEvent):
     """A round of the demo is over: every running process has published."""
 
     event: ClassVar[str] = "round"
@@ -379,7 +379,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Deliveries(Told):
+class Deliveries(OutputEvent):
     """How many messages each process got from each."""
 
     event: ClassVar[str] = "deliveries"
@@ -387,7 +387,7 @@ class Deliveries(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict(Told):
+class Verdict(OutputEvent):
     """Whether every running process got every message that was meant for it, once."""
 
     event: ClassVar[str] = "verdict"
@@ -397,7 +397,7 @@ class Verdict(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class Failed(Told):
+class Failed(OutputEvent):
     """The command failed; `message` says in one line what is wrong and what to do."""
 
     event: ClassVar[str] = "error"
@@ -406,7 +406,7 @@ class Failed(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class SwarmKeyShown(Told):
+class SwarmKeyShown(OutputEvent):
     """The key of a private network, by its fingerprint; the key itself is never shown."""
 
     event: ClassVar[str] = "swarm_key"
@@ -416,7 +416,7 @@ class SwarmKeyShown(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class PeerLost(Told):
+class PeerLost(OutputEvent):
     """A peer that was asked for with --peer is gone, and is dialed again; `reason` is null for an orderly end."""
 
     event: ClassVar[str] = "peer_lost"
@@ -426,7 +426,7 @@ class PeerLost(Told):
 
 
 @dataclass(frozen=True, slots=True)
-class PeerBack(Told):
+class PeerBack(OutputEvent):
     """It is back; the peer id is another one if a new peer answers at an address that names none."""
 
     event: ClassVar[str] = "peer_back"

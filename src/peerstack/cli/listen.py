@@ -96,8 +96,8 @@ async def _listen(addresses: tuple[str, ...], perf: bool, options: ListenOptions
         output.emit(events.Listening(str(host.peer_id), tuple(str(address) for address in host.addresses)))
         output.hint("Try `peerstack ping` with one of these addresses. Ctrl-C stops it.")
         while True:
-            for told in await feed.next():
-                output.emit(told)
+            for shown in await feed.next():
+                output.emit(shown)
 
 
 async def bind(host: Host, address: Multiaddr) -> None:
@@ -133,22 +133,22 @@ class Feed:
 
     def __init__(self, limit: int = BACKLOG) -> None:
         self._limit = limit
-        self._waiting: deque[events.Told] = deque()
+        self._waiting: deque[events.OutputEvent] = deque()
         self._dropped = 0
         self._more = trio.Event()
 
     def notify(self, event: Event) -> None:
         """Keep an event if it is one that is printed and there is room."""
-        told = _told(event)
-        if told is None:
+        shown = _to_output(event)
+        if shown is None:
             return
         if len(self._waiting) < self._limit:
-            self._waiting.append(told)
+            self._waiting.append(shown)
         else:
             self._dropped += 1
         self._more.set()
 
-    async def next(self) -> list[events.Told]:
+    async def next(self) -> list[events.OutputEvent]:
         """Wait until there are events and return all of them."""
         await self._more.wait()
         self._more = trio.Event()
@@ -158,7 +158,7 @@ class Feed:
         return found
 
 
-def _told(event: Event) -> events.Told | None:
+def _to_output(event: Event) -> events.OutputEvent | None:
     match event:
         case ConnectionOpened(info):
             return connected(info)

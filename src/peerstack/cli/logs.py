@@ -13,7 +13,7 @@ from peerstack.stack.events import Event
 from .shapes import printable
 
 _SILENT = logging.NullHandler()
-"""Without any handler Python prints warnings of every library; failures are told in one line of ours instead."""
+"""Without any handler Python prints warnings of every library; failures are printed in one line of ours instead."""
 
 _log = logging.getLogger("peerstack.events")
 

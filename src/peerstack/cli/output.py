@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import trio
 
-from .events import Failed, Progress, Told
+from .events import Failed, OutputEvent, Progress
 from .failure import Failure
 from .render import describe
 from .shapes import Shape, Span, Style, plain_lines, printable
@@ -48,7 +48,7 @@ class Output:
         # Lines of a log and something that is drawn again and again cannot share a terminal.
         self._live = not json and not logs and _is_terminal(self._stderr)
         self._in_pieces = trio.Lock()
-        self._behind: deque[Told] = deque()
+        self._behind: deque[OutputEvent] = deque()
         """Events that came while a task was in the middle of a line."""
 
     # ---- what commands use
@@ -63,33 +63,33 @@ class Output:
         """Whether the output is JSON."""
         return self._json
 
-    def emit(self, told: Told) -> None:
+    def emit(self, event: OutputEvent) -> None:
         """Print something that happened, behind the line that another task is printing. Raises OutputClosed."""
         if self._in_pieces.locked():
-            self._behind.append(told)
+            self._behind.append(event)
         else:
-            self._emit(told)
+            self._emit(event)
 
-    def _emit(self, told: Told) -> None:
+    def _emit(self, event: OutputEvent) -> None:
         if self._json:
-            self._print(to_line(told))
+            self._print(to_line(event))
             return
-        for shape in describe(told):
+        for shape in describe(event):
             self._show(shape)
 
-    async def emit_when_ready(self, told: Told) -> None:
+    async def emit_when_ready(self, event: OutputEvent) -> None:
         """Print something once the output accepts it, while other tasks run. Raises OutputClosed."""
         async with self._in_pieces:
-            await self._emit_in_pieces(told)
+            await self._emit_in_pieces(event)
             while self._behind:
                 self._emit(self._behind.popleft())
 
-    async def _emit_in_pieces(self, told: Told) -> None:
+    async def _emit_in_pieces(self, event: OutputEvent) -> None:
         if self._terminal:
             await self._wait_ready()
-            self._emit(told)
+            self._emit(event)
             return
-        lines = [to_line(told)] if self._json else [text for s in describe(told) for text in plain_lines(s)]
+        lines = [to_line(event)] if self._json else [text for s in describe(event) for text in plain_lines(s)]
         for text in lines:
             for start in range(0, len(text) + 1, PIECE):
                 await self._wait_ready()
@@ -170,9 +170,9 @@ class Output:
             raise OutputClosed from None
 
 
-def to_line(told: Told) -> str:
+def to_line(event: OutputEvent) -> str:
     """Return the line of the JSON form: ASCII without control characters, whatever other peers sent."""
-    return json.dumps(told.to_json(), ensure_ascii=True, allow_nan=False).replace("\x7f", "\\u007f")
+    return json.dumps(event.to_json(), ensure_ascii=True, allow_nan=False).replace("\x7f", "\\u007f")
 
 
 def _is_terminal(file: TextIO | None) -> bool:

@@ -31,7 +31,7 @@ from .pubsub_node import (
     check_topics,
     listening,
     open_node,
-    receipt_told,
+    receipt_event,
     wait_acknowledged,
     wait_subscribers,
 )
@@ -124,7 +124,7 @@ async def _publish(topic: str, source: Source, node: Node, waiting: Waiting, out
     payloads = None if source.lines else await _payloads(source)
     async with open_node(node, output) as opened, open_background() as nursery:
         pubsub = opened.pubsub
-        nursery.start_soon(opened.redialer.run, partial(_tell, output))
+        nursery.start_soon(opened.redialer.run, partial(_emit, output))
         if node.listen:
             output.emit(listening(pubsub.host))
         with output.working(f"waiting for a subscriber to {topic}"):
@@ -146,10 +146,10 @@ async def _publish(topic: str, source: Source, node: Node, waiting: Waiting, out
     return NO_SUBSCRIBER if ledger.reached_nobody else 0
 
 
-async def _tell(output: Output, told: events.Told) -> None:
+async def _emit(output: Output, event: events.OutputEvent) -> None:
     # The task that prints the receipts notices that the output is closed.
     with suppress(OutputClosed):
-        await output.emit_when_ready(told)
+        await output.emit_when_ready(event)
 
 
 def _too_few(topic: str, node: Node, waiting: Waiting, found: int) -> str:
@@ -295,7 +295,7 @@ async def _publish_all(
             await receipt.wait_sent()
             ledger.add(receipt)
             if not quiet or receipt.dropped or receipt.reached_no_peer:
-                await output.emit_when_ready(receipt_told(receipt))
+                await output.emit_when_ready(receipt_event(receipt))
 
 
 @asynccontextmanager

@@ -132,7 +132,7 @@ def listening(host: Host) -> events.Listening:
     return events.Listening(str(host.peer_id), tuple(str(address) for address in host.addresses))
 
 
-def receipt_told(receipt: PubsubReceipt) -> events.Receipt:
+def receipt_event(receipt: PubsubReceipt) -> events.Receipt:
     """Return the event for a receipt."""
     dropped = tuple(events.NotSent(str(peer), receipt.peers[peer].reason) for peer in receipt.dropped)
     return events.Receipt(

@@ -14,7 +14,7 @@ from peerstack.stack.events import ConnectionClosed, ConnectionOpened, Event
 from peerstack.stack.host import Host
 from peerstack.stack.identity import PeerId
 
-from .events import PeerBack, PeerLost, Told
+from .events import OutputEvent, PeerBack, PeerLost
 
 FIRST_WAIT = 1.0
 """Seconds before the first dial: most connections are lost because the peer restarts."""
@@ -24,7 +24,7 @@ STEADY = 60.0
 """Seconds that a connection stands before the next loss is taken for a new one; else the waits go on growing."""
 ASKED_FOR = "asked for with --peer"
 
-Tell = Callable[[Told], Awaitable[None]]
+Emit = Callable[[OutputEvent], Awaitable[None]]
 
 
 def waits(chance: Callable[[], float]) -> Iterator[float]:
@@ -75,13 +75,13 @@ class Redialer:
         self._asked.append(_Asked(address, peer))
         return peer
 
-    async def run(self, tell: Tell) -> None:
+    async def run(self, emit: Emit) -> None:
         """Dial lost peers again, and report when they are lost and when they are back, until cancelled."""
         async with trio.open_nursery() as nursery:
             for asked in self._asked:
-                nursery.start_soon(self._keep, asked, tell)
+                nursery.start_soon(self._keep, asked, emit)
 
-    async def _keep(self, asked: _Asked, tell: Tell) -> None:
+    async def _keep(self, asked: _Asked, emit: Emit) -> None:
         ahead = waits(self._chance)
         while True:
             began = trio.current_time()
@@ -89,9 +89,9 @@ class Redialer:
             lost = trio.current_time()
             if lost - began >= STEADY:
                 ahead = waits(self._chance)
-            await tell(PeerLost(str(asked.peer), str(asked.address), asked.reason))
+            await emit(PeerLost(str(asked.peer), str(asked.address), asked.reason))
             await self._regain(asked, ahead)
-            await tell(PeerBack(str(asked.peer), str(asked.address), round(trio.current_time() - lost, 3)))
+            await emit(PeerBack(str(asked.peer), str(asked.address), round(trio.current_time() - lost, 3)))
 
     async def _regain(self, asked: _Asked, ahead: Iterator[float]) -> None:
         """Dial until the peer is back, which it may be by itself."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from . import events as told
-from . import render_pubsub, render_simulate
+from . import events, render_pubsub, render_simulate
 from .events import PeerBack, PeerLost, SwarmKeyShown
 from .failure import advice
 from .render_pubsub import short
@@ -21,78 +20,78 @@ OK = "ok"
 _STAGE_WIDTH = len("security negotiation")
 
 
-def describe(event: told.Told) -> list[Shape]:
+def describe(event: events.OutputEvent) -> list[Shape]:
     """Return the text output for an event, nothing for one that only the JSON form has."""
     match event:
-        case told.Report():
+        case events.Report():
             return list(_report(event))
-        case told.KeyShown():
+        case events.KeyShown():
             return [_key(event)]
         case SwarmKeyShown():
             return [Table((("fingerprint", line(event.fingerprint)), ("key file", line(event.file))))]
-        case told.Converted():
+        case events.Converted():
             return [line(event.text)]
-        case told.Step():
+        case events.Step():
             return [line(""), line(Span(f"{event.number}. {event.title}", Style.BOLD))]
-        case told.TryNext():
+        case events.TryNext():
             commands = [line("   ", Span(command, Style.NAME)) for command in event.commands]
             return [line(""), line(Span("Try next:", Style.BOLD)), *commands]
         case Simulated():
             return render_simulate.describe(event)
-        case told.Exchanged():
+        case events.Exchanged():
             return [line("   ", _name(event.protocol), f"  sent {event.sent!r}, received {event.received!r}")]
         case _:
             return _of_peers(event)
 
 
-def _of_peers(event: told.Told) -> list[Shape]:
+def _of_peers(event: events.OutputEvent) -> list[Shape]:
     match event:
         case PeerLost(peer_id=peer, address=address, reason=reason):
             why = f": {reason}" if reason else ""
             return [line(Span(f"! lost {short(peer)} at {address}{why}; dialing it until it is back", Style.HINT))]
         case PeerBack(peer_id=peer, address=address, seconds=seconds):
             return [line(Span(f"* {short(peer)} at {address} is back after {seconds:.1f} s", Style.DIM))]
-        case told.Listening():
+        case events.Listening():
             addresses = [line("   ", _name(address)) for address in event.addresses]
             return [line("listening as ", Span(event.peer_id, Style.BOLD)), *addresses]
-        case told.Connected():
+        case events.Connected():
             whence = "from" if event.direction == "inbound" else "to"
             return [
                 line(Span("connected", Style.GOOD), f" {whence} ", _name(event.peer_id)),
                 line("   ", Span(f"{event.address}  {event.security}  {event.muxer}", Style.DIM)),
             ]
-        case told.Disconnected():
+        case events.Disconnected():
             reason = f"  {event.reason}" if event.reason else ""
             return [line(Span("disconnected", Style.DIM), " ", _name(event.peer_id), reason)]
-        case told.Refused() | told.Stopped():
+        case events.Refused() | events.Stopped():
             return [line(Span(event.event, Style.BAD), f" {event.address}  {event.reason}")]
-        case told.Dropped():
+        case events.Dropped():
             return [line(Span(f"{event.count} more events came too fast to print", Style.HINT))]
-        case told.Introduced():
+        case events.Introduced():
             agent = event.agent or "an agent without a name"
             return [line("identified ", _name(event.peer_id), f"  {agent}")]
-        case told.Identified():
+        case events.Identified():
             return [_identified(event)]
         case _:
             return _of_measurements(event)
 
 
-def _of_measurements(event: told.Told) -> list[Shape]:
+def _of_measurements(event: events.OutputEvent) -> list[Shape]:
     match event:
-        case told.Pong():
+        case events.Pong():
             return [line(f"{event.seq:>4}  {event.rtt_ms:8.3f} ms")]
-        case told.Lost():
+        case events.Lost():
             return [line(f"{event.seq:>4}  ", Span("lost", Style.BAD), f"  {event.reason}")]
-        case told.PingSummary():
+        case events.PingSummary():
             return [_ping_summary(event)]
-        case told.Progress():
+        case events.Progress():
             done, total = event.bytes / MIB, event.total / MIB
             return [line(f"{event.direction:<8}  {done:.1f} of {total:.1f} MiB  {event.mib_s:,.1f} MiB/s")]
-        case told.Transfer():
+        case events.Transfer():
             amount = f"{event.direction:<8}  {size(event.bytes)} in {event.seconds:.2f} s  "
             return [line(amount, Span(f"{event.mib_s:,.1f} MiB/s", Style.BOLD))]
-        case told.PerfSummary():
-            return []  # told already, transfer by transfer
+        case events.PerfSummary():
+            return []  # each transfer has its own line
         case _:
             return render_pubsub.describe(event)
 
@@ -100,11 +99,11 @@ def _of_measurements(event: told.Told) -> list[Shape]:
 # ---- tables
 
 
-def _key(event: told.KeyShown) -> Table:
+def _key(event: events.KeyShown) -> Table:
     rows = [
         ("peer id", line(Span(event.peer_id, Style.BOLD))),
-        ("type", line(event.type or Span("not told by a hashed peer id", Style.DIM))),
-        ("public key", line(event.public_key or Span("not told by a hashed peer id", Style.DIM))),
+        ("type", line(event.type or Span("not in a hashed peer id", Style.DIM))),
+        ("public key", line(event.public_key or Span("not in a hashed peer id", Style.DIM))),
         ("cid", line(event.cid)),
         ("base36", line(event.base36)),
         ("hex", line(event.hex)),
@@ -114,15 +113,15 @@ def _key(event: told.KeyShown) -> Table:
     return Table(tuple(rows))
 
 
-def _identified(event: told.Identified) -> Table:
+def _identified(event: events.Identified) -> Table:
     suffix = f"/p2p/{event.peer_id}"
     record = Span("signed by the peer", Style.GOOD) if event.signed else Span("not signed", Style.HINT)
     return Table(
         (
             ("peer id", line(Span(event.peer_id, Style.BOLD))),
-            ("agent", line(event.agent or Span("not told", Style.DIM))),
+            ("agent", line(event.agent or Span("unknown", Style.DIM))),
             ("record", line(record)),
-            ("sees us at", line(event.observed_address or Span("not told", Style.DIM))),
+            ("sees us at", line(event.observed_address or Span("unknown", Style.DIM))),
             *_listed("addresses", tuple(address.removesuffix(suffix) for address in event.addresses)),
             *_listed("protocols", event.protocols),
         )
@@ -135,7 +134,7 @@ def _listed(name: str, values: tuple[str, ...]) -> list[tuple[str, Line]]:
     return [("" if index else name, line(value)) for index, value in enumerate(values)]
 
 
-def _ping_summary(event: told.PingSummary) -> Table:
+def _ping_summary(event: events.PingSummary) -> Table:
     lost = event.sent - event.received
     counts = line(f"{event.received} of {event.sent}", *([Span(f"  {lost} lost", Style.BAD)] if lost else []))
     times = event.rtt_ms
@@ -148,7 +147,7 @@ def _ping_summary(event: told.PingSummary) -> Table:
 # ---- dial reports
 
 
-def _report(event: told.Report) -> Iterator[Shape]:
+def _report(event: events.Report) -> Iterator[Shape]:
     report = event.report
     if event.reached is not None:
         yield line(Span("reached", Style.GOOD), " ", Span(event.reached, Style.BOLD))

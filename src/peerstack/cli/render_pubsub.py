@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable
 
-from . import events as told
+from . import events
 from .shapes import Line, Shape, Span, Style, Table, line
 from .units import size
 
@@ -25,39 +25,39 @@ def text_of(data: bytes) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}… ({size(len(data))})"
 
 
-def describe(event: told.Told) -> list[Shape]:
+def describe(event: events.OutputEvent) -> list[Shape]:
     """Return the text output for an event."""
     match event:
-        case told.MessageReceived():
+        case events.MessageReceived():
             return _message(event)
-        case told.Receipt():
+        case events.Receipt():
             return _receipt(event)
-        case told.PublishSummary():
+        case events.PublishSummary():
             return [_summary(event)]
-        case told.Deliveries():
+        case events.Deliveries():
             return [_grid(event.cells)]
-        case told.Round():
+        case events.Round():
             got = line(f"   {event.delivered} of {event.expected} messages were delivered in {event.seconds:.2f} s")
             return [got]
-        case told.Verdict():
+        case events.Verdict():
             return [_verdict(event)]
         case _:
             return _of_chat(event)
 
 
-def _of_chat(event: told.Told) -> list[Shape]:
+def _of_chat(event: events.OutputEvent) -> list[Shape]:
     match event:
-        case told.Said():
+        case events.Said():
             return [line(Span(event.label, Style.NAME), f": {event.text}")]
-        case told.Joined():
+        case events.Joined():
             return [line(Span(f"* {who(event.peer_id, event.name)} is here", Style.DIM))]
-        case told.Left():
+        case events.Left():
             return [line(Span(f"* {who(event.peer_id, event.name)} has left", Style.DIM))]
-        case told.Renamed():
+        case events.Renamed():
             return [line(Span(f"* {short(event.peer_id)} is now {event.name}", Style.DIM))]
-        case told.Noted(level="warning"):
+        case events.Noted(level="warning"):
             return [line(Span(f"! {event.text}", Style.HINT))]
-        case told.Noted():
+        case events.Noted():
             return [line(Span(f"* {event.text}", Style.DIM))]
         case _:
             raise AssertionError(f"no text for {event}")
@@ -68,7 +68,7 @@ def who(peer_id: str, name: str | None) -> str:
     return f"{name} ({short(peer_id)})" if name else short(peer_id)
 
 
-def _message(event: told.MessageReceived) -> list[Shape]:
+def _message(event: events.MessageReceived) -> list[Shape]:
     author = "anonymous" if event.author is None else short(event.author)
     text = text_of(base64.b64decode(event.data))
     older = Span("  (fetched by gossip: may be older)" if event.fetched else "", Style.DIM)
@@ -87,7 +87,7 @@ def _message(event: told.MessageReceived) -> list[Shape]:
 # ---- publishing
 
 
-def _receipt(event: told.Receipt) -> list[Shape]:
+def _receipt(event: events.Receipt) -> list[Shape]:
     amount = f"  {size(event.bytes)}  {event.id[-_SHORT:]}"
     if not event.sent:
         head = line(Span("reached no peer", Style.BAD), amount)
@@ -104,7 +104,7 @@ def _peers(peers: tuple[str, ...]) -> str:
     return shown if len(peers) <= 3 else f"{shown} and {len(peers) - 3} more"
 
 
-def _summary(event: told.PublishSummary) -> Table:
+def _summary(event: events.PublishSummary) -> Table:
     rows = [
         ("published", line(f"{_count(event.published, 'message')}, {size(event.bytes)}")),
         ("sent", line(f"{_count(event.sent, 'time')}, to {_count(event.peers, 'peer')}")),
@@ -129,9 +129,9 @@ def _count(number: int, what: str) -> str:
 # ---- the demo
 
 
-def _grid(cells: Iterable[told.Cell]) -> Table:
+def _grid(cells: Iterable[events.Cell]) -> Table:
     """Return a row for each publisher, with a column for each receiver."""
-    rows: dict[str, dict[str, told.Cell]] = {}
+    rows: dict[str, dict[str, events.Cell]] = {}
     for cell in cells:
         rows.setdefault(cell.publisher, {})[cell.receiver] = cell
     receivers = list(dict.fromkeys((*rows, *(receiver for row in rows.values() for receiver in row))))
@@ -140,11 +140,11 @@ def _grid(cells: Iterable[told.Cell]) -> Table:
     return Table((("from / to", head), *((name, _row(row, receivers, width)) for name, row in rows.items())))
 
 
-def _row(row: dict[str, told.Cell], receivers: list[str], width: int) -> Line:
+def _row(row: dict[str, events.Cell], receivers: list[str], width: int) -> Line:
     return tuple(_entry(row.get(receiver), width) for receiver in receivers)
 
 
-def _entry(cell: told.Cell | None, width: int) -> Span:
+def _entry(cell: events.Cell | None, width: int) -> Span:
     if cell is None or not cell.expected:
         return Span(f"{'-':>{width}}", Style.DIM)
     whole = cell.delivered == cell.expected and not cell.duplicates
@@ -152,12 +152,12 @@ def _entry(cell: told.Cell | None, width: int) -> Span:
     return Span(f"{_amount(cell):>{width}}", style)
 
 
-def _amount(cell: told.Cell) -> str:
+def _amount(cell: events.Cell) -> str:
     twice = f" +{cell.duplicates}" if cell.duplicates else ""
     return f"{cell.delivered}/{cell.expected}{twice}"
 
 
-def _verdict(event: told.Verdict) -> Line:
+def _verdict(event: events.Verdict) -> Line:
     if event.complete:
         return line(Span("every surviving process got every message once", Style.GOOD))
     return line(Span(f"{event.missing} deliveries are missing, {event.duplicates} are duplicates", Style.BAD))

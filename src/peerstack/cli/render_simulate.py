@@ -51,15 +51,15 @@ def _cost(event: Simulated) -> str:
 
 
 def _deliveries(event: Simulated) -> Line:
-    told = f"{event.deliveries}, the authors' own included"
+    text = f"{event.deliveries}, the authors' own included"
     missing = event.latency.missing
-    return line(told, Span(f"  {missing} missing", Style.BAD)) if missing else line(told)
+    return line(text, Span(f"  {missing} missing", Style.BAD)) if missing else line(text)
 
 
 def _lateness(latency: Latencies) -> str:
     named = {"median": latency.median_ms, "99 %": latency.p99_ms, "last": latency.max_ms}
-    told = ", ".join(f"{name} {'never' if value is None else f'{value:.0f} ms'}" for name, value in named.items())
-    return f"{told}; {latency.missing} of {latency.expected} missing" if latency.missing else told
+    text = ", ".join(f"{name} {'never' if value is None else f'{value:.0f} ms'}" for name, value in named.items())
+    return f"{text}; {latency.missing} of {latency.expected} missing" if latency.missing else text
 
 
 def _histogram(counts: tuple[int, ...]) -> list[tuple[str, Line]]:

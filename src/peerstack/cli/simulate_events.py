@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .events import Told
+from .events import OutputEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Simulated(Told):
+class Simulated(OutputEvent):
     """The end of `simulate gossip`."""
 
     event: ClassVar[str] = "simulation"

@@ -45,7 +45,7 @@ _WHEN_FULL: dict[Choice, WhenFull] = {
     "drop-oldest": WhenFull.DROP_OLDEST,
     "fail": WhenFull.RAISE,
 }
-Arrival = PubsubMessage[bytes] | SubscriptionOverflow | events.Told
+Arrival = PubsubMessage[bytes] | SubscriptionOverflow | events.OutputEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ async def _subscribe(topics: Sequence[str], node: Node, reading: Reading, output
         left, missing = reading.count, 0
         async with _merged(rooms, opened.redialer) as arrivals:
             async for arrival in arrivals:
-                if isinstance(arrival, events.Told):
+                if isinstance(arrival, events.OutputEvent):
                     await output.emit_when_ready(arrival)
                     continue
                 if isinstance(arrival, SubscriptionOverflow):
