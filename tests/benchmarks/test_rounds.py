@@ -44,14 +44,14 @@ def test_everyone_takes_a_turn_before_anyone_takes_the_next() -> None:
     ]
 
 
-def test_what_can_not_change_is_looked_at_once() -> None:
+def test_what_cannot_change_is_looked_at_once() -> None:
     entrants = Entrants(pythons={OURS: Path("a"), FOUR: Path("b")})
     turns = plan(entrants, groups("import", "size"), 2)
     assert [turn.entrant for turn in turns if turn.group.key == "import"] == [OURS, TRIO, BARE] * 2
     assert [turn.entrant for turn in turns if turn.group.key == "size"] == [OURS, FOUR]
 
 
-def test_who_can_not_do_a_group_is_not_asked() -> None:
+def test_who_cannot_do_a_group_is_not_asked() -> None:
     assert [turn.entrant for turn in plan(fakes(["go", "raw", "sealed"]), groups("dials"), 1)] == ["go", "raw"]
 
 

@@ -38,7 +38,7 @@ def test_a_ping_reaches_the_listener_by_each_of_its_addresses(addresses: dict[st
         ("file/app.sock", "its folder is a file; choose another path"),
     ],
 )
-def test_a_unix_socket_that_can_not_be_is_one_line(tmp_path: Path, path: str, problem: str) -> None:
+def test_a_unix_socket_that_cannot_be_is_one_line(tmp_path: Path, path: str, problem: str) -> None:
     (tmp_path / "file").write_text("precious")
     ran = cli("listen", "--listen", f"/unix{tmp_path / path}")
     assert (ran.code, ran.out) == (2, "")

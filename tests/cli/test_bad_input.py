@@ -46,7 +46,7 @@ def line_of(ran: Ran) -> str:
     ],
 )
 @pytest.mark.parametrize("command", ["ping", "perf", "identify"])
-def test_an_address_that_can_not_be_dialed(command: str, address: str, says: str) -> None:
+def test_an_address_that_cannot_be_dialed(command: str, address: str, says: str) -> None:
     assert says in line_of(cli(command, address))
 
 
@@ -127,7 +127,7 @@ def test_another_peer_than_expected_is_named_with_both_ids(peer: Peer) -> None:
         (["listen", "--listen", "/ip4/203.0.113.7/tcp/0"], "this machine does not have that address; /ip4/0.0.0.0"),
     ],
 )
-def test_arguments_that_can_not_be_meant(arguments: list[str], says: str) -> None:
+def test_arguments_that_cannot_be_meant(arguments: list[str], says: str) -> None:
     assert says in line_of(cli(*arguments))
 
 

@@ -134,7 +134,7 @@ def listen_with(certificate: object, key: object = None) -> str:
     return line_of(cli("listen", "--listen", SECURE, "--cert", str(certificate), *key_option))
 
 
-def test_files_that_can_not_be_read(pair: tuple[str, str], tmp_path: Path) -> None:
+def test_files_that_cannot_be_read(pair: tuple[str, str], tmp_path: Path) -> None:
     missing = tmp_path / "missing.pem"
     assert listen_with(missing, pair[1]) == f"--cert {missing}: No such file or directory"
     assert listen_with(pair[0], missing) == f"--cert-key {missing}: No such file or directory"

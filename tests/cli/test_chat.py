@@ -133,14 +133,14 @@ def test_a_line_that_is_too_long_ends_it() -> None:
         (["chat", "lobby", "--wait", "-1"], "Give seconds from 0 to 86400"),
     ],
 )
-def test_arguments_that_can_not_be_meant(arguments: list[str], says: str) -> None:
+def test_arguments_that_cannot_be_meant(arguments: list[str], says: str) -> None:
     ran = cli(*arguments)
     assert (ran.code, ran.out) == (2, "")
     assert says in ran.err
     assert ran.err.count("\n") == 1
 
 
-def test_a_peer_that_can_not_be_reached() -> None:
+def test_a_peer_that_cannot_be_reached() -> None:
     with closed_port() as address:
         ran = say("hello\n", "--peer", address)
     assert (ran.code, ran.out) == (2, "")
@@ -155,7 +155,7 @@ def test_a_user_without_a_name_is_anonymous(monkeypatch: pytest.MonkeyPatch) -> 
     assert own_name() == "anonymous"
 
 
-def test_people_see_plain_lines_that_can_not_steer_their_terminal() -> None:
+def test_people_see_plain_lines_that_cannot_steer_their_terminal() -> None:
     def shown(event: events.OutputEvent) -> list[str]:
         return [text for shape in describe(event) for text in plain_lines(shape)]
 

@@ -171,7 +171,7 @@ def test_we_can_be_renamed_but_not_to_nothing(model: ChatModel) -> None:
         ("", ""),
     ],
 )
-def test_names_are_short_and_can_not_steer_a_terminal(typed: str, name: str) -> None:
+def test_names_are_short_and_cannot_steer_a_terminal(typed: str, name: str) -> None:
     assert clean_name(typed) == name
 
 

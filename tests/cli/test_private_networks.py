@@ -87,7 +87,7 @@ def test_quic_and_a_private_network_exclude_each_other(command: list[str], key_f
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=named)
-def test_keys_that_can_not_be_read_end_every_command(command: list[str], tmp_path: Path) -> None:
+def test_keys_that_cannot_be_read_end_every_command(command: list[str], tmp_path: Path) -> None:
     missing, wrong = tmp_path / "missing.key", tmp_path / "wrong.key"
     wrong.write_text("hello\n")
     wrong.chmod(0o600)

@@ -189,7 +189,7 @@ def test_too_few_subscribers_are_counted() -> None:
         (["subscribe", "t", "--identity", "missing.key", *LOOPBACK], "peerstack id new --out missing.key"),
     ],
 )
-def test_arguments_that_can_not_be_meant(arguments: list[str], says: str) -> None:
+def test_arguments_that_cannot_be_meant(arguments: list[str], says: str) -> None:
     ran = cli("pubsub", *arguments)
     assert (ran.code, ran.out) == (2, "")
     assert says in ran.err
@@ -197,7 +197,7 @@ def test_arguments_that_can_not_be_meant(arguments: list[str], says: str) -> Non
 
 
 @pytest.mark.parametrize("command", [["subscribe", "t", *LOOPBACK], ["publish", "t", "x"]])
-def test_a_peer_that_can_not_be_reached(command: list[str]) -> None:
+def test_a_peer_that_cannot_be_reached(command: list[str]) -> None:
     with closed_port() as address:
         ran = cli("pubsub", *command, "--peer", address)
     assert (ran.code, ran.out) == (2, "")
@@ -232,7 +232,7 @@ def test_a_peer_without_pubsub_is_no_subscriber() -> None:
 # ---- for people
 
 
-def test_people_see_text_that_can_not_steer_their_terminal() -> None:
+def test_people_see_text_that_cannot_steer_their_terminal() -> None:
     evil = base64.b64encode(b"\x1b[31m\xff\nhello\n").decode()
     (text,) = shown(events.MessageReceived("t\x07", "12D3KooWabcdefgh", 1, evil, 0, False, False, 0, 0))
     assert text == "t\\x07  …abcdefgh  \\x1b[31m\\xff\\nhello"

@@ -132,7 +132,7 @@ def test_runs_are_drawn_side_by_side_with_the_moment_of_the_attack() -> None:
     assert {"<first>", "<one>", "other", "eclipse & more", "the attack begins"} <= set(texts)
 
 
-def test_a_picture_that_can_not_be_written_is_a_failure_after_the_results(tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_written_is_a_failure_after_the_results(tmp_path: Path) -> None:
     ran = cli(*SMALL, "--plot", str(tmp_path / "no" / "a.svg"), "--json")
     assert ran.code == 2
     assert [event["event"] for event in ran.events] == ["simulation", "error"]

@@ -134,7 +134,7 @@ class EndsBothWaysNetwork(MemoryNetwork):
         return connection
 
 
-async def test_who_can_not_close_one_direction_only_has_to_say_so(autojump_clock: trio.testing.MockClock) -> None:
+async def test_who_cannot_close_one_direction_only_has_to_say_so(autojump_clock: trio.testing.MockClock) -> None:
     network = EndsBothWaysNetwork()
     with pytest.raises(AssertionError, match="the direction that was open lost bytes"):
         await check_stream_transport(lambda: MemoryTransport(network), ANY)

@@ -105,7 +105,7 @@ async def by_the_record_of_another(found: Trap) -> None:
 
 
 @pytest.mark.parametrize("way", [by_identify, by_a_signed_record, by_a_push, by_the_record_of_another])
-async def test_a_peer_can_not_name_a_path(way: Callable[[Trap], Awaitable[None]], tmp_path: Path) -> None:
+async def test_a_peer_cannot_name_a_path(way: Callable[[Trap], Awaitable[None]], tmp_path: Path) -> None:
     async with trap(tmp_path) as found:
         await way(found)
         peer = found.attacker.peer_id
@@ -119,7 +119,7 @@ async def test_a_peer_can_not_name_a_path(way: Callable[[Trap], Awaitable[None]]
         assert found.opened == []
 
 
-async def test_a_name_server_can_not_name_a_path(tmp_path: Path) -> None:
+async def test_a_name_server_cannot_name_a_path(tmp_path: Path) -> None:
     async def records(name: str) -> Sequence[str]:
         return [f"dnsaddr=/unix{tmp_path}/service.sock", f"dnsaddr={ELSEWHERE}"]
 

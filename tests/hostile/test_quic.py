@@ -127,7 +127,7 @@ def test_path_challenges_are_answered_within_a_bound(attack: Attack, count: int)
     assert len(path.remote_challenges) <= 32
 
 
-def test_connection_ids_can_not_be_rotated_without_end(attack: Attack) -> None:
+def test_connection_ids_cannot_be_rotated_without_end(attack: Attack) -> None:
     """CVE-2024-22189: each new id retires the last, and the retirements pile up."""
     number = 0
     while not attack.ended and number < 1000:

@@ -90,7 +90,7 @@ def test_without_redis_the_run_says_so_and_fails_only_where_it_is_required(
     assert capsys.readouterr().err.count("left out: no redis-server") == 2
 
 
-def test_a_foreign_stack_that_can_not_be_built_is_left_out_and_fails_only_where_it_is_required(
+def test_a_foreign_stack_that_cannot_be_built_is_left_out_and_fails_only_where_it_is_required(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def missing(name: str) -> list[str]:

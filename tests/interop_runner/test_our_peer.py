@@ -93,7 +93,7 @@ async def test_benchmarks_of_many_connections() -> None:
         assert (await dialer.call("idle_connections", address=address, count=20))["open"] == 20
 
 
-async def test_who_is_not_connected_can_not_be_asked() -> None:
+async def test_who_is_not_connected_cannot_be_asked() -> None:
     async with two_peers() as (dialer, listener):
         await dialer.call("disconnect", peer=listener.peer_id)
         with pytest.raises(CommandFailed, match="not connected"):
@@ -133,7 +133,7 @@ def test_exit_is_answered_and_obeyed() -> None:
         ("--pubsub-sign", "lax"),
     ],
 )
-def test_what_it_can_not_do_it_says(arguments: tuple[str, str]) -> None:
+def test_what_it_cannot_do_it_says(arguments: tuple[str, str]) -> None:
     done = run(*([] if arguments[0] == "--pubsub" else STRICT), *arguments)
     (event,) = answers(done)
     assert (done.returncode, event["event"]) == (3, "unsupported")

@@ -137,7 +137,7 @@ def test_a_unix_path_is_the_same_however_it_is_written(written: str) -> None:
 
 
 @pytest.mark.trio
-async def test_what_a_peer_can_not_start_with_is_impossible_only_if_known() -> None:
+async def test_what_a_peer_cannot_start_with_is_impossible_only_if_known() -> None:
     theirs = program("theirs", "--unsupported", "mplex")
     known = await run(theirs, Limit(peer="theirs", muxer="mplex", reason="it has none"))
     assert {(cell.place.layers, cell.outcome) for cell in known} == {

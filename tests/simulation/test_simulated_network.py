@@ -162,7 +162,7 @@ async def test_a_new_partition_replaces_the_one_before() -> None:
 
 
 @simulated
-async def test_a_node_can_not_be_on_two_sides() -> None:
+async def test_a_node_cannot_be_on_two_sides() -> None:
     async with SimulatedNetwork(1) as network:
         with pytest.raises(ValueError, match="bob"):
             network.partition({"alice", "bob"}, {"bob"})

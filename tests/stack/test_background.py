@@ -58,7 +58,7 @@ async def test_a_wake_without_a_waiting_task_is_forgotten() -> None:
     assert scope.cancelled_caught
 
 
-async def test_two_can_not_wait() -> None:
+async def test_two_cannot_wait() -> None:
     waiter = Waiter()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(waiter.wait)

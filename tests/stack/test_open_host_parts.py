@@ -100,7 +100,7 @@ async def test_what_is_no_such_part_is_refused(settings: dict[str, Any], line: s
         ({"agent": "\udcff"}, "at most 128 printable characters"),
     ],
 )
-async def test_a_value_that_can_not_be_is_refused(settings: dict[str, Any], line: str, autojump_clock: Clock) -> None:
+async def test_a_value_that_cannot_be_is_refused(settings: dict[str, Any], line: str, autojump_clock: Clock) -> None:
     assert line in await refused(InvalidInput, **settings)
 
 

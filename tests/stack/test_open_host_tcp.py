@@ -50,7 +50,7 @@ def open_files() -> int:
     ("address", "error"),
     [("nonsense", InvalidAddress), ("/memory/7", InvalidAddress), ("/ip4/203.0.113.1/tcp/1", OSError)],
 )
-async def test_an_address_that_can_not_be_listened_on_leaves_nothing_open(address: str, error: type[Exception]) -> None:
+async def test_an_address_that_cannot_be_listened_on_leaves_nothing_open(address: str, error: type[Exception]) -> None:
     before, files = tasks(), open_files()
     with pytest.raises(error):
         async with open_host(listen=[TCP, address]):

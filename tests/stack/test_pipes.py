@@ -120,7 +120,7 @@ async def test_a_send_cancelled_before_it_began_breaks_nothing() -> None:
     assert await far.receive_some() == b"def"
 
 
-async def test_a_stream_that_can_not_end_one_direction_says_so() -> None:
+async def test_a_stream_that_cannot_end_one_direction_says_so() -> None:
     near, _ = trio.testing.memory_stream_pair()
 
     class OneWay(trio.abc.Stream):

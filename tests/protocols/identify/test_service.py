@@ -113,7 +113,7 @@ def link(connect: Connect) -> Callable[..., tuple[MuxedConnection, MuxedConnecti
 
 
 @pytest.mark.parametrize("bad", [{"timeout": 0.0}, {"push_burst": 0}])
-def test_settings_that_can_not_work_are_refused(bad: dict[str, int]) -> None:
+def test_settings_that_cannot_work_are_refused(bad: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be positive"):
         IdentifyConfig(**bad)  # type: ignore[arg-type]  # the field is a parameter
 
@@ -154,7 +154,7 @@ async def test_a_peer_that_shows_another_key_loses_the_connection(
     assert alice.events == []
 
 
-async def test_a_push_can_not_change_the_key(alice: ServiceHost, bob: ServiceHost, link: Connect) -> None:
+async def test_a_push_cannot_change_the_key(alice: ServiceHost, bob: ServiceHost, link: Connect) -> None:
     to_bob, to_alice = link(alice, bob)
     stream = await bob.open_stream_on(to_alice, PUSH_PROTOCOL)
     await push(stream, Identify(public_key=Identity.generate().public_key.encode(), agent="evil"))

@@ -127,7 +127,7 @@ def test_texts_that_are_not_utf8_do_no_harm() -> None:
     assert heard.agent == "go\ufffd"
 
 
-def test_texts_can_not_drive_a_terminal() -> None:
+def test_texts_cannot_drive_a_terminal() -> None:
     heard = decode([Message(agent_version="a\x1b[31m\n" + "b" * 500, protocol_version="\x00v").SerializeToString()])
     assert heard.agent == "a[31m" + "b" * 123
     assert heard.protocol_version == "v"

@@ -129,7 +129,7 @@ async def test_direct_peers_are_dialed_again_and_again(autojump_clock: Clock) ->
                 assert host.peers == [alice.peer_id]
 
 
-async def test_a_direct_peer_that_can_not_be_reached_costs_nothing_but_the_try(autojump_clock: Clock) -> None:
+async def test_a_direct_peer_that_cannot_be_reached_costs_nothing_but_the_try(autojump_clock: Clock) -> None:
     async with open_nodes(1) as (alice,):
         dialer = PeerDialer(alice.host, [Identity.generate().peer_id])
         with trio.move_on_after(DIRECT_INTERVAL * 3) as scope:

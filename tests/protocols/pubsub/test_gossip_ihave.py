@@ -99,7 +99,7 @@ def test_an_empty_promise_is_charged_once_its_time_is_over() -> None:
     assert broken(lone) == [1]
 
 
-def test_each_request_holds_one_promise_that_the_peer_can_not_guess() -> None:
+def test_each_request_holds_one_promise_that_the_peer_cannot_guess() -> None:
     chosen = set()
     for seed in range(20):
         lone = Lone(peers=2, seed=seed)
@@ -121,7 +121,7 @@ def test_a_message_from_anyone_voids_the_promise() -> None:
     assert broken(lone) == []
 
 
-def test_a_message_that_can_not_be_validated_voids_the_promise_too() -> None:
+def test_a_message_that_cannot_be_validated_voids_the_promise_too() -> None:
     lone = Lone(GossipConfig(max_validating=1), peers=2)
     lone.beat()
     lone.says(2, message(7))

@@ -82,7 +82,7 @@ async def test_a_peer_that_reconnects_while_its_stream_is_awaited_is_linked_agai
         assert (await soon(at_bob)).data == b"again"
 
 
-async def test_a_peer_whose_stream_can_not_be_opened_is_given_up_but_may_come_back(autojump_clock: Clock) -> None:
+async def test_a_peer_whose_stream_cannot_be_opened_is_given_up_but_may_come_back(autojump_clock: Clock) -> None:
     network = MemoryNetwork()
     async with open_nodes(1, network=network) as (alice,):
         async with open_host(transports=[MemoryTransport(network)]) as other:

@@ -231,7 +231,7 @@ def test_a_silent_mesh_peer_falls_below_zero_and_a_working_one_does_not() -> Non
     assert scores.score(peer(2)) < -90
 
 
-def test_a_rate_of_nothing_can_not_be_scored() -> None:
+def test_a_rate_of_nothing_cannot_be_scored() -> None:
     with pytest.raises(ValueError, match="must have messages"):
         score_config(0.0)
 

@@ -76,7 +76,7 @@ async def test_without_name_servers_the_systems_are_asked(monkeypatch: pytest.Mo
         await lookup_txt("a.example")
 
 
-async def test_a_name_that_dns_can_not_hold_is_our_error() -> None:
+async def test_a_name_that_dns_cannot_hold_is_our_error() -> None:
     with pytest.raises(ResolveError, match="no TXT records of"):
         await lookup_txt("a" * 64, nameservers=["127.0.0.1"])
 

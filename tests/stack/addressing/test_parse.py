@@ -259,7 +259,7 @@ def test_a_peer_id_does_not_replace_another() -> None:
         with_peer(parse_address(f"/p2p/{RSA}"), PEER)
 
 
-def test_a_peer_id_can_not_make_an_address_too_long() -> None:
+def test_a_peer_id_cannot_make_an_address_too_long() -> None:
     with pytest.raises(InvalidAddress, match="21 components"):
         with_peer(parse_address("/tls" * 20), PEER)
     with pytest.raises(InvalidAddress, match="nothing can follow /unix"):

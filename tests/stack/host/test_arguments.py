@@ -264,7 +264,7 @@ class LyingListener(StreamListener):
 
 
 @pytest.mark.parametrize("bound", ["/memory/7", None, Multiaddr("/"), Multiaddr(b"\xff\xff\x03")])
-async def test_a_transport_can_not_have_nonsense_told_to_peers(bound: Any, autojump_clock: Clock) -> None:
+async def test_a_transport_cannot_have_nonsense_told_to_peers(bound: Any, autojump_clock: Clock) -> None:
     listener = LyingListener(bound)
 
     class Lying(MemoryTransport):
@@ -349,7 +349,7 @@ class Synchronous:
         (Synchronous(), "not Synchronous"),
     ],
 )
-async def test_what_can_not_be_awaited_is_no_handler(
+async def test_what_cannot_be_awaited_is_no_handler(
     handler: Any, problem: str, pair: Pair, autojump_clock: Clock
 ) -> None:
     async with pair.open() as (_, bob):

@@ -333,7 +333,7 @@ def test_protocols_are_cut_and_replaced(store: Peerstore) -> None:
     assert store.supports(PEER, "/a", "/x", "/b") == ("/a", "/b")
 
 
-def test_what_a_peer_calls_itself_can_not_write_to_the_terminal(store: Peerstore) -> None:
+def test_what_a_peer_calls_itself_cannot_write_to_the_terminal(store: Peerstore) -> None:
     store.set_agent(PEER, "evil\x1b[2J\r\n\u202eagent" + "x" * 1000)
     store.set_protocol_version(PEER, "evil\x1b[2J\r\n\u202eversion" + "x" * 1000)
     assert store.agent(PEER) == "evil[2Jagent" + "x" * 116

@@ -188,7 +188,7 @@ print(ed25519.LIBRARY is ed25519.OPENSSL)
     ],
     ids=["installed", "missing", "with cofactor"],
 )
-def test_openssl_stands_in_where_libsodium_can_not_be_used(before: str, openssl: str) -> None:
+def test_openssl_stands_in_where_libsodium_cannot_be_used(before: str, openssl: str) -> None:
     program = PROGRAM.format(before=before)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [openssl]

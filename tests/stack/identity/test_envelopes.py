@@ -27,7 +27,7 @@ def test_what_is_signed_is_domain_type_and_payload_with_their_lengths(ed25519: I
     ed25519.public_key.verify(signed, envelope.signature)
 
 
-def test_parts_can_not_be_shifted_into_one_another(envelope: Envelope) -> None:
+def test_parts_cannot_be_shifted_into_one_another(envelope: Envelope) -> None:
     shifted = Envelope(envelope.public_key, TYPE + PAYLOAD[:1], PAYLOAD[1:], envelope.signature)
     with pytest.raises(InvalidSignature):
         shifted.open(DOMAIN, TYPE + PAYLOAD[:1])

@@ -100,7 +100,7 @@ async def test_a_huge_announcement_is_refused_at_once() -> None:
 
 
 @pytest.mark.parametrize("protocols", [[], ["/" + "x" * 139], ["/noise", ""]])
-async def test_what_can_not_be_proposed_is_refused_before_anything_is_sent(protocols: list[str]) -> None:
+async def test_what_cannot_be_proposed_is_refused_before_anything_is_sent(protocols: list[str]) -> None:
     stream = await peer_that_says(b"")
     with pytest.raises(LocalProtocolError):
         await negotiate_outbound(stream, protocols)

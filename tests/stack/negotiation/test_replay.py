@@ -81,6 +81,6 @@ async def test_a_closed_stream_forgets_what_was_given_back() -> None:
         await near.receive_some()
 
 
-async def test_a_stream_that_can_not_half_close_says_so() -> None:
+async def test_a_stream_that_cannot_half_close_says_so() -> None:
     with pytest.raises(LocalProtocolError, match="OneWayOut cannot close only its write half"):
         await Replay(OneWayOut()).send_eof()

@@ -151,6 +151,6 @@ def test_without_its_extra_the_transport_says_what_to_install() -> None:
         {"connection_window": 20_000_000},
     ],
 )
-def test_settings_that_can_not_work_are_refused(wrong: dict[str, float]) -> None:
+def test_settings_that_cannot_work_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong)).split("_")[0]):
         QuicConfig(**wrong)  # type: ignore[arg-type]  # sizes and times

@@ -257,7 +257,7 @@ async def test_a_server_that_leaves_is_a_lost_connection() -> None:
     await answered(b"", "the peer closed the connection", ConnectionLost)
 
 
-async def test_a_server_can_not_impose_compression() -> None:
+async def test_a_server_cannot_impose_compression() -> None:
     near, far = memory_pipe_pair()
     server = ServerProtocol()
     async with trio.open_nursery() as nursery:

@@ -49,7 +49,7 @@ def test_numbers_that_are_no_varints(data: bytes) -> None:
         Side().receive(data)
 
 
-def test_a_stream_that_is_open_can_not_be_opened_again() -> None:
+def test_a_stream_that_is_open_cannot_be_opened_again() -> None:
     side = Side()
     side.receive(frame(0, NEW))
     with pytest.raises(RemoteProtocolError, match="stream 0 is open already"):

@@ -316,7 +316,7 @@ async def test_after_our_go_away_the_wire_may_end_inside_a_frame_of_the_channel_
             await far.send_eof()
 
 
-async def test_bytes_that_the_channel_below_can_not_open_are_a_protocol_error() -> None:
+async def test_bytes_that_the_channel_below_cannot_open_are_a_protocol_error() -> None:
     near, far = memory_pipe_pair()
 
     class Channel(PlainChannel):
@@ -394,7 +394,7 @@ async def test_an_outbound_connection_is_the_client() -> None:
         assert peer.received() == [(DATA, SYN | FIN, 2, 0)]
 
 
-async def test_a_channel_that_can_not_end_one_direction_is_closed_all_the_same() -> None:
+async def test_a_channel_that_cannot_end_one_direction_is_closed_all_the_same() -> None:
     near, far = memory_pipe_pair()
 
     class Channel(PlainChannel):
