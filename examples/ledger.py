@@ -135,8 +135,8 @@ async def main() -> None:
         cheat = await stack.enter_async_context(pubsub.join(PAYMENTS, codec=ps.JsonCodec(Payment)))
         for host, other in combinations(hosts, 2):
             await host.connect(*other.addresses)
-        for room in [cheat, *(ledger.payments for ledger in honest)]:
-            await room.wait_peers(3)
+        for topic in [cheat, *(ledger.payments for ledger in honest)]:
+            await topic.wait_peers(3)
         await honest[0].payments.publish(Payment.make(hosts[1].identity, hosts[2].peer_id, 30, number=0))
         for host in hosts[1:3]:
             await cheat.publish(Payment.make(hosts[0].identity, host.peer_id, 70, number=0))

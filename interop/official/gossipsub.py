@@ -180,7 +180,7 @@ class Node:
         return ValidationResult.ACCEPT
 
 
-async def _read(room: JoinedTopic[bytes]) -> None:
+async def _read(messages: JoinedTopic[bytes]) -> None:
     """Take what arrives, so that nothing waits for us."""
-    async for message in room:
+    async for message in messages:
         print(f"received {int.from_bytes(message.id, 'big')}", file=sys.stderr)

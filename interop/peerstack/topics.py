@@ -54,9 +54,9 @@ class _Reader:
 
     async def run(self, pubsub: Pubsub, topic: str, receipts: Receipts, *, task_status: trio.TaskStatus[None]) -> None:
         with self.scope:
-            async with pubsub.join(topic, buffer=BUFFER) as room:
+            async with pubsub.join(topic, buffer=BUFFER) as joined:
                 task_status.started()
-                async for message in room:
+                async for message in joined:
                     receipts.add(message)
         self.left.set()
 

@@ -100,7 +100,7 @@ async def test_unix(tmp_path: Path) -> None:
 
 
 class PrivateTransport:
-    """A transport of which every wire is inside a private network."""
+    """A transport of which every connection is inside a private network."""
 
     def __init__(self, below: StreamTransport, key: PreSharedKey) -> None:
         self._below = below
@@ -108,8 +108,8 @@ class PrivateTransport:
         self.can_dial, self.can_listen = below.can_dial, below.can_listen
 
     async def dial(self, address: Multiaddr) -> RawConnection:
-        wire = await self._below.dial(address)
-        return replace(wire, stream=self._key.protect(wire.stream))
+        raw = await self._below.dial(address)
+        return replace(raw, stream=self._key.protect(raw.stream))
 
     async def listen(self, address: Multiaddr) -> StreamListener:
         return PrivateListener(await self._below.listen(address), self._key)
@@ -122,8 +122,8 @@ class PrivateListener(StreamListener):
         self.addresses = below.addresses
 
     async def accept(self) -> RawConnection:
-        wire = await self._below.accept()
-        return replace(wire, stream=self._key.protect(wire.stream))
+        raw = await self._below.accept()
+        return replace(raw, stream=self._key.protect(raw.stream))
 
     async def aclose(self) -> None:
         await self._below.aclose()

@@ -83,9 +83,9 @@ async def dribble(stream: trio.abc.Stream, data: bytes, pause: float = 1.0) -> N
             await trio.sleep(pause)
 
 
-async def secured(wire: trio.abc.Stream) -> NoiseChannel:
+async def secured(raw: trio.abc.Stream) -> NoiseChannel:
     """Go through an honest handshake; what follows is raw bytes inside the channel."""
-    pipe = as_pipe(wire)
+    pipe = as_pipe(raw)
     await negotiate_outbound(pipe, ["/noise"])
     noise = Noise(Identity.generate())
     channel = (await noise.secure(pipe, initiator=True, expect=None, muxers=[YAMUX])).channel
@@ -103,17 +103,17 @@ def data(stream_id: int, body: bytes, flags: int = 0) -> bytes:
     return frame(DATA, flags, stream_id, len(body), body)
 
 
-async def frames(wire: trio.abc.Stream, *sent: bytes) -> None:
+async def frames(raw: trio.abc.Stream, *sent: bytes) -> None:
     """Send yamux frames after an honest handshake, and read until the end."""
-    channel = await secured(wire)
+    channel = await secured(raw)
     with suppress(trio.BrokenResourceError):
         await channel.send_all(b"".join(sent))
     await until_the_end(channel)
 
 
-async def on_a_stream(wire: trio.abc.Stream, *sent: bytes, pause: float = 0, then: bytes = b"") -> None:
+async def on_a_stream(raw: trio.abc.Stream, *sent: bytes, pause: float = 0, then: bytes = b"") -> None:
     """Send bytes on a new stream after an honest handshake, and read until the end."""
-    channel = await secured(wire)
+    channel = await secured(raw)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(until_the_end, channel)
         with suppress(trio.BrokenResourceError):
@@ -125,13 +125,13 @@ async def on_a_stream(wire: trio.abc.Stream, *sent: bytes, pause: float = 0, the
                 await channel.send_all(then)
 
 
-async def half_handshake(wire: trio.abc.Stream) -> tuple[Handshake, StaticKey]:
+async def half_handshake(raw: trio.abc.Stream) -> tuple[Handshake, StaticKey]:
     """Take part in the Noise handshake until the last message is ours to send."""
-    pipe = as_pipe(wire)
+    pipe = as_pipe(raw)
     await negotiate_outbound(pipe, ["/noise"])
     static = StaticKey()
     handshake = Handshake(initiator=True, static=static)
-    await send_noise(wire, handshake.write(b""))
+    await send_noise(raw, handshake.write(b""))
     received = b""
     while len(received) < 2 or len(received) < 2 + LENGTH.unpack_from(received)[0]:
         received += await pipe.receive_some()
@@ -139,6 +139,6 @@ async def half_handshake(wire: trio.abc.Stream) -> tuple[Handshake, StaticKey]:
     return handshake, static
 
 
-async def send_noise(wire: trio.abc.Stream, message: bytes, size: int | None = None) -> None:
+async def send_noise(raw: trio.abc.Stream, message: bytes, size: int | None = None) -> None:
     """Send a Noise message behind its size, or behind another."""
-    await wire.send_all(LENGTH.pack(len(message) if size is None else size) + message)
+    await raw.send_all(LENGTH.pack(len(message) if size is None else size) + message)

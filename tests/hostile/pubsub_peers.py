@@ -31,7 +31,7 @@ from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity, PeerId
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 
-from ..protocols.pubsub.parts import Node, open_nodes, open_rooms
+from ..protocols.pubsub.parts import Node, open_nodes, open_topics
 
 TOPIC = "news"
 FIRST_SEQNO = 1_000_000
@@ -158,7 +158,7 @@ async def field_of_battle(config: PubsubConfig | None = None) -> AsyncIterator[F
     """Open a victim and an honest peer in one topic; at the end they still talk, and no handler has crashed."""
     network = MemoryNetwork()
     async with open_nodes(2, config or PubsubConfig(), network=network) as (victim, honest):
-        async with open_rooms([victim, honest], TOPIC) as (at_victim, at_honest):
+        async with open_topics([victim, honest], TOPIC) as (at_victim, at_honest):
             await trio.sleep(1.5)
             place = Field(network, victim, honest, at_victim, at_honest)
             await place.honest_exchange()

@@ -113,11 +113,11 @@ async def test_raw_bytes_of_another_kind(
 ) -> None:
     async with open_port(make, key) as port:
         began = trio.current_time()
-        wire = port.network.connect(PORT).stream
+        stream = port.network.connect(PORT).stream
         with suppress(trio.BrokenResourceError):
             for piece in pieces:
-                await wire.send_all(piece)
-        await until_the_end(wire)
+                await stream.send_all(piece)
+        await until_the_end(stream)
         assert trio.current_time() - began <= CONFIG.negotiation_timeout + CONFIG.handshake_timeout
         refused = await port.observer.wait_for(InboundRefused)
         assert re.search(says, refused.reason), refused.reason
@@ -148,9 +148,9 @@ async def test_a_port_that_does_not_speak_tls_after_all(answer: bytes, stage: St
     async with await MemoryTransport(network).listen(PORT) as listener, dialer(network, tls) as victim:
 
         async def serve() -> None:
-            wire = await listener.accept()
-            await wire.stream.send_all(answer)
-            await until_the_end(wire.stream)
+            accepted = await listener.accept()
+            await accepted.stream.send_all(answer)
+            await until_the_end(accepted.stream)
 
         with trio.fail_after(CONFIG.negotiation_timeout + CONFIG.handshake_timeout + 1):
             async with trio.open_nursery() as nursery:

@@ -70,9 +70,9 @@ async def trap(folder: Path, resolver: Resolver | None = None) -> AsyncIterator[
 
         async def count() -> None:
             while True:
-                wire = await service.accept()
-                found.opened.append(wire.stream)
-                await wire.stream.aclose()
+                raw = await service.accept()
+                found.opened.append(raw.stream)
+                await raw.stream.aclose()
 
         nursery.start_soon(count)
         yield found

@@ -51,13 +51,13 @@ class Siege:
         self.exchanges = 0
 
     async def attack(self, attack: Attack) -> None:
-        wire = await TcpTransport().dial(self.victim.swarm.listen_addresses[0])
+        raw = await TcpTransport().dial(self.victim.swarm.listen_addresses[0])
         self.arrived += 1
         if self.arrived == HOSTILE:
             self.in_place.set()
-        async with wire.stream:
+        async with raw.stream:
             try:
-                await attack.run(wire.stream)
+                await attack.run(raw.stream)
             except* (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass  # cut off, in the midst of it
 

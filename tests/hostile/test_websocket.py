@@ -103,11 +103,11 @@ async def field(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> AsyncIterato
 def sends(*pieces: bytes) -> Attack:
     """Send bytes to the socket, and read until the end."""
 
-    async def attack(wire: trio.abc.Stream) -> None:
+    async def attack(raw: trio.abc.Stream) -> None:
         with suppress(trio.BrokenResourceError):
             for piece in pieces:
-                await wire.send_all(piece)
-        await until_the_end(wire)
+                await raw.send_all(piece)
+        await until_the_end(raw)
 
     return attack
 
@@ -115,9 +115,9 @@ def sends(*pieces: bytes) -> Attack:
 def frames(*pieces: bytes) -> Attack:
     """Send frames after an honest upgrade."""
 
-    async def attack(wire: trio.abc.Stream) -> None:
-        await connect_websocket(as_pipe(wire), URI)
-        await sends(*pieces)(wire)
+    async def attack(raw: trio.abc.Stream) -> None:
+        await connect_websocket(as_pipe(raw), URI)
+        await sends(*pieces)(raw)
 
     return attack
 
@@ -131,32 +131,32 @@ def frame_head(size: int) -> bytes:
     return b"\x82\xff" + size.to_bytes(8, "big") + KEY
 
 
-async def dribbles_the_request(wire: trio.abc.Stream) -> None:
-    await dribble(wire, REQUEST)
-    await until_the_end(wire)
+async def dribbles_the_request(raw: trio.abc.Stream) -> None:
+    await dribble(raw, REQUEST)
+    await until_the_end(raw)
 
 
-async def says_nothing(wire: trio.abc.Stream) -> None:
-    await until_the_end(wire)
+async def says_nothing(raw: trio.abc.Stream) -> None:
+    await until_the_end(raw)
 
 
-async def agrees_and_says_nothing(wire: trio.abc.Stream) -> None:
-    await frames()(wire)
+async def agrees_and_says_nothing(raw: trio.abc.Stream) -> None:
+    await frames()(raw)
 
 
-async def agrees_and_sends_empty_frames(wire: trio.abc.Stream) -> None:
-    await connect_websocket(as_pipe(wire), URI)
+async def agrees_and_sends_empty_frames(raw: trio.abc.Stream) -> None:
+    await connect_websocket(as_pipe(raw), URI)
     with suppress(trio.BrokenResourceError):
         while True:
-            await wire.send_all(framed(Opcode.BINARY, b"") * 100)
+            await raw.send_all(framed(Opcode.BINARY, b"") * 100)
             await trio.sleep(0.1)
 
 
-async def agrees_and_pings_without_reading(wire: trio.abc.Stream) -> None:
-    await connect_websocket(as_pipe(wire), URI)
+async def agrees_and_pings_without_reading(raw: trio.abc.Stream) -> None:
+    await connect_websocket(as_pipe(raw), URI)
     with suppress(trio.BrokenResourceError):
         while True:
-            await wire.send_all(framed(Opcode.PING, bytes(125)) * 100)
+            await raw.send_all(framed(Opcode.PING, bytes(125)) * 100)
             await trio.sleep(0.01)
 
 
@@ -273,12 +273,12 @@ async def test_it_costs_the_connection_before_it_is_one(
         nursery.cancel_scope.cancel()
 
 
-async def inside(pipe: WebSocketPipe, wire: trio.abc.Stream, data: bytes) -> None:
+async def inside(pipe: WebSocketPipe, raw: trio.abc.Stream, data: bytes) -> None:
     """Go through honest handshakes up to a secured channel, and then send these bytes to the socket."""
     await secured(pipe)
     await trio.testing.wait_all_tasks_blocked()
-    await wire.send_all(data)
-    await until_the_end(wire)
+    await raw.send_all(data)
+    await until_the_end(raw)
 
 
 @pytest.mark.parametrize(
@@ -297,9 +297,9 @@ async def test_it_costs_the_connection(
 ) -> None:
     async with field(contexts) as battle, trio.open_nursery() as nursery:
         calm = battle.reserved()
-        wire = battle.network.connect(PLAIN).stream
-        pipe = await connect_websocket(as_pipe(wire), URI)
-        nursery.start_soon(inside, pipe, wire, data)
+        raw = battle.network.connect(PLAIN).stream
+        pipe = await connect_websocket(as_pipe(raw), URI)
+        nursery.start_soon(inside, pipe, raw, data)
         event = await battle.observer.wait_for(ConnectionClosed)
         assert (event.reason or "").startswith(says), event.reason
         await trio.sleep(SwarmConfig().handler_grace)
@@ -315,10 +315,10 @@ ANSWER = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection:
     ("answer", "says"),
     [
         (dribble, f"transport connect: no answer within {SLOW:g} s"),
-        (lambda wire, data: wire.send_all(data[:20]), f"transport connect: no answer within {SLOW:g} s"),
-        (lambda wire, data: wire.send_all(data), "transport connect: WebSocket handshake: .*Sec-WebSocket-Accept"),
-        (lambda wire, data: wire.send_all(b"HTTP/1.1 101 " + bytes(9000)), "transport connect: WebSocket handshake: "),
-        (lambda wire, data: wire.send_all(b"\x13/multistream/1.0.0\n"), "transport connect: .*an answer in HTTP was"),
+        (lambda raw, data: raw.send_all(data[:20]), f"transport connect: no answer within {SLOW:g} s"),
+        (lambda raw, data: raw.send_all(data), "transport connect: WebSocket handshake: .*Sec-WebSocket-Accept"),
+        (lambda raw, data: raw.send_all(b"HTTP/1.1 101 " + bytes(9000)), "transport connect: WebSocket handshake: "),
+        (lambda raw, data: raw.send_all(b"\x13/multistream/1.0.0\n"), "transport connect: .*an answer in HTTP was"),
     ],
     ids=["dribbles", "stops half-way", "proves nothing", "sends headers without end", "speaks plain libp2p"],
 )
@@ -334,9 +334,9 @@ async def test_a_server_costs_a_dialer_no_more_than_the_deadline(
     ):
 
         async def serve() -> None:
-            wire = await listener.accept()
-            await answer(wire.stream, ANSWER)
-            await until_the_end(wire.stream)
+            raw = await listener.accept()
+            await answer(raw.stream, ANSWER)
+            await until_the_end(raw.stream)
 
         nursery.start_soon(serve)
         began = trio.current_time()

@@ -24,8 +24,8 @@ async def gossip(seed: int) -> tuple[str, str, list[str]]:
 
         async def serve(name: str) -> None:
             while True:
-                wire = await listeners[name].accept()
-                nursery.start_soon(echo, wire.stream)
+                raw = await listeners[name].accept()
+                nursery.start_soon(echo, raw.stream)
 
         async def echo(stream: trio.abc.Stream) -> None:
             async with stream:
@@ -35,10 +35,10 @@ async def gossip(seed: int) -> tuple[str, str, list[str]]:
         async def chat(name: str) -> None:
             for _ in range(5):
                 other = network.random.choice([one for one in names if one != name])
-                wire = await network.node(name).dial(listeners[other].address)
-                async with wire.stream:
-                    await wire.stream.send_all(network.random.randbytes(network.random.randrange(1, 5000)))
-                    await wire.stream.receive_some()
+                raw = await network.node(name).dial(listeners[other].address)
+                async with raw.stream:
+                    await raw.stream.send_all(network.random.randbytes(network.random.randrange(1, 5000)))
+                    await raw.stream.receive_some()
 
         for name in names:
             nursery.start_soon(serve, name)
@@ -74,8 +74,8 @@ def test_the_hash_without_contents_covers_all_but_the_bytes() -> None:
     async def send(data: bytes) -> tuple[str, str]:
         async with SimulatedNetwork(1) as network:
             listener = await network.node("bob").listen(Multiaddr("/memory/1"))
-            wire = await network.node("alice").dial(listener.address)
-            await wire.stream.send_all(data)
+            raw = await network.node("alice").dial(listener.address)
+            await raw.stream.send_all(data)
             await trio.testing.wait_all_tasks_blocked()
             return network.trace_hash(), network.trace_hash(contents=False)
 

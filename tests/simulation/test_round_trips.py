@@ -75,7 +75,7 @@ def plaintext(identity: Identity) -> Security:
 class Way:
     """A way of connecting over a stream transport, and the fewest round trips in which its specs let it be done.
 
-    The wire itself takes one round trip, as TCP's SYN does. Multistream-select lets the dialer send its one proposal
+    The connection takes one round trip, as TCP's SYN does. Multistream-select lets the dialer send its one proposal
     with the first message of what it proposes, so that choosing a protocol costs nothing of its own; a muxer named in
     the security handshake costs nothing either. What the dialer sends last goes together with the ping.
     """

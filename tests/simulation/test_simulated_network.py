@@ -32,8 +32,8 @@ async def connect(
     return near, await listener.accept()
 
 
-async def receive(wire: RawConnection) -> bytes:
-    return bytes(await wire.stream.receive_some())
+async def receive(raw: RawConnection) -> bytes:
+    return bytes(await raw.stream.receive_some())
 
 
 @simulated
@@ -176,9 +176,9 @@ async def test_severed_wires_break_at_both_ends_and_new_ones_work() -> None:
         for near, _ in pairs:
             await near.stream.send_all(b"x")
         network.sever("bob", "alice")
-        for wire in pairs[0]:
+        for raw in pairs[0]:
             with pytest.raises(trio.BrokenResourceError):
-                await wire.stream.receive_some()
+                await raw.stream.receive_some()
         assert await receive(pairs[1][1]) == b"x"
         near, far = await connect(network, listener)
         await near.stream.send_all(b"y")
@@ -189,7 +189,7 @@ async def test_severed_wires_break_at_both_ends_and_new_ones_work() -> None:
 async def test_an_abort_reaches_the_other_side_after_the_latency() -> None:
     async with SimulatedNetwork(1, LinkConditions(latency=1)) as network:
         near, far = await connect(network, await network.node("bob").listen(ADDRESS))
-        near.stream.abort()  # type: ignore[attr-defined]  # simulated wires are memory pipes
+        near.stream.abort()  # type: ignore[attr-defined]  # simulated connections are memory pipes
         await far.stream.send_all(b"x")
         started = trio.current_time()
         with pytest.raises(trio.BrokenResourceError):
@@ -245,9 +245,9 @@ async def test_foreign_addresses_are_invalid() -> None:
 async def test_the_end_of_the_network_breaks_its_wires() -> None:
     async with SimulatedNetwork(1) as network:
         near, far = await connect(network, await network.node("bob").listen(ADDRESS))
-    for wire in near, far:
+    for raw in near, far:
         with pytest.raises(trio.BrokenResourceError):
-            await wire.stream.receive_some()
+            await raw.stream.receive_some()
 
 
 @simulated

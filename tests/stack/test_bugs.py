@@ -23,7 +23,7 @@ def bug(kind: type[Exception] = KeyError) -> Exception:
 
 EXPECTED = [
     (RemoteProtocolError("garbage"), "the peer broke the protocol: garbage"),
-    (ConnectionLost("the wire was cut"), "the wire was cut"),
+    (ConnectionLost("the connection was cut"), "the connection was cut"),
     (OSError(24, "Too many open files"), "[Errno 24] Too many open files"),
     (trio.BrokenResourceError(), "BrokenResourceError"),
     (ExceptionGroup("both", [ConnectionLost("one"), ExceptionGroup("more", [trio.TooSlowError("two")])]), "one; two"),

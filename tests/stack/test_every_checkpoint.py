@@ -54,8 +54,8 @@ class StruckTransport(MemoryTransport):
         self._struck = struck
 
     async def dial(self, address: Multiaddr) -> RawConnection:
-        wire: RawConnection = await self._struck("transport dial", super().dial(address))
-        return wire
+        raw: RawConnection = await self._struck("transport dial", super().dial(address))
+        return raw
 
 
 class StruckSecurity:

@@ -72,15 +72,15 @@ class Counts:
 class Worker:
     """What one process does."""
 
-    def __init__(self, name: str, pubsub: Pubsub, room: JoinedTopic[bytes]) -> None:
+    def __init__(self, name: str, pubsub: Pubsub, topic: JoinedTopic[bytes]) -> None:
         self._name = name
         self._pubsub = pubsub
-        self._room = room
+        self._topic = topic
         self._counts = Counts()
 
     async def listen(self) -> None:
         """Count what comes, for ever."""
-        async for message in self._room:
+        async for message in self._topic:
             self._counts.add(message.data)
 
     async def do(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -106,13 +106,13 @@ class Worker:
         bell = Bell()
         self._pubsub.host.observe(bell)
         with trio.move_on_after(seconds):
-            while len(self._room.mesh) < size:
+            while len(self._topic.mesh) < size:
                 await bell.wait()
         self._pubsub.host.unobserve(bell)
-        return len(self._room.mesh)
+        return len(self._topic.mesh)
 
     async def _publish(self, number: int, count: int) -> int:
-        receipts = [await self._room.publish(f"{self._name} {number} {index}".encode()) for index in range(count)]
+        receipts = [await self._topic.publish(f"{self._name} {number} {index}".encode()) for index in range(count)]
         for receipt in receipts:
             await receipt.wait_sent()
         return sum(receipt.reached_no_peer for receipt in receipts)
@@ -123,10 +123,10 @@ async def work(name: str) -> None:
     async with (
         open_host(listen=[LOOPBACK], agent=name) as host,
         open_pubsub(host) as pubsub,
-        pubsub.join(TOPIC) as room,
+        pubsub.join(TOPIC) as topic,
         open_background() as nursery,
     ):
-        worker = Worker(name, pubsub, room)
+        worker = Worker(name, pubsub, topic)
         nursery.start_soon(worker.listen)
         _answer({"peer_id": str(host.peer_id), "address": str(host.addresses[0])})
         async for line in lines(MAX_COMMAND):

@@ -89,7 +89,7 @@ async def _subscribe(topics: Sequence[str], node: Node, reading: Reading, output
     async with open_node(node, output) as opened, AsyncExitStack() as stack:
         pubsub = opened.pubsub
         joins = (pubsub.join(topic, buffer=reading.buffer, when_full=when_full) for topic in dict.fromkeys(topics))
-        rooms = [await stack.enter_async_context(join) for join in joins]
+        joined_topics = [await stack.enter_async_context(join) for join in joins]
         output.emit(listening(pubsub.host))
         output.hint(
             f"Try `peerstack pubsub publish {topics[0]} hello --peer` with one of these addresses. Ctrl-C stops it."
@@ -97,7 +97,7 @@ async def _subscribe(topics: Sequence[str], node: Node, reading: Reading, output
         if node.listen == (LOOPBACK,):
             output.hint(f"Only programs on this machine can connect; use --listen {EVERYWHERE} to let others in.")
         left, missing = reading.count, 0
-        async with _merged(rooms, opened.redialer) as arrivals:
+        async with _merged(joined_topics, opened.redialer) as arrivals:
             async for arrival in arrivals:
                 if isinstance(arrival, events.OutputEvent):
                     await output.emit_when_ready(arrival)
@@ -114,7 +114,7 @@ async def _subscribe(topics: Sequence[str], node: Node, reading: Reading, output
 
 @asynccontextmanager
 async def _merged(
-    rooms: Sequence[JoinedTopic[bytes]], redialer: Redialer
+    joined_topics: Sequence[JoinedTopic[bytes]], redialer: Redialer
 ) -> AsyncIterator[trio.MemoryReceiveChannel[Arrival]]:
     """Yield a channel with the messages of all topics, and the events of the redialer.
 
@@ -122,16 +122,16 @@ async def _merged(
     """
     send, receive = trio.open_memory_channel[Arrival](0)
 
-    async def pass_on(room: JoinedTopic[bytes]) -> None:
+    async def pass_on(joined: JoinedTopic[bytes]) -> None:
         try:
-            async for message in room:
+            async for message in joined:
                 await send.send(message)
         except SubscriptionOverflow as overflow:
             await send.send(overflow)
 
     async with open_background() as nursery:
-        for room in rooms:
-            nursery.start_soon(pass_on, room)
+        for joined in joined_topics:
+            nursery.start_soon(pass_on, joined)
         nursery.start_soon(redialer.run, send.send)
         yield receive
 

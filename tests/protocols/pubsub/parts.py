@@ -57,11 +57,11 @@ async def open_nodes(
 
 
 @asynccontextmanager
-async def open_rooms(nodes: list[Node], topic: str = "news") -> AsyncIterator[list[JoinedTopic[bytes]]]:
+async def open_topics(nodes: list[Node], topic: str = "news") -> AsyncIterator[list[JoinedTopic[bytes]]]:
     """Join a topic on all nodes, and wait until each knows of all others."""
     async with AsyncExitStack() as stack:
-        rooms = [await stack.enter_async_context(node.pubsub.join(topic)) for node in nodes]
-        for room in rooms:
+        topics = [await stack.enter_async_context(node.pubsub.join(topic)) for node in nodes]
+        for joined in topics:
             with trio.fail_after(30):
-                await room.wait_peers(len(nodes) - 1)
-        yield rooms
+                await joined.wait_peers(len(nodes) - 1)
+        yield topics

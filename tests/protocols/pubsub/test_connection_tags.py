@@ -16,7 +16,7 @@ from peerstack.stack.identity import PeerId
 from peerstack.stack.swarm import TrimConfig
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 
-from .parts import Node, open_nodes, open_rooms
+from .parts import Node, open_nodes, open_topics
 
 Clock = trio.testing.MockClock
 
@@ -34,7 +34,7 @@ async def grafted(nodes: list[Node], count: int) -> None:
 async def test_a_peer_is_tagged_for_each_mesh_it_is_in_and_untagged_as_it_leaves(autojump_clock: Clock) -> None:
     async with open_nodes(2) as nodes:
         alice, bob = nodes
-        async with open_rooms(nodes, "news"):
+        async with open_topics(nodes, "news"):
             await grafted(nodes, 1)
             assert value(alice, bob.peer_id) == value(bob, alice.peer_id) == MESH_VALUE
             async with alice.pubsub.join("sport"):

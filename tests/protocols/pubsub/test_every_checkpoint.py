@@ -40,14 +40,14 @@ async def _scenario(strike: Strike) -> None:
     async with listening as bob, open_host(transports=[MemoryTransport(network)]) as alice:
         async with open_pubsub(bob, seed=1) as bobs, open_pubsub(alice, seed=2) as alices:
             await alice.connect(*bob.addresses)
-            async with bobs.join("news", validators=[validator]) as room, alices.join("news") as to_bob:
+            async with bobs.join("news", validators=[validator]) as topic, alices.join("news") as to_bob:
                 await trio.sleep(2)
                 await to_bob.publish(b"one")
                 await trio.sleep(1)
                 await to_bob.publish(b"two")
-                received = (await anext(aiter(room))).data
+                received = (await anext(aiter(topic))).data
                 if received == b"one":
-                    received = (await anext(aiter(room))).data
+                    received = (await anext(aiter(topic))).data
                 assert received == b"two"
     assert trio.lowlevel.current_statistics().tasks_living == before
 

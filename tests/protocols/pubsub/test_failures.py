@@ -29,9 +29,9 @@ from .parts import Node, open_nodes
 Clock = trio.testing.MockClock
 
 
-async def receive(room: JoinedTopic[bytes]) -> bytes:
+async def receive(topic: JoinedTopic[bytes]) -> bytes:
     with trio.fail_after(30):
-        return (await room.receive()).data
+        return (await topic.receive()).data
 
 
 def for_bad(bug: Validator) -> Validator:
@@ -280,16 +280,16 @@ async def test_an_application_score_that_fails_counts_as_nothing(autojump_clock:
         return cast("float", answer)
 
     config = PubsubConfig(score=ScoreConfig(application_score=score))
-    async with open_nodes(2, config) as nodes, nodes[0].pubsub.join("news") as room:
-        await hears(nodes, room)
+    async with open_nodes(2, config) as nodes, nodes[0].pubsub.join("news") as topic:
+        await hears(nodes, topic)
 
 
-async def hears(nodes: list[Node], room: JoinedTopic[bytes]) -> None:
+async def hears(nodes: list[Node], topic: JoinedTopic[bytes]) -> None:
     async with nodes[1].pubsub.join("news") as other:
         await other.wait_peers()
         await trio.sleep(5)
         await other.publish(b"still here")
-        assert await receive(room) == b"still here"
+        assert await receive(topic) == b"still here"
         assert nodes[0].pubsub.score(nodes[1].peer_id) >= 0
 
 

@@ -14,7 +14,7 @@ from peerstack.protocols.pubsub.validation.signing import sign
 from peerstack.protocols.pubsub.wire import MESHSUB_12, frame
 from peerstack.stack.abc import Stream
 
-from .parts import Node, open_nodes, open_rooms
+from .parts import Node, open_nodes, open_topics
 
 Clock = trio.testing.MockClock
 
@@ -24,13 +24,13 @@ async def send(author: Node, stream: Stream, number: int) -> None:
     await stream.send_all(frame([message.entry]))
 
 
-async def numbers(room: JoinedTopic[bytes], count: int) -> list[bytes]:
+async def numbers(topic: JoinedTopic[bytes], count: int) -> list[bytes]:
     with trio.fail_after(5):
-        return sorted([(await room.receive()).data for _ in range(count)])
+        return sorted([(await topic.receive()).data for _ in range(count)])
 
 
 async def test_a_new_stream_leaves_the_one_before_as_it_is(autojump_clock: Clock) -> None:
-    async with open_nodes(2) as (alice, bob), open_rooms([alice, bob]) as (at_alice, at_bob):
+    async with open_nodes(2) as (alice, bob), open_topics([alice, bob]) as (at_alice, at_bob):
         async with await bob.host.open_stream(alice.peer_id, MESHSUB_12) as second:
             await send(bob, second, 2)
             await at_bob.publish(b"number 1")  # on the first
@@ -42,7 +42,7 @@ async def test_a_new_stream_leaves_the_one_before_as_it_is(autojump_clock: Clock
 
 
 async def test_of_too_many_streams_the_oldest_is_reset(autojump_clock: Clock) -> None:
-    async with open_nodes(2) as (alice, bob), open_rooms([alice, bob]) as (at_alice, _), AsyncExitStack() as stack:
+    async with open_nodes(2) as (alice, bob), open_topics([alice, bob]) as (at_alice, _), AsyncExitStack() as stack:
         streams = [
             await stack.enter_async_context(await bob.host.open_stream(alice.peer_id, MESHSUB_12))
             for _ in range(MAX_INBOUND + 1)

@@ -31,21 +31,21 @@ async def open_diamond(config: PubsubConfig) -> AsyncIterator[tuple[list[Node], 
         alice, bob, carol, dave = nodes
         for near, far in ((alice, bob), (alice, carol), (bob, dave), (carol, dave)):
             await near.host.connect(*far.host.addresses)
-        rooms = [
+        topics = [
             await stack.enter_async_context(node.pubsub.join("news", buffer=2 if node is bob else 1024))
             for node in nodes
         ]
-        for room in rooms:
-            await room.wait_peers(2)
+        for topic in topics:
+            await topic.wait_peers(2)
         await trio.sleep(3)
-        yield nodes, rooms
+        yield nodes, topics
 
 
-async def read_all(room: JoinedTopic[bytes], seconds: float = 30) -> list[PubsubMessage[bytes]]:
+async def read_all(topic: JoinedTopic[bytes], seconds: float = 30) -> list[PubsubMessage[bytes]]:
     got = []
     with trio.move_on_after(seconds):
         while True:
-            got.append(await room.receive())
+            got.append(await topic.receive())
     return got
 
 
@@ -67,8 +67,8 @@ async def test_a_reader_that_lags_behind_the_seen_cache_causes_no_duplicates(
         await trio.sleep(pause)
         late = [message.data for message in await read_all(at_bob)]
         assert sorted(late) == sorted(sent[1:])
-        for room, before in ((at_dave, early), (at_carol, [])):
-            assert sorted(message.data for message in before + await read_all(room)) == sorted(sent)
+        for topic, before in ((at_dave, early), (at_carol, [])):
+            assert sorted(message.data for message in before + await read_all(topic)) == sorted(sent)
         assert [node.pubsub.statistics().rejected for node in nodes] == [{}] * 4
         assert nodes[3].pubsub.statistics().missing == 0
         assert min(nodes[3].pubsub.score(node.peer_id) for node in nodes[1:3]) >= 0

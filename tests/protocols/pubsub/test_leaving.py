@@ -44,12 +44,12 @@ async def test_messages_of_a_peer_that_publishes_and_leaves_at_once_arrive(autoj
         return ValidationResult.ACCEPT
 
     async with open_nodes(1, busy, network=network) as (bob,):
-        async with bob.pubsub.join("news", validators=[take_time]) as room:
+        async with bob.pubsub.join("news", validators=[take_time]) as topic:
             async with open_leaver(network, bob.host) as pubsub:
                 for number in range(MESSAGES):
                     await pubsub.publish("news", b"%d" % number)
             await trio.sleep(READ_TIMEOUT)
-            assert room.statistics().waiting == MESSAGES
+            assert topic.statistics().waiting == MESSAGES
 
 
 @pytest.mark.parametrize(("published", "seconds"), [(0, 0.0), (1, READ_TIMEOUT)])

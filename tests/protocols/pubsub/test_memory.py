@@ -80,7 +80,7 @@ async def test_over_the_share_of_a_peer_the_stream_is_reset(autojump_clock: Cloc
 async def open_talk(
     limits: Limits, **join: object
 ) -> AsyncIterator[tuple[JoinedTopic[bytes], JoinedTopic[bytes], Host, Pubsub]]:
-    """Open two that speak pubsub, the second within limits, and a room of each."""
+    """Open two that speak pubsub, the second within limits, and a joined topic of each."""
     network = MemoryNetwork()
     config = PubsubConfig(thread_from=None)
     async with (
@@ -88,12 +88,12 @@ async def open_talk(
         open_pubsub(alice, config, seed=1) as at_alice,
         open_host(transports=[MemoryTransport(network)], limits=limits) as bob,
         open_pubsub(bob, config, seed=2) as at_bob,
-        at_alice.join("news") as room,
+        at_alice.join("news") as topic,
         at_bob.join("news", **join) as lobby,  # type: ignore[call-overload]  # the test says what to join with
     ):
         await bob.connect(*alice.addresses)
-        await room.wait_peers()
-        yield room, lobby, bob, at_bob
+        await topic.wait_peers()
+        yield topic, lobby, bob, at_bob
 
 
 async def test_messages_in_validators_count_until_their_result(autojump_clock: Clock) -> None:
@@ -103,9 +103,9 @@ async def test_messages_in_validators_count_until_their_result(autojump_clock: C
         await done.wait()
         return ValidationResult.ACCEPT
 
-    async with open_talk(Limits(), validators=[wait]) as (room, lobby, bob, _):
+    async with open_talk(Limits(), validators=[wait]) as (topic, lobby, bob, _):
         for number in range(10):
-            await room.publish(b"%d" % number + bytes(100_000))
+            await topic.publish(b"%d" % number + bytes(100_000))
         await trio.sleep(1)
         assert 1_000_000 < used(bob) < 1_200_000
         done.set()
@@ -120,9 +120,9 @@ async def test_messages_whose_validator_never_ends_are_freed(autojump_clock: Clo
         await trio.sleep(2 if how == "raises" else 10**6)
         raise ZeroDivisionError
 
-    async with open_talk(Limits(), validators=[never]) as (room, _, bob, pubsub):
+    async with open_talk(Limits(), validators=[never]) as (topic, _, bob, pubsub):
         for _ in range(10):
-            await room.publish(bytes(100_000))
+            await topic.publish(bytes(100_000))
         await trio.sleep(1)
         assert used(bob) > 1_000_000
         if how == "leaves":
@@ -144,9 +144,9 @@ async def test_where_validators_are_slow_the_reading_waits_for_memory_and_nothin
         return ValidationResult.ACCEPT
 
     limits = Limits(memory_per_peer=500_000)
-    async with open_talk(limits, validators=[slow]) as (room, lobby, lobby_host, _):
+    async with open_talk(limits, validators=[slow]) as (topic, lobby, lobby_host, _):
         for number in range(50):
-            await room.publish(b"%d" % number + bytes(100_000))
+            await topic.publish(b"%d" % number + bytes(100_000))
         with trio.fail_after(60):
             got = [int((await lobby.receive()).data.rstrip(b"\0")) for _ in range(50)]
         assert got == list(range(50))
@@ -156,9 +156,9 @@ async def test_where_validators_are_slow_the_reading_waits_for_memory_and_nothin
 
 
 async def test_many_messages_leave_nothing_held(autojump_clock: Clock) -> None:
-    async with open_talk(Limits()) as (room, lobby, bob, _):
+    async with open_talk(Limits()) as (topic, lobby, bob, _):
         for _ in range(300):
-            await room.publish(bytes(20_000))
+            await topic.publish(bytes(20_000))
         for _ in range(300):
             await lobby.receive()
         await trio.sleep(1)

@@ -9,7 +9,7 @@ import trio.testing
 from peerstack.protocols.pubsub import Pacing, PubsubConfig
 from peerstack.protocols.pubsub.streams.pacing import Pace, is_stock
 
-from .parts import open_nodes, open_rooms
+from .parts import open_nodes, open_topics
 
 Clock = trio.testing.MockClock
 
@@ -56,7 +56,7 @@ async def test_a_burst_of_a_thousand(autojump_clock: Clock, agent: str, least: f
     async with open_nodes(2) as (alice, bob):
         alice.host.peerstore.set_agent(bob.peer_id, agent)
         alice.pubsub._peers._set_pace(alice.pubsub._peers.streams[bob.peer_id])
-        async with open_rooms([alice, bob]) as (at_alice, at_bob):
+        async with open_topics([alice, bob]) as (at_alice, at_bob):
             began = trio.current_time()
             arrived: list[float] = []
 
@@ -76,7 +76,7 @@ async def test_a_burst_of_a_thousand(autojump_clock: Clock, agent: str, least: f
 
 async def test_pacing_may_hold_for_everyone_and_publishing_waits_for_it(autojump_clock: Clock) -> None:
     config = PubsubConfig(pacing=Pacing(rate=10, burst=1, everyone=True))
-    async with open_nodes(2, config) as nodes, open_rooms(nodes) as (at_alice, at_bob):
+    async with open_nodes(2, config) as nodes, open_topics(nodes) as (at_alice, at_bob):
         began = trio.current_time()
         receipts = [await at_alice.publish(b"%d" % number) for number in range(31)]
         for receipt in receipts:
@@ -86,7 +86,7 @@ async def test_pacing_may_hold_for_everyone_and_publishing_waits_for_it(autojump
 
 
 async def test_what_a_host_has_received_is_acknowledged(autojump_clock: Clock) -> None:
-    async with open_nodes(2) as (alice, bob), open_rooms([alice, bob]) as (at_alice, _):
+    async with open_nodes(2) as (alice, bob), open_topics([alice, bob]) as (at_alice, _):
         receipt = await at_alice.publish(b"hello")
         assert not receipt.acknowledged
         assert await receipt.wait_acknowledged() == (bob.peer_id,)
@@ -96,7 +96,7 @@ async def test_what_a_host_has_received_is_acknowledged(autojump_clock: Clock) -
 
 
 async def test_what_a_lost_peer_never_received_is_not_acknowledged(autojump_clock: Clock) -> None:
-    async with open_nodes(2) as (alice, bob), open_rooms([alice, bob]) as (at_alice, _):
+    async with open_nodes(2) as (alice, bob), open_topics([alice, bob]) as (at_alice, _):
         (connection,) = bob.host.connections(alice.peer_id)
         receipt = await at_alice.publish(b"hello")
         await receipt.wait_sent()

@@ -21,7 +21,7 @@ from peerstack.stack.host import Host
 from peerstack.stack.identity import PeerId
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 
-from .parts import Node, open_nodes, open_rooms
+from .parts import Node, open_nodes, open_topics
 
 Clock = trio.testing.MockClock
 TOPIC = "news"
@@ -72,7 +72,7 @@ async def foreign(
     async with (
         open_nodes(1, config, network=network) as (alice,),
         open_host(transports=[MemoryTransport(network)]) as host,
-        alice.pubsub.join(TOPIC) as room,
+        alice.pubsub.join(TOPIC) as joined,
     ):
         peer = Foreign(host, serve)
         host.handle(MESHSUB_12, peer.handle)
@@ -80,8 +80,8 @@ async def foreign(
         if subscribes:
             await subscribe(peer, alice)
             with trio.fail_after(30):
-                await room.wait_peers()
-        yield alice, room, peer
+                await joined.wait_peers()
+        yield alice, joined, peer
 
 
 async def subscribe(peer: Foreign, alice: Node) -> Stream:
@@ -122,36 +122,36 @@ async def never_read(peer: Foreign, stream: Stream) -> None:
 async def test_whichever_way_the_peer_ends_our_stream_there_is_another(
     autojump_clock: Clock, serve: Callable[[Foreign, Stream], Awaitable[None]]
 ) -> None:
-    async with foreign(serve) as (_, room, peer):
+    async with foreign(serve) as (_, joined, peer):
         await trio.sleep(10)
         assert peer.streams == 2
         assert peer.subscribed == [TOPIC]
-        await room.publish(b"hello")
+        await joined.publish(b"hello")
         await trio.sleep(1)
         assert peer.got == [b"hello"]
 
 
 async def test_a_peer_that_took_nothing_for_too_long_gets_another_stream(autojump_clock: Clock) -> None:
-    async with foreign(deaf_first) as (alice, room, peer):
-        receipts = [await room.publish(bytes(20_000)) for _ in range(100)]
+    async with foreign(deaf_first) as (alice, joined, peer):
+        receipts = [await joined.publish(bytes(20_000)) for _ in range(100)]
         await trio.sleep(15)
         assert {state.state for receipt in receipts for state in receipt.peers.values()} == {
             DeliveryState.UNCERTAIN,
             DeliveryState.DROPPED,
         }
         assert peer.streams == 2
-        assert room.peers == [peer.peer_id]
-        await room.publish(b"after all")
+        assert joined.peers == [peer.peer_id]
+        await joined.publish(b"after all")
         await trio.sleep(1)
         assert peer.got == [b"after all"]
         assert alice.pubsub.statistics().streams == {"opened": 2, "stalled": 1}
 
 
 async def test_a_peer_that_stalls_again_and_again_delays_publishers_once(autojump_clock: Clock) -> None:
-    async with foreign(never_read) as (_, room, peer):
+    async with foreign(never_read) as (_, joined, peer):
         began = trio.current_time()
         for _ in range(3000):
-            await room.publish(bytes(20_000))
+            await joined.publish(bytes(20_000))
             await trio.sleep(0.1)
         assert trio.current_time() - began < 300 + 10 + 2 * peer.streams
         assert 3 <= peer.streams <= 12
@@ -210,7 +210,7 @@ async def test_a_peer_that_never_agrees_to_a_protocol_holds_a_stream_for_a_while
         await trio.sleep(60)
         assert [round(later - earlier, 1) for earlier, later in pairwise(tries)] == [10.5, 12.0]
         assert alice.pubsub.statistics().streams == {"not opened": 3, "opened": 1}
-        async with open_rooms([alice, bob]) as (at_alice, at_bob):
+        async with open_topics([alice, bob]) as (at_alice, at_bob):
             await at_alice.publish(b"at last")
             assert (await at_bob.receive()).data == b"at last"
 
@@ -228,15 +228,15 @@ async def test_two_peers_that_publish_in_the_task_that_reads_stay_linked(autojum
             await at_alice.wait_peers()
             await at_bob.wait_peers()
 
-            async def talk(name: str, room: JoinedTopic[bytes]) -> None:
+            async def talk(name: str, joined: JoinedTopic[bytes]) -> None:
                 for _ in range(250):
-                    receipts[name].append(await room.publish(bytes(64 * 1024)))
+                    receipts[name].append(await joined.publish(bytes(64 * 1024)))
                     with trio.move_on_after(0):
-                        await room.receive()
+                        await joined.receive()
                         got[name] += 1
                 with trio.move_on_after(5):
                     while True:
-                        await room.receive()
+                        await joined.receive()
                         got[name] += 1
 
             began = trio.current_time()
@@ -265,8 +265,8 @@ async def test_what_a_broken_stream_may_have_lost_is_sent_again(autojump_clock: 
             return
         await peer.read(stream)
 
-    async with foreign(break_half_way) as (_, room, peer):
-        receipts = [await room.publish(b"%d" % number) for number in range(30)]
+    async with foreign(break_half_way) as (_, joined, peer):
+        receipts = [await joined.publish(b"%d" % number) for number in range(30)]
         await trio.sleep(20)
         assert peer.got == [b"%d" % number for number in range(30)]
         assert all(receipt.sent == (peer.peer_id,) for receipt in receipts)
@@ -276,16 +276,16 @@ async def test_a_message_that_the_peer_is_too_small_for_costs_the_others_nothing
     async def read_little(peer: Foreign, stream: Stream) -> None:
         await peer.read(stream, limit=65_536)
 
-    async with foreign(read_little, PubsubConfig()) as (_, room, peer):
+    async with foreign(read_little, PubsubConfig()) as (_, joined, peer):
         small: list[Receipt] = []
 
         async def publish(numbers: range) -> None:
             for number in numbers:
-                small.append(await room.publish(b"%d" % number))
+                small.append(await joined.publish(b"%d" % number))
                 await trio.sleep(0.01)
 
         await publish(range(401))
-        large = await room.publish(bytes(1_000_000))
+        large = await joined.publish(bytes(1_000_000))
         await publish(range(401, 800))
         await trio.sleep(30)
         assert sorted(map(int, set(peer.got))) == list(range(800))
@@ -294,17 +294,17 @@ async def test_a_message_that_the_peer_is_too_small_for_costs_the_others_nothing
         assert delivery.state is DeliveryState.DROPPED
         assert "its streams broke at that size" in delivery.reason
         streams = peer.streams
-        again = await room.publish(bytes(1_000_000))
+        again = await joined.publish(bytes(1_000_000))
         assert again.reached_no_peer
-        await room.publish(b"800")
+        await joined.publish(b"800")
         await trio.sleep(5)
         assert peer.got[-1] == b"800"
         assert peer.streams == streams == 3
 
 
 async def test_what_a_lost_connection_had_taken_is_called_uncertain(autojump_clock: Clock) -> None:
-    async with foreign(never_read) as (alice, room, peer):
-        receipt = await room.publish(b"hello")
+    async with foreign(never_read) as (alice, joined, peer):
+        receipt = await joined.publish(b"hello")
         await receipt.wait_sent()
         assert receipt.sent == (peer.peer_id,)
         (connection,) = peer.host.connections(alice.peer_id)
@@ -318,17 +318,17 @@ async def test_a_peer_that_begins_anew_hears_nothing_of_before(autojump_clock: C
     async def serve(peer: Foreign, stream: Stream) -> None:
         await peer.read(stream)
 
-    async with foreign(serve, subscribes=False) as (alice, room, peer):
+    async with foreign(serve, subscribes=False) as (alice, joined, peer):
         own = await subscribe(peer, alice)
-        await room.wait_peers()
-        await room.publish(b"before")
+        await joined.wait_peers()
+        await joined.publish(b"before")
         await trio.sleep(5)
         peer.reading[0].reset()
         own.reset()
         await trio.sleep(0.1)
         await subscribe(peer, alice)
         await trio.sleep(5)
-        await room.publish(b"after")
+        await joined.publish(b"after")
         await trio.sleep(5)
         assert peer.got == [b"before", b"after"]
 
@@ -337,11 +337,11 @@ async def test_no_message_is_published_that_no_peer_takes(autojump_clock: Clock)
     async def serve(peer: Foreign, stream: Stream) -> None:
         await peer.read(stream)
 
-    async with foreign(serve) as (_, room, peer):
-        receipt = await room.publish(bytes((1 << 20) - 300))
+    async with foreign(serve) as (_, joined, peer):
+        receipt = await joined.publish(bytes((1 << 20) - 300))
         await receipt.wait_sent()
         assert receipt.sent == (peer.peer_id,)
-        too_large = await room.publish(bytes(1 << 20))
+        too_large = await joined.publish(bytes(1 << 20))
         (delivery,) = too_large.peers.values()
         assert delivery.state is DeliveryState.DROPPED
         assert "more than the 1048576 that the peer reads" in delivery.reason

@@ -11,7 +11,7 @@ from peerstack.protocols.pubsub.api.events import PubsubPeerAdded, PubsubPeerRem
 from peerstack.stack.abc import Stream
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 
-from .parts import Node, open_nodes, open_rooms
+from .parts import Node, open_nodes, open_topics
 
 Clock = trio.testing.MockClock
 
@@ -22,9 +22,9 @@ def break_stream(sender: Node, receiver: Node) -> None:
     stream.reset()
 
 
-async def soon(room: JoinedTopic[bytes]) -> PubsubMessage[bytes]:
+async def soon(topic: JoinedTopic[bytes]) -> PubsubMessage[bytes]:
     with trio.fail_after(10):
-        return await room.receive()
+        return await topic.receive()
 
 
 async def added(node: Node, count: int) -> None:
@@ -34,7 +34,7 @@ async def added(node: Node, count: int) -> None:
 
 
 async def test_a_stream_that_breaks_is_opened_again(autojump_clock: Clock) -> None:
-    async with open_nodes(2) as (alice, bob), open_rooms([alice, bob]) as (at_alice, at_bob):
+    async with open_nodes(2) as (alice, bob), open_topics([alice, bob]) as (at_alice, at_bob):
         break_stream(alice, bob)
         await added(alice, 2)
         await at_alice.publish(b"still here")
@@ -43,7 +43,7 @@ async def test_a_stream_that_breaks_is_opened_again(autojump_clock: Clock) -> No
 
 async def test_what_the_peer_subscribes_to_is_known_after_our_stream_broke(autojump_clock: Clock) -> None:
     """The peer's own stream goes on, so it has no reason to say again what it said."""
-    async with open_nodes(2) as (alice, bob), open_rooms([alice, bob]) as (at_alice, at_bob):
+    async with open_nodes(2) as (alice, bob), open_topics([alice, bob]) as (at_alice, at_bob):
         for _ in range(3):
             before = len(alice.events.of(PubsubPeerAdded))
             break_stream(alice, bob)
@@ -54,7 +54,7 @@ async def test_what_the_peer_subscribes_to_is_known_after_our_stream_broke(autoj
 
 
 async def test_what_a_peer_says_while_our_stream_is_opened_anew_is_not_lost(autojump_clock: Clock) -> None:
-    async with open_nodes(2) as (alice, bob), open_rooms([alice, bob]) as (at_alice, at_bob):
+    async with open_nodes(2) as (alice, bob), open_topics([alice, bob]) as (at_alice, at_bob):
         break_stream(alice, bob)
         await trio.testing.wait_all_tasks_blocked()
         async with bob.pubsub.join("more"):
@@ -66,7 +66,7 @@ async def test_what_a_peer_says_while_our_stream_is_opened_anew_is_not_lost(auto
 
 
 async def test_a_peer_that_reconnects_while_its_stream_is_awaited_is_linked_again(autojump_clock: Clock) -> None:
-    async with open_nodes(2) as (alice, bob), open_rooms([alice, bob]) as (at_alice, at_bob):
+    async with open_nodes(2) as (alice, bob), open_topics([alice, bob]) as (at_alice, at_bob):
         for _ in range(2):  # the second wait is two seconds long
             before = len(alice.events.of(PubsubPeerAdded))
             break_stream(alice, bob)
@@ -124,12 +124,12 @@ async def test_pubsub_can_be_opened_again_on_the_same_host(autojump_clock: Clock
         async with open_host(transports=[MemoryTransport(network)]) as host:
             await host.connect(*alice.host.addresses)
             for _ in range(3):
-                async with open_pubsub(host) as pubsub, pubsub.join("news") as room:
+                async with open_pubsub(host) as pubsub, pubsub.join("news") as topic:
                     with trio.fail_after(30):
-                        await room.wait_peers()
+                        await topic.wait_peers()
                         await at_alice.wait_peers()
-                    await room.publish(b"to alice")
+                    await topic.publish(b"to alice")
                     assert (await soon(at_alice)).data == b"to alice"
                     await at_alice.publish(b"from alice")
                     with trio.fail_after(30):
-                        assert (await soon(room)).data == b"from alice"
+                        assert (await soon(topic)).data == b"from alice"

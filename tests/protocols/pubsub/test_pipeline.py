@@ -25,22 +25,22 @@ from peerstack.protocols.pubsub import (
 from peerstack.stack.events import HandlerFailed
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 
-from .parts import open_nodes, open_rooms
+from .parts import open_nodes, open_topics
 
 Clock = trio.testing.MockClock
 
 
-async def receive(room: JoinedTopic[bytes]) -> PubsubMessage[bytes]:
+async def receive(topic: JoinedTopic[bytes]) -> PubsubMessage[bytes]:
     with trio.fail_after(10):
-        return await room.receive()
+        return await topic.receive()
 
 
-# ---- readers that do not read, while other rooms flow
+# ---- readers that do not read, while other topics flow
 
 
 @pytest.mark.parametrize("when_full", [WhenFull.DROP_OLDEST, WhenFull.RAISE])
 async def test_a_reader_that_never_reads_does_not_stop_other_topics(autojump_clock: Clock, when_full: WhenFull) -> None:
-    async with open_nodes(2) as (alice, bob), open_rooms([alice, bob], "other") as (_, at_bob):
+    async with open_nodes(2) as (alice, bob), open_topics([alice, bob], "other") as (_, at_bob):
         async with alice.pubsub.join("news") as news, bob.pubsub.join("news", buffer=5, when_full=when_full) as idle:
             await news.wait_peers()
             for number in range(1000):
@@ -134,9 +134,9 @@ async def never(message: PubsubMessage[bytes]) -> ValidationResult:
     raise AssertionError
 
 
-async def flood(room: JoinedTopic[bytes], receipts: list[Receipt]) -> None:
+async def flood(topic: JoinedTopic[bytes], receipts: list[Receipt]) -> None:
     while True:
-        receipts.append(await room.publish(bytes(10_000)))
+        receipts.append(await topic.publish(bytes(10_000)))
         await trio.sleep(0.001)  # nothing waits for a peer that stalled before, and virtual time stands while all work
 
 
@@ -151,14 +151,14 @@ async def test_closing_everything_in_the_midst_of_it_leaves_nothing(autojump_clo
         async with open_nodes(3, config) as nodes, AsyncExitStack() as stack:
             hanging = [await stack.enter_async_context(node.pubsub.join("hang", validators=[])) for node in nodes]
             await stack.enter_async_context(nodes[0].pubsub.join("hang", validators=[never]))
-            rooms = [await stack.enter_async_context(node.pubsub.join("news", buffer=3)) for node in nodes]
-            for room in (*rooms, *hanging):
-                await room.wait_peers(2)
-            await rooms[1].publish(b"first")
-            await receive(rooms[0])
+            topics = [await stack.enter_async_context(node.pubsub.join("news", buffer=3)) for node in nodes]
+            for topic in (*topics, *hanging):
+                await topic.wait_peers(2)
+            await topics[1].publish(b"first")
+            await receive(topics[0])
             async with trio.open_nursery() as nursery:
-                for room in (*rooms[1:], *hanging[1:]):
-                    nursery.start_soon(flood, room, receipts)
+                for topic in (*topics[1:], *hanging[1:]):
+                    nursery.start_soon(flood, topic, receipts)
                 await trio.sleep(moment)
                 nursery.cancel_scope.cancel()
             for node in nodes:
@@ -172,10 +172,10 @@ async def test_a_host_that_vanishes_settles_every_receipt(autojump_clock: Clock)
     async with open_nodes(1, network=network) as (alice,), alice.pubsub.join("news") as at_alice:
         async with open_host(transports=[MemoryTransport(network)]) as host, open_pubsub(host) as pubsub:
             await host.connect(*alice.host.addresses)
-            async with pubsub.join("news", buffer=1) as room:
+            async with pubsub.join("news", buffer=1) as topic:
                 await at_alice.wait_peers()
                 await at_alice.publish(b"first")
-                await receive(room)
+                await receive(topic)
                 receipts = [await at_alice.publish(bytes(20_000)) for _ in range(200)]
                 assert receipts[-1].queued
         with trio.fail_after(5):

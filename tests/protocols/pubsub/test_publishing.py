@@ -37,11 +37,11 @@ BY_CONTENT = PubsubConfig(message_id=sha256_of_data)
 
 @pytest.mark.parametrize("data", ["text", 5, None, [1, 2], 1.5])
 async def test_what_is_no_bytes_is_not_published(autojump_clock: Clock, data: Any) -> None:
-    async with open_nodes(1) as (alice,), alice.pubsub.join("news") as room:
+    async with open_nodes(1) as (alice,), alice.pubsub.join("news") as topic:
         with pytest.raises(TypeError, match="this topic carries bytes, not"):
             await alice.pubsub.publish("news", data)
         with pytest.raises(TypeError, match="this topic carries bytes, not"):
-            await room.publish(data)
+            await topic.publish(data)
 
 
 async def test_text_is_published_where_the_codec_says_so(autojump_clock: Clock) -> None:
@@ -92,8 +92,8 @@ async def test_the_name_of_a_topic_is_text(autojump_clock: Clock, name: Any) -> 
 
 async def test_when_full_may_be_text(autojump_clock: Clock) -> None:
     options: dict[str, Any] = {"when_full": "drop oldest"}
-    async with open_nodes(1) as (alice,), alice.pubsub.join("news", **options) as room:
-        assert room._subscription.when_full is WhenFull.DROP_OLDEST
+    async with open_nodes(1) as (alice,), alice.pubsub.join("news", **options) as topic:
+        assert topic._subscription.when_full is WhenFull.DROP_OLDEST
 
 
 async def test_direct_peers_are_peer_ids(autojump_clock: Clock) -> None:
@@ -122,8 +122,8 @@ async def test_pubsub_is_opened_for_a_host_and_with_a_config(
 
 
 async def test_what_is_asked_of_a_peer_takes_its_id_as_text_and_refuses_what_is_none(autojump_clock: Clock) -> None:
-    async with open_nodes(2) as (alice, bob), bob.pubsub.join("news"), alice.pubsub.join("news") as room:
-        await room.wait_peers()
+    async with open_nodes(2) as (alice, bob), bob.pubsub.join("news"), alice.pubsub.join("news") as topic:
+        await topic.wait_peers()
         assert await alice.pubsub.acknowledged(str(bob.peer_id))
         assert alice.pubsub.score(str(bob.peer_id)) == alice.pubsub.score(bob.peer_id)
         snapshot = alice.pubsub.score_snapshot(str(bob.peer_id))

@@ -28,7 +28,7 @@ from peerstack.stack.identity import Identity
 from peerstack.stack.testing import RecordingObserver
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 
-from .parts import open_nodes, open_rooms
+from .parts import open_nodes, open_topics
 
 Clock = trio.testing.MockClock
 UNSIGNED = PubsubConfig(signatures=SignaturePolicy.STRICT_NO_SIGN)
@@ -37,7 +37,7 @@ FLOOD = PubsubConfig(gossip=GossipConfig(floodsub_only=True))
 
 @pytest.mark.parametrize("config", [PubsubConfig(), UNSIGNED, FLOOD], ids=["signed", "unsigned", "floodsub"])
 async def test_what_one_publishes_the_other_gets(autojump_clock: Clock, config: PubsubConfig) -> None:
-    async with open_nodes(2, config) as (alice, bob), open_rooms([alice, bob]) as (at_alice, at_bob):
+    async with open_nodes(2, config) as (alice, bob), open_topics([alice, bob]) as (at_alice, at_bob):
         receipt = await at_alice.publish(b"hello")
         message = await at_bob.receive()
         signed = config.signatures.signs
@@ -53,7 +53,7 @@ async def test_what_one_publishes_the_other_gets(autojump_clock: Clock, config: 
 
 
 async def test_old_and_new_speak_with_each_other(autojump_clock: Clock) -> None:
-    async with open_nodes(2, PubsubConfig(), FLOOD) as nodes, open_rooms(nodes) as (new, old):
+    async with open_nodes(2, PubsubConfig(), FLOOD) as nodes, open_topics(nodes) as (new, old):
         await new.publish(b"to the old")
         await old.publish(b"to the new")
         assert (await old.receive()).data == b"to the old"
@@ -63,18 +63,18 @@ async def test_old_and_new_speak_with_each_other(autojump_clock: Clock) -> None:
 
 
 async def test_ten_nodes_get_every_message_exactly_once_and_in_order(autojump_clock: Clock) -> None:
-    async with open_nodes(10) as nodes, open_rooms(nodes) as rooms:
+    async with open_nodes(10) as nodes, open_topics(nodes) as joined_topics:
         await trio.sleep(3)  # virtual: heartbeats that build the meshes
-        assert all(room.mesh for room in rooms)
+        assert all(joined.mesh for joined in joined_topics)
         for number in range(30):
-            await rooms[number % 3].publish(b"%d" % number)
-        for index, room in enumerate(rooms):
+            await joined_topics[number % 3].publish(b"%d" % number)
+        for index, joined in enumerate(joined_topics):
             expected = [number for number in range(30) if number % 3 != index]
-            got = [await room.receive() for _ in expected]
+            got = [await joined.receive() for _ in expected]
             assert sorted(int(message.data) for message in got) == expected
             assert sum(message.gap for message in got if not message.late) == sum(message.late for message in got)
         await trio.sleep(5)
-        assert [room.statistics().waiting for room in rooms] == [0] * 10
+        assert [joined.statistics().waiting for joined in joined_topics] == [0] * 10
 
 
 async def test_messages_before_the_first_heartbeat_are_forwarded(autojump_clock: Clock) -> None:
@@ -96,18 +96,18 @@ async def test_messages_before_the_first_heartbeat_are_forwarded(autojump_clock:
 
 
 async def test_without_peers_a_receipt_says_that_it_reached_no_peer(autojump_clock: Clock) -> None:
-    async with open_nodes(1) as (alice,), open_rooms([alice]) as (room,):
-        receipt = await room.publish(b"hello?")
+    async with open_nodes(1) as (alice,), open_topics([alice]) as (joined,):
+        receipt = await joined.publish(b"hello?")
         assert receipt.reached_no_peer
         assert receipt.peers == {}
         await receipt.wait_sent()
 
 
 async def test_publishing_needs_no_joining(autojump_clock: Clock) -> None:
-    async with open_nodes(2) as (alice, bob), bob.pubsub.join("news") as room:
+    async with open_nodes(2) as (alice, bob), bob.pubsub.join("news") as joined:
         await alice.events.wait_for(PeerSubscribed)
         receipt = await alice.pubsub.publish("news", b"hello")
-        assert (await room.receive()).data == b"hello"
+        assert (await joined.receive()).data == b"hello"
         assert receipt.peers.keys() == {bob.peer_id}
 
 
@@ -124,8 +124,8 @@ async def test_a_topic_left_is_a_topic_not_heard(autojump_clock: Clock) -> None:
 
 
 async def test_who_comes_and_goes_is_told(autojump_clock: Clock) -> None:
-    async with open_nodes(2) as (alice, bob), alice.pubsub.join("news") as room:
-        changes = room.peer_events()
+    async with open_nodes(2) as (alice, bob), alice.pubsub.join("news") as joined:
+        changes = joined.peer_events()
         async with bob.pubsub.join("news"):
             assert await anext(changes) == PeerJoined(bob.peer_id)
             await bob.host.disconnect(alice.peer_id)
@@ -139,13 +139,13 @@ async def test_who_comes_and_goes_is_told(autojump_clock: Clock) -> None:
 async def test_peers_that_were_connected_before_are_found(autojump_clock: Clock) -> None:
     async with open_nodes(2, connect=False) as (alice, bob):
         await alice.host.connect(*bob.host.addresses)
-        async with open_rooms([alice, bob]) as (at_alice, at_bob):
+        async with open_topics([alice, bob]) as (at_alice, at_bob):
             await at_alice.publish(b"hello")
             assert (await at_bob.receive()).data == b"hello"
 
 
 async def test_a_peer_that_comes_back_is_heard_again(autojump_clock: Clock) -> None:
-    async with open_nodes(2) as (alice, bob), open_rooms([alice, bob]) as (at_alice, at_bob):
+    async with open_nodes(2) as (alice, bob), open_topics([alice, bob]) as (at_alice, at_bob):
         for _ in range(3):
             await alice.host.disconnect(bob.peer_id)
             await trio.testing.wait_all_tasks_blocked()
@@ -158,9 +158,9 @@ async def test_a_peer_that_comes_back_is_heard_again(autojump_clock: Clock) -> N
 
 
 async def test_meshes_form(autojump_clock: Clock) -> None:
-    async with open_nodes(2) as (alice, bob), open_rooms([alice, bob]) as (room, _):
+    async with open_nodes(2) as (alice, bob), open_topics([alice, bob]) as (joined, _):
         await trio.sleep(2)
-        assert room.mesh == [bob.peer_id]
+        assert joined.mesh == [bob.peer_id]
         assert alice.events.of(Grafted) == [Grafted(bob.peer_id, "news")]
         assert alice.pubsub.statistics().topics == {"news": (str(bob.peer_id),)}
 
@@ -169,9 +169,9 @@ async def test_meshes_form(autojump_clock: Clock) -> None:
 
 
 async def test_a_message_that_is_too_large_is_refused_here(autojump_clock: Clock) -> None:
-    async with open_nodes(1, PubsubConfig(max_message=100)) as (alice,), open_rooms([alice]) as (room,):
+    async with open_nodes(1, PubsubConfig(max_message=100)) as (alice,), open_topics([alice]) as (joined,):
         with pytest.raises(InvalidInput, match="a message of 101 bytes is over the limit of 100"):
-            await room.publish(bytes(101))
+            await joined.publish(bytes(101))
 
 
 @pytest.mark.parametrize("name", ["", "x" * 1025])
@@ -238,7 +238,7 @@ async def test_what_a_reader_misses_is_told(autojump_clock: Clock) -> None:
 
 
 async def test_two_subscriptions_to_a_topic_get_all_each(autojump_clock: Clock) -> None:
-    async with open_nodes(2) as (alice, bob), open_rooms([alice, bob]) as (at_alice, one):
+    async with open_nodes(2) as (alice, bob), open_topics([alice, bob]) as (at_alice, one):
         async with bob.pubsub.join("news") as other:
             await at_alice.publish(b"hello")
             assert (await one.receive()).data == (await other.receive()).data == b"hello"
@@ -248,7 +248,7 @@ async def test_two_subscriptions_to_a_topic_get_all_each(autojump_clock: Clock) 
 
 async def test_leaving_the_block_waits_for_what_is_queued(autojump_clock: Clock) -> None:
     network = MemoryNetwork()
-    async with open_nodes(1, network=network) as (bob,), bob.pubsub.join("news") as room:
+    async with open_nodes(1, network=network) as (bob,), bob.pubsub.join("news") as joined:
         events = RecordingObserver()
         async with open_host(transports=[MemoryTransport(network)], observers=[events]) as alice:
             async with open_pubsub(alice) as pubsub:
@@ -258,7 +258,7 @@ async def test_leaving_the_block_waits_for_what_is_queued(autojump_clock: Clock)
                 assert receipts[-1].queued
             assert all(receipt.sent for receipt in receipts)
             await trio.testing.wait_all_tasks_blocked()
-            assert room.statistics().waiting == 50
+            assert joined.statistics().waiting == 50
 
 
 async def test_a_host_has_one_pubsub_at_a_time(autojump_clock: Clock) -> None:
@@ -269,7 +269,7 @@ async def test_a_host_has_one_pubsub_at_a_time(autojump_clock: Clock) -> None:
 
 
 async def test_the_same_message_is_not_sent_again_and_the_receipt_says_so(autojump_clock: Clock) -> None:
-    async with open_nodes(2, UNSIGNED) as nodes, open_rooms(nodes) as (at_alice, at_bob):
+    async with open_nodes(2, UNSIGNED) as nodes, open_topics(nodes) as (at_alice, at_bob):
         assert not (await at_alice.publish(b"hello")).repeated
         again = await at_alice.publish(b"hello")
         assert again.repeated
@@ -301,8 +301,8 @@ async def test_a_topic_may_have_an_author_of_its_own(autojump_clock: Clock) -> N
     async with open_nodes(2) as (alice, bob), bob.pubsub.join("news") as at_bob:
         async with alice.pubsub.join("news", author=pen_name) as at_alice, alice.pubsub.join("news") as again:
             await at_alice.wait_peers()
-            for room in (at_alice, again):
-                await room.publish(b"hello")
+            for joined in (at_alice, again):
+                await joined.publish(b"hello")
                 message = await at_bob.receive()
                 assert (message.author, message.source) == (pen_name.peer_id, alice.peer_id)
             with pytest.raises(InvalidInput, match="another author already"):

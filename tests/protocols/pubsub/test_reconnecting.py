@@ -29,7 +29,7 @@ each_combination = pytest.mark.parametrize(
 
 
 @asynccontextmanager
-async def rooms(meet: Meeting) -> AsyncIterator[tuple[JoinedTopic[bytes], JoinedTopic[bytes]]]:
+async def topics(meet: Meeting) -> AsyncIterator[tuple[JoinedTopic[bytes], JoinedTopic[bytes]]]:
     async with AsyncExitStack() as stack:
         joined: list[JoinedTopic[bytes]] = []
         for host in (meet.settled, meet.mover):
@@ -39,15 +39,15 @@ async def rooms(meet: Meeting) -> AsyncIterator[tuple[JoinedTopic[bytes], Joined
         yield joined[0], joined[1]
 
 
-async def publish(room: JoinedTopic[bytes], author: bytes) -> None:
+async def publish(topic: JoinedTopic[bytes], author: bytes) -> None:
     for number in range(MESSAGES):
-        await room.publish(b"%s %d" % (author, number))
+        await topic.publish(b"%s %d" % (author, number))
         await trio.sleep(0.05)
 
 
-async def hear(room: JoinedTopic[bytes], heard: list[int]) -> None:
+async def hear(topic: JoinedTopic[bytes], heard: list[int]) -> None:
     while len(heard) < MESSAGES:
-        heard.append(int((await room.receive()).data.split()[1]))
+        heard.append(int((await topic.receive()).data.split()[1]))
 
 
 @each_muxer
@@ -55,7 +55,7 @@ async def hear(room: JoinedTopic[bytes], heard: list[int]) -> None:
 async def test_what_is_published_from_then_on_arrives(
     muxer: Callable[[], Muxer], lower: bool, old_by_mover: bool, new_by_mover: bool, autojump_clock: Clock
 ) -> None:
-    async with meeting(muxer, mover_is_lower=lower, mover_dials=old_by_mover) as meet, rooms(meet) as (home, away):
+    async with meeting(muxer, mover_is_lower=lower, mover_dials=old_by_mover) as meet, topics(meet) as (home, away):
         await meet.move()
         await trio.sleep(10)
         await meet.meet(meet.mover if new_by_mover else meet.settled)

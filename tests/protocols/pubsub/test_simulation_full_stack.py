@@ -20,11 +20,11 @@ LOSSY = LinkConditions(latency=0.03, jitter=0.01, loss=0.05)
 
 @dataclass(frozen=True)
 class Node:
-    """A host with its pubsub, in one room."""
+    """A host with its pubsub, in one topic."""
 
     host: Host
     pubsub: Pubsub
-    room: JoinedTopic[bytes]
+    topic: JoinedTopic[bytes]
 
 
 @asynccontextmanager
@@ -37,14 +37,14 @@ async def open_nodes(network: SimulatedNetwork, count: int) -> AsyncIterator[lis
         identity=seeded_identity(network.random),
         transports=[network.node(f"n{count}")],
     )
-    async with opened as host, open_pubsub(host, seed=count) as pubsub, pubsub.join("news") as room:
+    async with opened as host, open_pubsub(host, seed=count) as pubsub, pubsub.join("news") as topic:
         async with open_nodes(network, count - 1) as others:
-            yield [Node(host, pubsub, room), *others]
+            yield [Node(host, pubsub, topic), *others]
 
 
 async def collect(node: Node, count: int, heard: dict[str, list[bytes]]) -> None:
     for _ in range(count):
-        heard.setdefault(str(node.host.peer_id), []).append((await node.room.receive()).data)
+        heard.setdefault(str(node.host.peer_id), []).append((await node.topic.receive()).data)
 
 
 async def gossip(conditions: LinkConditions) -> tuple[str, dict[str, list[bytes]]]:
@@ -56,14 +56,14 @@ async def gossip(conditions: LinkConditions) -> tuple[str, dict[str, list[bytes]
                 for other in network.random.sample([other for other in nodes if other is not node], DIALS):
                     await node.host.connect(*other.host.addresses)
             await trio.sleep(3)  # the clock of the simulation: for some heartbeats, in which meshes grow
-            assert all(node.room.mesh for node in nodes)
+            assert all(node.topic.mesh for node in nodes)
             authors = [network.random.choice(nodes) for _ in range(MESSAGES)]
             async with trio.open_nursery() as nursery:
                 for node in nodes:
                     foreign = sum(author is not node for author in authors)
                     nursery.start_soon(collect, node, foreign, heard)
                 for number, author in enumerate(authors):
-                    await author.room.publish(b"message %d" % number)
+                    await author.topic.publish(b"message %d" % number)
                     await trio.sleep(0.2)
         return network.trace_hash(contents=False), heard
 

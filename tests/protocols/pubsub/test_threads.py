@@ -15,7 +15,7 @@ from peerstack.protocols.pubsub.validation import signing
 from peerstack.protocols.pubsub.validation.signing import RejectReason
 from peerstack.protocols.pubsub.wire import Message
 
-from .parts import Node, open_nodes, open_rooms
+from .parts import Node, open_nodes, open_topics
 
 
 class Checks:
@@ -76,17 +76,17 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Checks]:
 @asynccontextmanager
 async def opened(checks: Checks) -> AsyncIterator[tuple[list[Node], JoinedTopic[bytes], JoinedTopic[bytes]]]:
     async with open_nodes(2, PubsubConfig(thread_from=1), threads=True) as nodes:
-        async with open_rooms(nodes) as (sender, receiver):
+        async with open_topics(nodes) as (sender, receiver):
             try:
                 yield nodes, sender, receiver
             finally:
                 checks.let_all_go()  # leaving waits for threads
 
 
-async def read(room: JoinedTopic[bytes], count: int) -> list[bytes]:
+async def read(topic: JoinedTopic[bytes], count: int) -> list[bytes]:
     messages: list[bytes] = []
     with trio.fail_after(30):
-        async for message in room:
+        async for message in topic:
             messages.append(message.data)
             if len(messages) == count:
                 break

@@ -83,9 +83,9 @@ async def test_what_fits_no_type_is_rejected(autojump_clock: Clock, data: bytes)
 
 
 async def test_a_value_of_another_type_is_not_published(autojump_clock: Clock) -> None:
-    async with open_nodes(1) as (alice,), alice.pubsub.join("readings", codec=JsonCodec(Reading)) as room:
+    async with open_nodes(1) as (alice,), alice.pubsub.join("readings", codec=JsonCodec(Reading)) as topic:
         with pytest.raises(TypeError, match="this topic carries Reading, not str"):
-            await room.publish("warm")  # type: ignore[arg-type]  # what is tested
+            await topic.publish("warm")  # type: ignore[arg-type]  # what is tested
 
 
 async def test_a_codec_that_fails_by_a_bug_costs_the_message_alone(

@@ -26,15 +26,15 @@ from peerstack.stack.errors import InvalidInput
 from peerstack.stack.events import HandlerFailed
 from peerstack.stack.identity import Identity
 
-from .parts import Node, open_nodes, open_rooms
+from .parts import Node, open_nodes, open_topics
 
 Clock = trio.testing.MockClock
 MESSAGE = PubsubMessage("news", b"x", b"x", None, None, None, b"id")
 
 
-async def receive(room: JoinedTopic[bytes]) -> bytes:
+async def receive(topic: JoinedTopic[bytes]) -> bytes:
     with trio.fail_after(30):
-        return (await room.receive()).data
+        return (await topic.receive()).data
 
 
 async def slowly(message: PubsubMessage[bytes]) -> ValidationResult:
@@ -128,7 +128,7 @@ BUGS: list[Validator] = [raises, raises_later, nonsense, nonsense_later, nothing
 async def test_a_bug_costs_the_message_and_penalises_no_peer(
     autojump_clock: Clock, bug: Validator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with open_nodes(2) as (alice, bob), open_rooms([alice, bob]) as (at_alice, at_bob):
+    async with open_nodes(2) as (alice, bob), open_topics([alice, bob]) as (at_alice, at_bob):
         async with bob.pubsub.join("news", validators=[bug]):
             await at_alice.publish(b"lost")
             await trio.testing.wait_all_tasks_blocked()
@@ -177,10 +177,10 @@ async def test_what_is_ignored_penalises_no_peer(autojump_clock: Clock) -> None:
 
 async def test_our_own_messages_are_asked_about_too(autojump_clock: Clock) -> None:
     async with open_nodes(1) as (alice,):
-        async with alice.pubsub.join("news", validators=[only(b"good", ValidationResult.REJECT)]) as room:
-            await room.publish(b"good")
+        async with alice.pubsub.join("news", validators=[only(b"good", ValidationResult.REJECT)]) as topic:
+            await topic.publish(b"good")
             with pytest.raises(InvalidInput, match="a validator of 'news' says reject to this message"):
-                await room.publish(b"bad")
+                await topic.publish(b"bad")
 
 
 async def test_order_is_kept_while_some_take_longer(autojump_clock: Clock) -> None:
@@ -219,7 +219,7 @@ async def take(node: Node, source: Node, *rpcs: bytes) -> None:
 
 
 async def test_a_validator_that_never_returns_holds_up_no_other_topic(autojump_clock: Clock) -> None:
-    async with open_nodes(2) as (alice, bob), open_rooms([alice, bob], "other") as (_, at_bob):
+    async with open_nodes(2) as (alice, bob), open_topics([alice, bob], "other") as (_, at_bob):
         async with alice.pubsub.join("stuck") as stuck, bob.pubsub.join("stuck", validators=[never]):
             await stuck.wait_peers()
             for _ in range(100):

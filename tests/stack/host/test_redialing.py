@@ -29,8 +29,8 @@ class Outside(MemoryTransport):
         return address == FORWARDED
 
     async def dial(self, address: Multiaddr) -> RawConnection:
-        wire = await super().dial(INSIDE)
-        return RawConnection(wire.stream, wire.local_address, address)
+        raw = await super().dial(INSIDE)
+        return RawConnection(raw.stream, raw.local_address, address)
 
 
 async def drop_and_come_back(alice: Host, bob: Host) -> None:

@@ -24,14 +24,14 @@ def channel_over(pipe: Pipe) -> TlsChannel:
     return TlsChannel(pipe, keys(ONE), keys(OTHER))
 
 
-def channel_and_wire(capacity: int) -> tuple[TlsChannel, MemoryPipe]:
+def channel_and_pipe(capacity: int) -> tuple[TlsChannel, MemoryPipe]:
     near, far = memory_pipe_pair(capacity)
     return channel_over(near), far
 
 
-async def received(wire: Pipe) -> bytes:
+async def received(pipe: Pipe) -> bytes:
     """Read what a sender of keys ONE sends, to its end."""
-    receiver = TlsChannel(wire, keys(OTHER), keys(ONE))
+    receiver = TlsChannel(pipe, keys(OTHER), keys(ONE))
     data = b""
     while pieces := await receiver.read():
         data += b"".join(pieces)
@@ -59,7 +59,7 @@ async def test_pushing_while_another_task_flushes_sends_nothing_twice() -> None:
 
 
 async def test_a_bad_record_is_told_from_while_a_task_waits_to_send() -> None:
-    channel, far = channel_and_wire(10)
+    channel, far = channel_and_pipe(10)
     channel.write([b"x" * 100])
     channel.flush_nowait()
     async with trio.open_nursery() as nursery:
@@ -92,7 +92,7 @@ async def test_a_bad_record_is_told_from_while_the_end_is_sent() -> None:
 
 
 async def test_an_end_that_comes_amid_a_flush_seals_nothing() -> None:
-    channel, _ = channel_and_wire(10)
+    channel, _ = channel_and_pipe(10)
     channel.write([b"x" * 100])
     async with trio.open_nursery() as nursery:
         nursery.start_soon(channel.flush)
@@ -115,7 +115,7 @@ async def test_threads_may_race_for_the_last_buffer(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sealed, "_free_segments", TakenMeanwhile())
     monkeypatch.setattr(sealed, "_free_buffers", TakenMeanwhile())
     assert len(sealed.borrow_buffer()) == sealed.RECEIVE_SIZE
-    channel, wire = channel_and_wire(1000)
+    channel, pipe = channel_and_pipe(1000)
     channel.write([b"data"])
     await channel.send_eof()
-    assert await received(wire) == b"data"
+    assert await received(pipe) == b"data"

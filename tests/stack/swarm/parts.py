@@ -49,7 +49,7 @@ def info(
 
 
 class FakeConnection(MuxedConnection):
-    """A connection without a wire: it runs until it is closed or told to fail."""
+    """A connection without a pipe: it runs until it is closed or told to fail."""
 
     def __init__(self, described: ConnectionInfo | None = None) -> None:
         self.info = described or info()

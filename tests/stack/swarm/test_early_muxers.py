@@ -55,9 +55,9 @@ class End:
     async def upgrade(self, pipe: MemoryPipe) -> None:
         muxers: list[Muxer] = [Yamux() if name == YAMUX else Mplex() for name in self.muxers]
         transport = HostUpgrader([self.security], muxers)
-        wire = RawConnection(pipe, memory_address(1), memory_address(2))
+        raw = RawConnection(pipe, memory_address(1), memory_address(2))
         try:
-            self.connection = await transport.upgrade(wire, self.direction, None, self.attempt)
+            self.connection = await transport.upgrade(raw, self.direction, None, self.attempt)
         except StackError as error:
             self.error = error
 
@@ -74,7 +74,7 @@ class End:
 async def upgraded(
     security: str, ours: tuple[str, ...], theirs: tuple[str, ...], *, early: tuple[bool, bool] = (True, True)
 ) -> tuple[End, End]:
-    """Upgrade both ends of a wire; `early` says whether the dialer and the listener name their muxers early."""
+    """Upgrade both ends of a connection; `early` says whether the dialer and the listener name their muxers early."""
     ends: list[End] = []
     sides = zip((ALICE, BOB), (ours, theirs), early, (Direction.OUTBOUND, Direction.INBOUND), strict=True)
     for identity, muxers, names_early, direction in sides:

@@ -226,12 +226,12 @@ async def test_a_lost_connection_says_why(caplog: pytest.LogCaptureFixture) -> N
     async with running(ScriptedTransport({tcp(1): answers(connection)})) as (swarm, observer):
         swarm.on_disconnected.add(gone.append, name="test")
         entry, _ = await swarm.dial(PEER, [tcp(1)])
-        connection.fail(ConnectionLost("the wire was cut"))
+        connection.fail(ConnectionLost("the connection was cut"))
         await entry.gone.wait()
         assert entry.identified.is_set()
-        assert entry.reason == "the wire was cut"
-        assert observer.of(ConnectionClosed) == [ConnectionClosed(connection.info, "the wire was cut")]
-        assert caplog.messages == [f"connection to {PEER} lost: the wire was cut"]
+        assert entry.reason == "the connection was cut"
+        assert observer.of(ConnectionClosed) == [ConnectionClosed(connection.info, "the connection was cut")]
+        assert caplog.messages == [f"connection to {PEER} lost: the connection was cut"]
         assert gone == [PEER]
 
 

@@ -1,4 +1,4 @@
-"""A handshake that a transport left to be done comes first in an upgrade, under a deadline; failing closes the wire."""
+"""A handshake left by a transport comes first in an upgrade, with a deadline; failing closes the stream."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_the_transport_s_own_handshake_comes_first_and_gives_the_stream(di
     assert attempt.stages[0].outcome is Outcome.OK
 
 
-async def test_a_handshake_of_the_transport_has_a_deadline_and_its_failure_closes_the_wire(
+async def test_a_handshake_of_the_transport_has_a_deadline_and_its_failure_closes_the_connection(
     autojump_clock: Clock,
 ) -> None:
     near, far = memory_pipe_pair()

@@ -1,4 +1,4 @@
-"""Each stage of an upgrade: what it finds, how it fails, and that a failure closes the wire."""
+"""Each stage of an upgrade: what it finds, how it fails, and that a failure closes the connection."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ALICE, BOB = Identity.generate(), Identity.generate()
 HERE, THERE = memory_address(1), memory_address(2)
 
 Remote = Callable[[MemoryPipe], Awaitable[None]]
-"""What the other end of the wire does."""
+"""What the other end of the connection does."""
 
 
 def transport(identity: Identity = ALICE, **settings: float) -> HostUpgrader:
@@ -289,11 +289,11 @@ async def arrive(remote: Remote, **settings: float) -> tuple[Exception, float]:
     network = MemoryNetwork()
     ours = UpgradedTransport(MemoryTransport(network), HostUpgrader([Noise(ALICE)], [Yamux()], SwarmConfig(**settings)))  # type: ignore[arg-type] # times
     async with await ours.listen(memory_address(7)) as listener, trio.open_nursery() as nursery:
-        wire = await MemoryTransport(network).dial(memory_address(7))
-        assert isinstance(wire.stream, MemoryPipe)
-        nursery.start_soon(remote, wire.stream)
+        raw = await MemoryTransport(network).dial(memory_address(7))
+        assert isinstance(raw.stream, MemoryPipe)
+        nursery.start_soon(remote, raw.stream)
         incoming = await listener.accept()
-        assert incoming.remote_address == wire.local_address
+        assert incoming.remote_address == raw.local_address
         with pytest.raises(StackError) as caught:
             await incoming.upgrade()
         nursery.cancel_scope.cancel()
@@ -327,9 +327,9 @@ async def test_an_arrival_can_be_refused_without_a_word(autojump_clock: Clock) -
     network = MemoryNetwork()
     ours = UpgradedTransport(MemoryTransport(network), HostUpgrader([Noise(ALICE)], [Yamux()]))
     async with await ours.listen(memory_address(7)) as listener:
-        wire = await MemoryTransport(network).dial(memory_address(7))
+        raw = await MemoryTransport(network).dial(memory_address(7))
         await (await listener.accept()).refuse()
-        assert await wire.stream.receive_some() == b""
+        assert await raw.stream.receive_some() == b""
 
 
 # ---- the transport itself
@@ -367,7 +367,7 @@ async def test_it_needs_both_security_and_a_muxer(security: list[Noise], muxers:
 
 
 @pytest.mark.parametrize("steps", range(12))
-async def test_an_upgrade_cancelled_at_any_step_closes_the_wire(steps: int, autojump_clock: Clock) -> None:
+async def test_an_upgrade_cancelled_at_any_step_closes_the_connection(steps: int, autojump_clock: Clock) -> None:
     near, far = memory_pipe_pair()
     attempt = Attempt("", trio.current_time())
     scope = trio.CancelScope()

@@ -67,11 +67,11 @@ async def test_a_full_backlog_refuses(transport: MemoryTransport) -> None:
 
 async def test_connections_that_were_not_accepted_end_with_their_listener(transport: MemoryTransport) -> None:
     listener = await transport.listen(ONE)
-    wire = await transport.dial(ONE)
+    raw = await transport.dial(ONE)
     with trio.CancelScope() as scope:
         scope.cancel()
         await listener.aclose()
-    assert await wire.stream.receive_some() == b""
+    assert await raw.stream.receive_some() == b""
 
 
 async def test_an_old_listener_does_not_free_the_number_of_the_new_one(transport: MemoryTransport) -> None:
@@ -86,9 +86,9 @@ async def test_an_old_listener_does_not_free_the_number_of_the_new_one(transport
 async def test_the_capacity_of_wires_can_be_set() -> None:
     transport = MemoryTransport(MemoryNetwork(capacity=5))
     async with await transport.listen(ONE):
-        wire = await transport.dial(ONE)
-        assert isinstance(wire.stream, MemoryPipe)
-        assert wire.stream.send_nowait(b"0123456789") == 5
+        raw = await transport.dial(ONE)
+        assert isinstance(raw.stream, MemoryPipe)
+        assert raw.stream.send_nowait(b"0123456789") == 5
 
 
 def test_a_network_without_room_is_refused() -> None:

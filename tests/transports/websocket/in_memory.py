@@ -24,8 +24,8 @@ def as_tcp(address: Multiaddr) -> Multiaddr:
     return tcp_address("127.0.0.1", int(number or 0) % 65536)
 
 
-def _dressed(wire: RawConnection) -> RawConnection:
-    return replace(wire, local_address=as_tcp(wire.local_address), remote_address=as_tcp(wire.remote_address))
+def _dressed(raw: RawConnection) -> RawConnection:
+    return replace(raw, local_address=as_tcp(raw.local_address), remote_address=as_tcp(raw.remote_address))
 
 
 class LikeTcp:

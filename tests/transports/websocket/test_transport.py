@@ -193,11 +193,11 @@ async def test_a_failed_handshake_closes_the_connection() -> None:
     assert endpoint is not None
 
     async def refuse() -> None:
-        wire = await listener.accept()
-        await wire.stream.receive_some()
-        await wire.stream.send_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\n")
-        assert await wire.stream.receive_some() == b""
-        await wire.stream.aclose()
+        raw = await listener.accept()
+        await raw.stream.receive_some()
+        await raw.stream.send_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\n")
+        assert await raw.stream.receive_some() == b""
+        await raw.stream.aclose()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(refuse)

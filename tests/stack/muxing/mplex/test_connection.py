@@ -1,4 +1,4 @@
-"""Mplex connections: what slow readers do to the others, hostile peers on a wire, and hosts that choose mplex."""
+"""Mplex connections: what slow readers do to the others, hostile peers, and hosts that choose mplex."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a connection that is closed leaves the wire: its peer sees the end at once, and has a moment to read the rest."""
+"""How a connection is closed: its peer sees the end at once, and has a moment to read the rest."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ async def test_it_is_a_proper_half_closeable_stream_when_the_window_is_empty() -
 
 
 async def clog_wire(peer: RawPeer) -> None:
-    """Fill the queue for the wire with data of other streams, which the peer does not read."""
+    """Fill the send queue with data of other streams, which the peer does not read."""
     for number in range(3):
         await (await peer.accepted(101 + 2 * number)).send_all(bytes(INITIAL_WINDOW))
     assert peer.connection.congested

@@ -11,7 +11,7 @@ from peerstack.stack.security.noise.wire import LENGTH, MAX_NONCE, NONCE
 from .parties import sessions
 
 
-class Wire:
+class Attacked:
     """A channel, and frames of its peer to be sent as one likes."""
 
     def __init__(self, *contents: bytes, first: int = 0) -> None:
@@ -29,50 +29,50 @@ class Wire:
 
 
 async def test_any_changed_bit_of_a_frame() -> None:
-    size = len(Wire(b"abc").frames[0])
+    size = len(Attacked(b"abc").frames[0])
     for position in range(2, size):
-        wire = Wire(b"abc")
-        frame = bytearray(wire.frames[0])
+        attacked = Attacked(b"abc")
+        frame = bytearray(attacked.frames[0])
         frame[position] ^= 1 << position % 8
-        await wire.refused(bytes(frame))
+        await attacked.refused(bytes(frame))
 
 
 @pytest.mark.parametrize("size", range(16))
 async def test_a_frame_without_room_for_its_tag(size: int) -> None:
-    await Wire().refused(LENGTH.pack(size) + bytes(size))
+    await Attacked().refused(LENGTH.pack(size) + bytes(size))
 
 
 async def test_a_length_that_is_too_small() -> None:
-    wire = Wire(b"abc")
-    await wire.refused(LENGTH.pack(18) + wire.frames[0][2:])
+    attacked = Attacked(b"abc")
+    await attacked.refused(LENGTH.pack(18) + attacked.frames[0][2:])
 
 
 async def test_a_repeated_frame() -> None:
-    wire = Wire(b"abc")
-    wire.near.send_nowait(wire.frames[0])
-    assert await wire.channel.read() == [b"abc"]
-    await wire.refused(wire.frames[0])
+    attacked = Attacked(b"abc")
+    attacked.near.send_nowait(attacked.frames[0])
+    assert await attacked.channel.read() == [b"abc"]
+    await attacked.refused(attacked.frames[0])
 
 
 async def test_frames_out_of_order() -> None:
-    wire = Wire(b"abc", b"def")
-    await wire.refused(wire.frames[1] + wire.frames[0])
+    attacked = Attacked(b"abc", b"def")
+    await attacked.refused(attacked.frames[1] + attacked.frames[0])
 
 
 async def test_good_frames_before_the_bad_one_count_however_they_arrive() -> None:
-    wire = Wire(b"abc", b"def")
-    wire.near.send_nowait(wire.frames[0] + wire.frames[1][:-1] + b"?")
-    assert await wire.channel.read() == [b"abc"]
+    attacked = Attacked(b"abc", b"def")
+    attacked.near.send_nowait(attacked.frames[0] + attacked.frames[1][:-1] + b"?")
+    assert await attacked.channel.read() == [b"abc"]
     for _ in range(2):
         with pytest.raises(RemoteProtocolError, match="frame 1 of 19 bytes does not decrypt"):
-            await wire.channel.read()
+            await attacked.channel.read()
 
 
 async def test_after_a_bad_frame_even_a_good_one_is_refused() -> None:
     # An attacker who changed a frame could send the original one later (snow RUSTSEC-2024-0011, CVE-2021-4239).
-    wire = Wire(b"abc")
-    await wire.refused(wire.frames[0][:-1] + b"?")
-    await wire.refused(wire.frames[0])
+    attacked = Attacked(b"abc")
+    await attacked.refused(attacked.frames[0][:-1] + b"?")
+    await attacked.refused(attacked.frames[0])
 
 
 async def test_frames_of_our_own_direction() -> None:
@@ -87,16 +87,16 @@ async def test_frames_of_our_own_direction() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 async def test_a_counter_that_would_wrap(count: int) -> None:
-    wire = Wire(b"abc", first=MAX_NONCE)
-    wire.channel._receive_nonce = MAX_NONCE
-    wire.near.send_nowait(wire.frames[0] + (LENGTH.pack(16) + bytes(16)) * (count - 1))
-    assert await wire.channel.read() == [b"abc"]
+    attacked = Attacked(b"abc", first=MAX_NONCE)
+    attacked.channel._receive_nonce = MAX_NONCE
+    attacked.near.send_nowait(attacked.frames[0] + (LENGTH.pack(16) + bytes(16)) * (count - 1))
+    assert await attacked.channel.read() == [b"abc"]
     with pytest.raises(RemoteProtocolError, match="counter is used up"):
-        await wire.channel.read()
+        await attacked.channel.read()
 
 
 async def test_a_pipe_that_breaks() -> None:
-    wire = Wire()
-    wire.near.abort()
+    attacked = Attacked()
+    attacked.near.abort()
     with pytest.raises(trio.BrokenResourceError):
-        await wire.channel.read()
+        await attacked.channel.read()

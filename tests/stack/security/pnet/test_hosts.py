@@ -119,16 +119,16 @@ async def test_a_silent_peer_may_lack_the_key(autojump_clock: Clock) -> None:
     async with open_host(
         transports=[MemoryTransport(network)], listen=["/memory/0"], private_network=OURS, observers=[refusals]
     ) as alice:
-        wire = await MemoryTransport(network).dial(alice.swarm.listen_addresses[0])
+        raw = await MemoryTransport(network).dial(alice.swarm.listen_addresses[0])
         await trio.sleep(6)
-        await wire.stream.aclose()
+        await raw.stream.aclose()
     (reason,) = refusals.reasons
     assert "too slow in the security negotiation (does it have our network key" in reason
 
 
 async def test_native_transports_are_refused() -> None:
     class Quicksilver(UpgradedTransport):
-        """A transport that brings its own wire."""
+        """A native transport."""
 
     upgrader = HostUpgrader([Noise(Identity.generate())], [Yamux()])
     native = Quicksilver(MemoryTransport(MemoryNetwork()), upgrader)

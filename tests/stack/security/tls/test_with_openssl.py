@@ -65,7 +65,7 @@ class OpenSsl:
                 if output := take_output(self.connection):
                     await self.pipe.send_all(output)
             data = await self.pipe.receive_some()
-            assert data, "the wire ended"
+            assert data, "the connection ended"
             self.connection.bio_write(data)
 
 

@@ -18,16 +18,18 @@ LOSSY = LinkConditions(latency=0.01, jitter=0.01, loss=0.2)
 
 
 @asynccontextmanager
-async def wires(conditions: LinkConditions) -> AsyncIterator[Callable[[], Awaitable[tuple[MemoryPipe, MemoryPipe]]]]:
+async def pairs(
+    conditions: LinkConditions,
+) -> AsyncIterator[Callable[[], Awaitable[tuple[MemoryPipe, MemoryPipe]]]]:
     async with SimulatedNetwork(1, conditions) as network:
         listener = await network.node("bob").listen(ADDRESS)
 
         async def make() -> tuple[MemoryPipe, MemoryPipe]:
-            wire = await network.node("alice").dial(ADDRESS)
+            raw = await network.node("alice").dial(ADDRESS)
             accepted = await listener.accept()
-            assert isinstance(wire.stream, MemoryPipe)
+            assert isinstance(raw.stream, MemoryPipe)
             assert isinstance(accepted.stream, MemoryPipe)
-            return wire.stream, accepted.stream
+            return raw.stream, accepted.stream
 
         yield make
 
@@ -36,7 +38,7 @@ async def wires(conditions: LinkConditions) -> AsyncIterator[Callable[[], Awaita
 async def test_a_wire_is_a_proper_half_closeable_stream(
     conditions: LinkConditions, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async with wires(conditions) as make:
+    async with pairs(conditions) as make:
 
         async def make_clogged() -> tuple[MemoryPipe, MemoryPipe]:
             near, far = await make()
