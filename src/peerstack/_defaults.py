@@ -15,6 +15,8 @@ import trio
 from multiaddr import Multiaddr
 
 from peerstack.stack.abc import (
+    DEFAULT_DIAL,
+    DialOptions,
     Listener,
     MuxedConnection,
     RawConnection,
@@ -46,8 +48,9 @@ class MissingExtra(InvalidAddress):
 def default_transports(
     *, server_tls: ssl.SSLContext | None = None, client_tls: ssl.SSLContext | None = None
 ) -> list[StreamTransport]:
-    """Return TCP, unix sockets, and WebSocket with these contexts for its secure form."""
-    return [TcpTransport(), UnixTransport(), _OnDemandWebSocket(server_tls, client_tls)]
+    """Return TCP, unix sockets, and WebSocket over the same TCP, with these contexts for its secure form."""
+    tcp = TcpTransport()
+    return [tcp, UnixTransport(), _OnDemandWebSocket(tcp, server_tls, client_tls)]
 
 
 def default_native_transports(identity: Identity) -> list[Transport]:
@@ -115,16 +118,16 @@ class _OnDemand(Generic[TransportT]):
 
 
 class _OnDemandWebSocket(_OnDemand["WebSocketTransport"]):
-    def __init__(self, server_tls: ssl.SSLContext | None, client_tls: ssl.SSLContext | None) -> None:
+    def __init__(self, tcp: TcpTransport, server_tls: ssl.SSLContext | None, client_tls: ssl.SSLContext | None) -> None:
         def make() -> WebSocketTransport:
             from peerstack.transports.websocket import WebSocketTransport
 
-            return WebSocketTransport(TcpTransport(), server_tls=server_tls, client_tls=client_tls)
+            return WebSocketTransport(tcp, server_tls=server_tls, client_tls=client_tls)
 
         super().__init__({"ws", "wss"}, make)
 
-    async def dial(self, address: Multiaddr) -> RawConnection:
-        return await self.real.dial(address)
+    async def dial(self, address: Multiaddr, options: DialOptions = DEFAULT_DIAL) -> RawConnection:
+        return await self.real.dial(address, options)
 
     async def listen(self, address: Multiaddr) -> StreamListener:
         return await self.real.listen(address)
@@ -147,8 +150,10 @@ class _OnDemandQuic(_OnDemand["QuicTransport"], GrowsWindows):
         """Remember the budget until the transport is made."""
         self._growth = budget, per_connection
 
-    async def dial(self, address: Multiaddr, peer: PeerId | None, attempt: Attempt) -> MuxedConnection:
-        return await self.real.dial(address, peer, attempt)
+    async def dial(
+        self, address: Multiaddr, peer: PeerId | None, attempt: Attempt, options: DialOptions = DEFAULT_DIAL
+    ) -> MuxedConnection:
+        return await self.real.dial(address, peer, attempt, options)
 
     async def listen(self, address: Multiaddr) -> Listener:
         return await self.real.listen(address)

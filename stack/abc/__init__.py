@@ -17,6 +17,8 @@ from .streams import (
     Stream,
 )
 from .transports import (
+    DEFAULT_DIAL,
+    DialOptions,
     Incoming,
     Listener,
     Muxer,
@@ -32,6 +34,7 @@ from .transports import (
 )
 
 __all__ = [
+    "DEFAULT_DIAL",
     "SILENCE",
     "SILENT_ROUND_TRIPS",
     "Buffer",
@@ -42,6 +45,7 @@ __all__ = [
     "ContentRouting",
     "Datastore",
     "Delete",
+    "DialOptions",
     "Direction",
     "Discovery",
     "FoundPeer",

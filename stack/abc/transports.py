@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import trio
 
@@ -16,6 +16,32 @@ if TYPE_CHECKING:
 
     from ..identity import PeerId, PublicKey
     from ..report import Attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DialOptions:
+    """How a dial differs from an ordinary one; dials that differ in this are never merged."""
+
+    direction: Direction = Direction.OUTBOUND
+    """`INBOUND`: the peer begins the handshakes, although this side connects, too.
+
+    For a hole punch, where both sides dial and one has to be the server. The connection is inbound then, for its muxer
+    and in its `info`; only one whose peer dials with `OUTBOUND` comes about.
+    """
+    from_listener: bool = False
+    """Dial from the port of a listener of this host, where the transport can: QUIC always does.
+
+    Peers, and NATs on the way, then see an address that leads to the listener.
+    """
+    at_once: bool = False
+    """Dial all addresses side by side, instead of the best first and others a little later.
+
+    A hole punch needs it: the peer dials now, and its packets get through only after one of ours has left.
+    """
+
+
+DEFAULT_DIAL: Final = DialOptions()
+"""An ordinary dial."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +152,12 @@ class StreamTransport(Protocol):
         """Say whether `listen` understands this address."""
         ...
 
-    async def dial(self, address: Multiaddr) -> RawConnection:
-        """Connect. Raises `OSError` or `StackError`."""
+    async def dial(self, address: Multiaddr, options: DialOptions) -> RawConnection:
+        """Connect. Raises `OSError` or `StackError`.
+
+        The upgrader shakes hands as `options.direction` says; a transport with handshakes of its own, such as
+        WebSocket, does so, too. Options that mean nothing to a transport are ignored.
+        """
         ...
 
     async def listen(self, address: Multiaddr) -> StreamListener:
@@ -146,8 +176,14 @@ class Transport(Protocol):
         """Say whether `listen` understands this address."""
         ...
 
-    async def dial(self, address: Multiaddr, peer: PeerId | None, attempt: Attempt) -> MuxedConnection:
-        """Connect, authenticate, mux, recording each stage in `attempt`. Raises `OSError` or `StackError`."""
+    async def dial(
+        self, address: Multiaddr, peer: PeerId | None, attempt: Attempt, options: DialOptions
+    ) -> MuxedConnection:
+        """Connect, authenticate, mux, recording each stage in `attempt`. Raises `OSError` or `StackError`.
+
+        The connection has the direction that `options` names. A transport that cannot be the server of a connection
+        that it dials raises `LocalProtocolError` for `INBOUND`; `from_listener` is a wish.
+        """
         ...
 
     async def listen(self, address: Multiaddr) -> Listener:

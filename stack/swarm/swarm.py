@@ -12,7 +12,9 @@ import trio
 from multiaddr import Multiaddr
 
 from ..abc import (
+    DEFAULT_DIAL,
     ConnectionState,
+    DialOptions,
     Direction,
     Gater,
     Incoming,
@@ -210,6 +212,7 @@ class Swarm:
         with reservation, contained(partial(self._handshake_failed, incoming)):
             muxed = await self._upgrade(incoming, reservation)
             connection = await self._enter(muxed, reservation)
+            self._dialer.arrived(connection)
             await self._serve(connection)
 
     def _handshake_failed(self, incoming: Incoming, error: Exception) -> None:
@@ -235,6 +238,7 @@ class Swarm:
         addresses: Sequence[Multiaddr],
         *,
         direct: bool = False,
+        options: DialOptions = DEFAULT_DIAL,
         report: DialReport | None = None,
     ) -> tuple[Connection, DialReport]:
         """Dial and return the connection and what happened; an open connection that is alive is returned as it is.
@@ -243,13 +247,18 @@ class Swarm:
         addresses nor relayed connections: the peer is dialed beside those. With a `report`, which is continued, the
         dial is not shared with others, and its failure is no event: that is up to the owner of the report. Raises
         DialError with its report.
+
+        With the direction `INBOUND` in `options` the peer begins the handshakes. It is a dial of ours all the same: the
+        gater is asked whether it may be dialed, and limits count it as outbound, since this side chose the address.
+        What comes of it says `INBOUND` in its `info`. It also ends with a connection of the peer that arrives at a
+        listener meanwhile.
         """
         connected = [] if peer is None else [item for item in self._table.of(peer) if not (direct and item.relayed)]
         if connected and connected[0].muxed.state is ConnectionState.ALIVE:
             await trio.lowlevel.checkpoint()
             return connected[0], report or DialReport(str(peer), notes=["already connected"])
         self._check_running()
-        dial = partial(self._dialer.dial, peer, addresses, direct=direct, report=report)
+        dial = partial(self._dialer.dial, peer, addresses, direct=direct, options=options, report=report)
         try:
             return await (self._liveness.probe_and_dial(connected, dial) if connected else dial())
         except DialError as error:

@@ -10,8 +10,10 @@ import trio
 from multiaddr import Multiaddr
 
 from ..abc import (
+    DEFAULT_DIAL,
     Channel,
     ConnectionInfo,
+    DialOptions,
     Direction,
     Incoming,
     Listener,
@@ -54,11 +56,13 @@ class UpgradedTransport:
         """Ask the transport below."""
         return self._transport.can_listen(address)
 
-    async def dial(self, address: Multiaddr, peer: PeerId | None, attempt: Attempt) -> MuxedConnection:
+    async def dial(
+        self, address: Multiaddr, peer: PeerId | None, attempt: Attempt, options: DialOptions = DEFAULT_DIAL
+    ) -> MuxedConnection:
         """Connect, authenticate, mux; see `abc.Transport.dial`."""
         with _stage(attempt, StageName.CONNECT, self._config.connect_timeout):
-            wire = await self._transport.dial(address)
-        return await self._upgrader.upgrade(wire, Direction.OUTBOUND, peer, attempt)
+            wire = await self._transport.dial(address, options)
+        return await self._upgrader.upgrade(wire, options.direction, peer, attempt)
 
     async def listen(self, address: Multiaddr) -> Listener:
         """Bind; see `abc.Transport.listen`."""

@@ -11,9 +11,9 @@ import trio
 import trio.testing
 from multiaddr import Multiaddr
 
-from ..abc import Direction, Incoming, Listener, MuxedConnection, Transport
+from ..abc import DEFAULT_DIAL, DialOptions, Direction, Incoming, Listener, MuxedConnection, Transport
 from ..background import open_background
-from ..errors import PeerIdMismatch, StackError
+from ..errors import LocalProtocolError, PeerIdMismatch, StackError
 from ..identity import Identity
 from ..report import Attempt
 from .checks import cancel_at_each_step, raising, require, run_checks, some_bytes, transfer
@@ -40,7 +40,13 @@ class _Subject:
 
     async def dial(self, listener: Listener, peer: Identity | None = None) -> MuxedConnection:
         attempt = Attempt(str(listener.address), trio.current_time())
-        return await self.dialer.dial(listener.address, (peer or self.listening).peer_id, attempt)
+        return await self.dialer.dial(listener.address, (peer or self.listening).peer_id, attempt, DEFAULT_DIAL)
+
+    async def serve(self, dialers: Listener, peer: Identity | None = None) -> MuxedConnection:
+        """Dial back from the listening side, as the server of the connection."""
+        attempt = Attempt(str(dialers.address), trio.current_time())
+        options = DialOptions(direction=Direction.INBOUND, from_listener=True)
+        return await self.listener.dial(dialers.address, (peer or self.dialing).peer_id, attempt, options)
 
     async def pair(self, listener: Listener, running: trio.Nursery) -> tuple[ConnectionEnd, ConnectionEnd]:
         """Dial and accept. Each end runs from the start: the other may need it to finish the handshake."""
@@ -79,11 +85,14 @@ async def check_transport(
 
     `make_transport` is called twice, with the identity of the side that dials, then of the side that listens.
     `listen_address` must leave the choice of port to the transport. `settle` is how many seconds without progress make
-    a stream count as clogged.
+    a stream count as clogged. Being the server of a connection that it dials is not asked of a transport that raises
+    `LocalProtocolError` for it.
     """
     dialing, listening = Identity.generate(), Identity.generate()
     subject = _Subject(make_transport(dialing), make_transport(listening), dialing, listening, listen_address, settle)
     await run_checks(_CHECKS, subject, settle=settle)
+    if await _can_serve(subject):
+        await run_checks(_SERVER_CHECKS, subject, settle=settle)
     await check_streams(subject)
     await check_endings(subject)
     await check_connections(subject)
@@ -237,6 +246,108 @@ async def _cancelled_accept(subject: _Subject) -> None:
         await (await (await listener.accept()).upgrade()).aclose()
 
 
+async def _can_serve(subject: _Subject) -> bool:
+    """Say whether the transport can be the server of a connection that it dials."""
+    async with subject.bound() as nobody:
+        try:
+            with trio.move_on_after(subject.settle):
+                await subject.serve(nobody)
+        except LocalProtocolError:
+            return False
+    return True
+
+
+async def _both_dial(subject: _Subject) -> None:
+    """Two sides that dial one another, one as the server, get one connection, which no listener sees."""
+    async with _both_listen(subject) as (listener, dialers), open_background() as running:
+        near, far = await _meet(subject, listener, dialers, running)
+        for end, peer, direction in (
+            (near, subject.listening, Direction.OUTBOUND),
+            (far, subject.dialing, Direction.INBOUND),
+        ):
+            info = end.connection.info
+            require(info.remote_peer == peer.peer_id, f"{info.remote_peer} is another peer")
+            require(info.direction is direction, f"the direction is {info.direction}, not {direction}")
+        for one, other in ((near, far), (far, near)):
+            stream, accepted = await open_pair(one.connection, other.connection)
+            await transfer(stream, accepted, some_bytes(10_000, 1))
+            await transfer(accepted, stream, some_bytes(10_000, 2))
+        await near.connection.aclose()
+        await far.ended.wait()
+
+
+async def _both_dial_another(subject: _Subject) -> None:
+    """The server of a dial raises PeerIdMismatch for another client than the expected one."""
+    async with _both_listen(subject) as (listener, dialers), open_background() as running:
+        expected = Identity.generate()
+        try:
+            await _meet(subject, listener, dialers, running, expected)
+        except PeerIdMismatch as error:
+            named = error.expected == expected.peer_id and error.actual == subject.dialing.peer_id
+            require(named, f"PeerIdMismatch names {error.expected} and {error.actual}")
+        else:
+            raise AssertionError("a connection with another peer was made")
+
+
+async def _cancelled_serve(subject: _Subject) -> None:
+    """A dial as the server that is cancelled at any step leaves no trace: the listener sees the peer again."""
+    async with subject.bound() as listener, await subject.dialer.listen(subject.address) as dialers:
+
+        async def serve() -> None:
+            async with open_background() as nursery:
+                nursery.start_soon(_dial_until_it_works, subject, listener)
+                await (await subject.serve(dialers)).aclose()
+
+        async def listens_still() -> None:
+            async with open_background() as nursery:
+                nursery.start_soon(_upgrade_all, listener)
+                await (await subject.dial(listener)).aclose()
+
+        await cancel_at_each_step(serve, listens_still)
+
+
+async def _dial_until_it_works(subject: _Subject, listener: Listener) -> None:
+    await trio.testing.wait_all_tasks_blocked()
+    with suppress(OSError, StackError, trio.TooSlowError):
+        await (await subject.dial(listener)).run()
+
+
+async def _meet(
+    subject: _Subject, listener: Listener, dialers: Listener, running: trio.Nursery, peer: Identity | None = None
+) -> tuple[ConnectionEnd, ConnectionEnd]:
+    """Dial from both sides, and run what comes of it."""
+    near: list[ConnectionEnd] = []
+    dialed = trio.Event()
+
+    async def dial() -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        near.append(ConnectionEnd(await subject.dial(listener)))
+        running.start_soon(near[0].run)
+        dialed.set()
+
+    async with open_background() as nursery:
+        nursery.start_soon(dial)
+        far = ConnectionEnd(await subject.serve(dialers, peer))
+        running.start_soon(far.run)
+        await dialed.wait()
+    return near[0], far
+
+
+@asynccontextmanager
+async def _both_listen(subject: _Subject) -> AsyncIterator[tuple[Listener, Listener]]:
+    """Listen on both sides; a connection that arrives at a listener fails the check."""
+
+    async def sees_nothing(listener: Listener) -> None:
+        incoming = await listener.accept()
+        raise AssertionError(f"a listener saw the connection from {incoming.remote_address}")
+
+    async with subject.bound() as listener, await subject.dialer.listen(subject.address) as dialers:
+        async with open_background() as nursery:
+            nursery.start_soon(sees_nothing, listener)
+            nursery.start_soon(sees_nothing, dialers)
+            yield listener, dialers
+
+
 async def _upgrade_all(listener: Listener) -> None:
     async def serve(incoming: Incoming) -> None:
         with suppress(StackError):
@@ -256,4 +367,10 @@ _CHECKS: tuple[Callable[[_Subject], Awaitable[None]], ...] = (
     _in_use,
     _cancelled_dial,
     _cancelled_accept,
+)
+
+_SERVER_CHECKS: tuple[Callable[[_Subject], Awaitable[None]], ...] = (
+    _both_dial,
+    _both_dial_another,
+    _cancelled_serve,
 )

@@ -12,7 +12,7 @@ from typing import Self
 import trio
 from multiaddr import Multiaddr
 
-from ..abc import RawConnection, StreamListener
+from ..abc import DEFAULT_DIAL, DialOptions, RawConnection, StreamListener
 from ..background import open_background
 from ..memory import DEFAULT_CAPACITY, Exchange, MemoryListener, memory_address, memory_number
 from .link import Link, LinkConditions, Timeline
@@ -211,7 +211,7 @@ class SimulatedNode:
         """Say whether the address is `/memory/N`."""
         return memory_number(address) is not None
 
-    async def dial(self, address: Multiaddr) -> RawConnection:
+    async def dial(self, address: Multiaddr, options: DialOptions = DEFAULT_DIAL) -> RawConnection:
         """Connect, which takes a round trip. Raises `ConnectionRefusedError`, `InvalidAddress`."""
         await trio.lowlevel.checkpoint()
         return await self._network.connect(self.name, address)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
 from typing import TypeAlias
 
@@ -12,7 +13,7 @@ import trio
 import trio.testing
 from multiaddr import Multiaddr
 
-from ..abc import Pipe, RawConnection, StreamTransport
+from ..abc import DEFAULT_DIAL, DialOptions, Pipe, RawConnection, StreamTransport
 from .checks import (
     cancel_at_each_step,
     clog,
@@ -169,7 +170,7 @@ async def _refused(subject: Subject) -> None:
     async with subject.listening() as listener:
         address = listener.address
     with raising(f"dialing {address}, which was closed,", ConnectionRefusedError):
-        await subject.dialer.dial(address)
+        await subject.dialer.dial(address, DEFAULT_DIAL)
 
 
 async def _listener_close(subject: Subject) -> None:
@@ -210,6 +211,28 @@ async def _in_use(subject: Subject) -> None:
         await far.stream.aclose()
 
 
+async def _from_listener(subject: Subject) -> None:
+    """Dials that may leave from a listener's port get there, also several to one address, and it goes on listening."""
+    options = DialOptions(from_listener=True)
+    async with subject.listening() as listener, await subject.dialer.listen(subject.address) as dialers:
+        pairs: list[tuple[RawConnection, RawConnection]] = []
+        for number in range(3):
+            try:
+                pairs.append(await subject.pair(listener, options))
+            except* OSError as group:
+                what = f"beside {number} other connections it failed: {group.exceptions[0]}"
+                raise AssertionError(what) from group
+        for near, far in pairs:
+            same = far.remote_address == near.local_address
+            require(same, f"the dialer has {near.local_address}, the listener sees {far.remote_address}")
+            await transfer(near.stream, far.stream, some_bytes(1000, seed=1))
+            await transfer(far.stream, near.stream, some_bytes(1000, seed=2))
+        pairs.append(await replace(subject, dialer=subject.listener).pair(dialers, options))
+        for near, far in pairs:
+            await near.stream.aclose()
+            await far.stream.aclose()
+
+
 async def _dial_cancelled(subject: Subject) -> None:
     """A dial cancelled at any step leaves nothing open, and the listener works."""
     async with subject.listening() as listener, trio.open_nursery() as nursery:
@@ -217,11 +240,11 @@ async def _dial_cancelled(subject: Subject) -> None:
         nursery.start_soon(server.run)
 
         async def dial() -> None:
-            connection = await subject.dialer.dial(listener.address)
+            connection = await subject.dialer.dial(listener.address, DEFAULT_DIAL)
             await trio.aclose_forcefully(connection.stream)
 
         async def works_still() -> None:
-            async with (await subject.dialer.dial(listener.address)).stream as stream:
+            async with (await subject.dialer.dial(listener.address, DEFAULT_DIAL)).stream as stream:
                 await stream.send_all(b"x")
 
         await cancel_at_each_step(dial, works_still)
@@ -241,7 +264,7 @@ async def _accept_cancelled(subject: Subject) -> None:
 
         async def dial() -> None:
             # It may not be done before the other side has taken part in a handshake.
-            await (await subject.dialer.dial(listener.address)).stream.aclose()
+            await (await subject.dialer.dial(listener.address, DEFAULT_DIAL)).stream.aclose()
             dialed.set()
 
         async def one_more_dial() -> None:
@@ -344,6 +367,7 @@ _CHECKS = (
     _refused,
     _listener_close,
     _in_use,
+    _from_listener,
     _dial_cancelled,
     _accept_cancelled,
     _trio_suite,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import trio
 from multiaddr import Multiaddr
 
-from ..abc import RawConnection, StreamListener, StreamTransport
+from ..abc import DEFAULT_DIAL, DialOptions, RawConnection, StreamListener, StreamTransport
 from ..errors import StackError
 from .checks import receive_until_end
 
@@ -38,7 +38,9 @@ class Subject:
             async with near.stream, far.stream:
                 yield near, far
 
-    async def pair(self, listener: StreamListener) -> tuple[RawConnection, RawConnection]:
+    async def pair(
+        self, listener: StreamListener, options: DialOptions = DEFAULT_DIAL
+    ) -> tuple[RawConnection, RawConnection]:
         """Open one more connection, and give the dialing and the accepting end."""
         accepted: list[RawConnection] = []
 
@@ -47,7 +49,7 @@ class Subject:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(accept)
-            dialed = await self.dialer.dial(listener.address)
+            dialed = await self.dialer.dial(listener.address, options)
         return dialed, accepted[0]
 
 

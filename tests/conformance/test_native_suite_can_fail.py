@@ -9,9 +9,12 @@ import trio
 import trio.testing
 from multiaddr import Multiaddr
 
-from peerstack.stack.identity import PeerId
+from peerstack.stack.abc import DEFAULT_DIAL, DialOptions, Direction
+from peerstack.stack.errors import LocalProtocolError
+from peerstack.stack.identity import Identity, PeerId
 from peerstack.stack.report import Attempt
 from peerstack.stack.testing import check_transport
+from peerstack.stack.testing.native_checks import _can_serve, _Subject
 from peerstack.transports.quic import QuicConnection, QuicListener, QuicTransport
 from peerstack.transports.quic.endpoint import Arrival
 
@@ -20,8 +23,35 @@ from ..transports.quic.link import MemoryNetwork
 
 
 class TakesAnybody(QuicTransport):
-    async def dial(self, address: Multiaddr, peer: PeerId | None, attempt: Attempt) -> QuicConnection:
-        return await super().dial(address, None, attempt)
+    async def dial(
+        self, address: Multiaddr, peer: PeerId | None, attempt: Attempt, options: DialOptions = DEFAULT_DIAL
+    ) -> QuicConnection:
+        anybody = None if options == DEFAULT_DIAL else peer
+        return await super().dial(address, anybody, attempt, options)
+
+
+class ServesAnybody(QuicTransport):
+    async def dial(
+        self, address: Multiaddr, peer: PeerId | None, attempt: Attempt, options: DialOptions = DEFAULT_DIAL
+    ) -> QuicConnection:
+        anybody = peer if options == DEFAULT_DIAL else None
+        return await super().dial(address, anybody, attempt, options)
+
+
+class IgnoresDirection(QuicTransport):
+    async def dial(
+        self, address: Multiaddr, peer: PeerId | None, attempt: Attempt, options: DialOptions = DEFAULT_DIAL
+    ) -> QuicConnection:
+        return await super().dial(address, peer, attempt)
+
+
+class CannotServe(QuicTransport):
+    async def dial(
+        self, address: Multiaddr, peer: PeerId | None, attempt: Attempt, options: DialOptions = DEFAULT_DIAL
+    ) -> QuicConnection:
+        if options.direction is Direction.INBOUND:
+            raise LocalProtocolError("this transport is always the client of what it dials")
+        return await super().dial(address, peer, attempt)
 
 
 class LosingListener(QuicListener):
@@ -51,6 +81,8 @@ class DialsAnything(QuicTransport):
         (TakesAnybody, "a connection to another peer was made"),
         (LosesArrivals, "a connection that arrived was lost"),
         (DialsAnything, "can_dial.*is True"),
+        (ServesAnybody, "a connection with another peer was made"),
+        (IgnoresDirection, "a listener saw the connection"),
     ],
 )
 async def test_faulty_transports_fail(
@@ -59,3 +91,13 @@ async def test_faulty_transports_fail(
     network = MemoryNetwork()
     with pytest.raises(AssertionError, match=re.compile(complaint, re.DOTALL)):
         await check_transport(lambda identity: transport(identity, network=network), ANYWHERE, settle=1.0)
+
+
+@pytest.mark.parametrize(("transport", "can"), [(QuicTransport, True), (CannotServe, False)])
+async def test_a_transport_may_be_always_the_client(
+    transport: type[QuicTransport], can: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    network, (one, other) = MemoryNetwork(), (Identity.generate(), Identity.generate())
+    transports = (transport(one, network=network), transport(other, network=network))
+    assert await _can_serve(_Subject(*transports, one, other, ANYWHERE, settle=1.0)) is can
+    assert not network.sockets

@@ -8,7 +8,7 @@ import pytest
 import trio.testing
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import RawConnection, StreamListener, StreamTransport
+from peerstack.stack.abc import DEFAULT_DIAL, DialOptions, RawConnection, StreamListener, StreamTransport
 from peerstack.stack.security.pnet import PreSharedKey
 from peerstack.stack.testing import LinkConditions, SimulatedNetwork, check_stream_transport
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
@@ -107,8 +107,8 @@ class PrivateTransport:
         self._key = key
         self.can_dial, self.can_listen = below.can_dial, below.can_listen
 
-    async def dial(self, address: Multiaddr) -> RawConnection:
-        raw = await self._below.dial(address)
+    async def dial(self, address: Multiaddr, options: DialOptions = DEFAULT_DIAL) -> RawConnection:
+        raw = await self._below.dial(address, options)
         return replace(raw, stream=self._key.protect(raw.stream))
 
     async def listen(self, address: Multiaddr) -> StreamListener:

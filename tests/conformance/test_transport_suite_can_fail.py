@@ -7,7 +7,7 @@ import trio
 import trio.testing
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import Buffer, RawConnection, StreamListener
+from peerstack.stack.abc import DEFAULT_DIAL, Buffer, DialOptions, RawConnection, StreamListener
 from peerstack.stack.memory import ByteQueue, MemoryListener, MemoryPipe, memory_pipe_pair
 from peerstack.stack.testing import check_pipe, check_stream_transport
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
@@ -53,27 +53,37 @@ class NeverWakesTransport(LosesArrivalsTransport):
 class LeaksDials(MemoryTransport):
     """Has a checkpoint after the connection was made."""
 
-    async def dial(self, address: Multiaddr) -> RawConnection:
-        connection = await super().dial(address)
+    async def dial(self, address: Multiaddr, options: DialOptions = DEFAULT_DIAL) -> RawConnection:
+        connection = await super().dial(address, options)
         await trio.lowlevel.checkpoint()
         return connection
 
 
 class VagueRefusal(MemoryTransport):
-    async def dial(self, address: Multiaddr) -> RawConnection:
+    async def dial(self, address: Multiaddr, options: DialOptions = DEFAULT_DIAL) -> RawConnection:
         try:
-            return await super().dial(address)
+            return await super().dial(address, options)
         except ConnectionRefusedError:
             raise OSError("something is wrong") from None
 
 
 class HangsWhenRefused(MemoryTransport):
-    async def dial(self, address: Multiaddr) -> RawConnection:
+    async def dial(self, address: Multiaddr, options: DialOptions = DEFAULT_DIAL) -> RawConnection:
         try:
-            return await super().dial(address)
+            return await super().dial(address, options)
         except ConnectionRefusedError:
             await trio.sleep_forever()
         raise AssertionError("unreachable")
+
+
+class FromOnePortOnly(MemoryTransport):
+    """Dials from a listener's port even where that is connected already."""
+
+    async def dial(self, address: Multiaddr, options: DialOptions = DEFAULT_DIAL) -> RawConnection:
+        if options.from_listener and address in self.__dict__.setdefault("connected", set()):
+            raise OSError("Address already in use")
+        self.__dict__.setdefault("connected", set()).add(address)
+        return await super().dial(address, options)
 
 
 class Rebinds(MemoryTransport):
@@ -93,9 +103,9 @@ class KeepsAddress(MemoryTransport):
         listener.addresses = (address,)
         return listener
 
-    async def dial(self, address: Multiaddr) -> RawConnection:
+    async def dial(self, address: Multiaddr, options: DialOptions = DEFAULT_DIAL) -> RawConnection:
         number = max(self._network._listeners)
-        connection = await super().dial(Multiaddr(f"/memory/{number}"))
+        connection = await super().dial(Multiaddr(f"/memory/{number}"), options)
         return RawConnection(connection.stream, connection.local_address, address)
 
 
@@ -107,6 +117,7 @@ class KeepsAddress(MemoryTransport):
         (LeaksDials, "leaves nothing open.*hangs"),
         (HangsWhenRefused, "ConnectionRefusedError.*hangs"),
         (Rebinds, "could be bound twice"),
+        (FromOnePortOnly, "beside 1 other connections it failed: Address already in use"),
         (Everything, "can_dial.*is True"),
         (KeepsAddress, "the listener still has"),
     ],

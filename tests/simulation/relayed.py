@@ -13,8 +13,9 @@ import trio
 from multiaddr import Multiaddr
 
 from peerstack.stack.abc import (
+    DEFAULT_DIAL,
     ConnectionLimits,
-    Direction,
+    DialOptions,
     Incoming,
     Listener,
     MuxedConnection,
@@ -153,7 +154,9 @@ class RelayedTransport:
     def can_listen(self, address: Multiaddr) -> bool:
         return is_relayed(address)
 
-    async def dial(self, address: Multiaddr, peer: PeerId | None, attempt: Attempt) -> MuxedConnection:
+    async def dial(
+        self, address: Multiaddr, peer: PeerId | None, attempt: Attempt, options: DialOptions = DEFAULT_DIAL
+    ) -> MuxedConnection:
         assert peer is not None
         where, relay = _relay_of(address)
         with attempt.stage(StageName.CONNECT):
@@ -162,7 +165,7 @@ class RelayedTransport:
             await receive_exactly(stream, len(OK))
         here = parse_address(f"/p2p/{relay}/p2p-circuit")
         raw = RawConnection(Circuit(stream), here, address, relay=relay, limits=self._limits)
-        return await self._host.upgrader.upgrade(raw, Direction.OUTBOUND, peer, attempt)
+        return await self._host.upgrader.upgrade(raw, options.direction, peer, attempt)
 
     async def listen(self, address: Multiaddr) -> Listener:
         where, relay = _relay_of(address)

@@ -17,7 +17,7 @@ import trio.testing
 from multiaddr import Multiaddr
 
 from peerstack import open_host
-from peerstack.stack.abc import Channel, ConnectionInfo, RawConnection, Secured, Stream
+from peerstack.stack.abc import DEFAULT_DIAL, Channel, ConnectionInfo, DialOptions, RawConnection, Secured, Stream
 from peerstack.stack.addressing.resolve import Resolver
 from peerstack.stack.errors import StackError
 from peerstack.stack.host import Host
@@ -53,8 +53,8 @@ class StruckTransport(MemoryTransport):
         super().__init__(network)
         self._struck = struck
 
-    async def dial(self, address: Multiaddr) -> RawConnection:
-        raw: RawConnection = await self._struck("transport dial", super().dial(address))
+    async def dial(self, address: Multiaddr, options: DialOptions = DEFAULT_DIAL) -> RawConnection:
+        raw: RawConnection = await self._struck("transport dial", super().dial(address, options))
         return raw
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import RawConnection, StreamListener
+from peerstack.stack.abc import DEFAULT_DIAL, DialOptions, RawConnection, StreamListener
 from peerstack.stack.memory import (
     DEFAULT_CAPACITY,
     Exchange,
@@ -48,7 +48,7 @@ class MemoryTransport:
         """Say whether the address is `/memory/N`."""
         return memory_number(address) is not None
 
-    async def dial(self, address: Multiaddr) -> RawConnection:
+    async def dial(self, address: Multiaddr, options: DialOptions = DEFAULT_DIAL) -> RawConnection:
         """Connect. Raises `ConnectionRefusedError` without a listener there, `InvalidAddress`."""
         await trio.lowlevel.checkpoint()
         return self._network.connect(address)

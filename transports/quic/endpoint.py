@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import Final, Protocol
 
@@ -36,6 +39,8 @@ ANSWERS_A_SECOND: Final = 100.0
 """To datagrams that belong to nothing: version negotiation and stateless resets, which strangers could make us send."""
 MAX_EARLY: Final = 8
 """Datagrams kept of a connection that nobody has accepted."""
+MAX_EXPECTED: Final = 8
+"""Connections that a dial lets begin when the peer is to be the client."""
 SHORTEST_RESET: Final = 22
 LONGEST_RESET: Final = 42
 """Bytes of our stateless resets: shorter than what they answer, so that two hosts cannot keep each other busy."""
@@ -83,6 +88,8 @@ class Endpoint:
         self._listening = False
         self._arrivals: deque[Arrival] = deque()
         self._arrived = trio.lowlevel.ParkingLot()
+        self._expected: dict[SocketAddress, Expected] = {}
+        """Dials to these addresses whose connection the peer begins."""
         config = settings.config
         rate = config.unverified_handshake_rate
         self._unverified = RateLimiter(rate, max(1, int(rate)))
@@ -108,7 +115,7 @@ class Endpoint:
     @property
     def closed(self) -> bool:
         """Whether nobody needs the socket any more."""
-        return not self._listening and not self._ids
+        return not self._listening and not self._ids and not self._expected
 
     def listen(self) -> None:
         """Let new connections in."""
@@ -238,7 +245,7 @@ class Endpoint:
         if header is None:
             return None
         receiver = self._routes.get(header.destination)
-        if receiver is None and self._listening:
+        if receiver is None and (self._listening or address in self._expected):
             return self._welcome(datagram, header, address, now)
         return receiver
 
@@ -266,17 +273,36 @@ class Endpoint:
             return None
         if not header.initial or len(header.destination) < _SMALLEST_FIRST_ID:
             return None
-        if len(self._arrivals) >= self.settings.config.accept_backlog:
+        expected = self._expected.get(address)
+        if expected is None and len(self._arrivals) >= self.settings.config.accept_backlog:
             return None
         original = self._tokens.original_id(header, address, now) if header.token else None
-        if original is None and not self._unverified.allow(None, now):
+        if original is None and expected is None and not self._unverified.allow(None, now):
             self.send([self._tokens.retry(header, address, now)], address)
             return None
         arrival = Arrival(self, header, address, original)
+        if expected is not None:
+            return expected.take(arrival, header.destination)
         self.add(arrival, header.destination)
         self._arrivals.append(arrival)
         self._arrived.unpark()
         return arrival
+
+    @contextmanager
+    def expecting(self, address: SocketAddress) -> Iterator[Expected]:
+        """Give connections from an address to a dial, also where nobody listens; `accept` does not see them.
+
+        Raises `OSError` if another dial waits for one from there.
+        """
+        if address in self._expected:
+            raise OSError(errno.EADDRINUSE, "another dial waits for a connection from there")
+        expected = self._expected[address] = Expected(self)
+        try:
+            yield expected
+        finally:
+            del self._expected[address]
+            expected.forget()
+            self._close_if_unused()
 
     # ---- listening
 
@@ -288,6 +314,40 @@ class Endpoint:
     def take_arrival(self) -> Arrival | None:
         """Return a connection that arrived, if one did."""
         return self._arrivals.popleft() if self._arrivals else None
+
+
+class Expected:
+    """The connections that come from an address to which a dial is under way.
+
+    There may be several: the first can be what is left of an earlier dial, of which the peer knows no more.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._room = MAX_EXPECTED
+        self._arrivals: deque[Arrival] = deque()
+        self._arrived = trio.lowlevel.ParkingLot()
+
+    def take(self, arrival: Arrival, connection_id: bytes) -> Arrival | None:
+        """Take a connection, unless there were too many."""
+        if not self._room:
+            return None
+        self._room -= 1
+        self._endpoint.add(arrival, connection_id)
+        self._arrivals.append(arrival)
+        self._arrived.unpark()
+        return arrival
+
+    async def wait(self) -> Arrival:
+        """Wait for the next one."""
+        while not self._arrivals:
+            await self._arrived.park()
+        return self._arrivals.popleft()
+
+    def forget(self) -> None:
+        """Forget those that were not waited for."""
+        for arrival in self._arrivals:
+            self._endpoint.remove(arrival)
 
 
 class Arrival(Incoming):

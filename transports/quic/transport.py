@@ -12,7 +12,7 @@ from ipaddress import ip_address
 import trio
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import Direction, Listener
+from peerstack.stack.abc import DEFAULT_DIAL, DialOptions, Direction, Listener
 from peerstack.stack.background import open_background
 from peerstack.stack.errors import InvalidAddress
 from peerstack.stack.identity import Identity, PeerId
@@ -28,6 +28,7 @@ from .config import MIB, QuicConfig
 from .connection import QuicConnection
 from .endpoint import Arrival, Endpoint
 from .engine import AioquicEngine, EngineSettings
+from .punch import open_punch
 from .tokens import ResetTokens
 
 GROWTH_BUDGET = 256 * MIB
@@ -73,17 +74,20 @@ class QuicTransport(GrowsWindows):
         """Say whether the address is a QUIC one; port 0 takes a free one."""
         return _match(address) is not None
 
-    async def dial(self, address: Multiaddr, peer: PeerId | None, attempt: Attempt) -> QuicConnection:
-        """Connect and authenticate, recording two stages; see `abc.Transport.dial`."""
+    async def dial(
+        self, address: Multiaddr, peer: PeerId | None, attempt: Attempt, options: DialOptions = DEFAULT_DIAL
+    ) -> QuicConnection:
+        """Connect and authenticate, recording two stages; see `abc.Transport.dial`.
+
+        It dials from a listener's port, if there is one that leads there, whatever `options` say. With `INBOUND` it
+        sends random bytes until the peer's own dial arrives from that address, listener or not, and is the server.
+        """
         target = _reachable(_target(address))
         await trio.lowlevel.checkpoint()
+        if options.direction is Direction.INBOUND:
+            return await self._serve_dialed(target, peer, attempt)
         engine = AioquicEngine.client(self._settings, target, peer, trio.current_time())
-        try:
-            _check_scope(target)
-            endpoint = self._endpoint_for(target)
-        except OSError as error:
-            attempt.fail(StageName.CONNECT, error)
-            raise
+        endpoint = self._dialing_endpoint(target, attempt)
         connection = QuicConnection(endpoint, engine, self._config)
         try:
             async with connection.driven():
@@ -96,6 +100,16 @@ class QuicTransport(GrowsWindows):
         except BaseException:
             connection.abandon()
             raise
+        return connection
+
+    async def _serve_dialed(self, target: SocketAddress, peer: PeerId | None, attempt: Attempt) -> QuicConnection:
+        """Wait for the peer's dial from there, and be its server."""
+        async with open_punch(self._dialing_endpoint(target, attempt), target, peer) as punch:
+            with _stage(attempt, StageName.CONNECT, self._config.connect_timeout):
+                await punch.wait_answered()
+            with attempt.stage(StageName.SECURITY, expected=None if peer is None else str(peer)) as stage:
+                connection = await punch.wait_connected(self._config.handshake_timeout)
+                stage.found = str(connection.remote_peer)
         return connection
 
     async def listen(self, address: Multiaddr) -> QuicListener:
@@ -116,6 +130,14 @@ class QuicTransport(GrowsWindows):
 
     def _open_endpoints(self) -> list[Endpoint]:
         return [endpoint for endpoint in self._endpoints if not endpoint.closed]
+
+    def _dialing_endpoint(self, target: SocketAddress, attempt: Attempt) -> Endpoint:
+        try:
+            _check_scope(target)
+            return self._endpoint_for(target)
+        except OSError as error:
+            attempt.fail(StageName.CONNECT, error)
+            raise
 
     def _endpoint_for(self, target: SocketAddress) -> Endpoint:
         """Dial from where we listen, if that leads there: peers then see an address at which we can be dialed."""

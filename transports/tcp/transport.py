@@ -11,7 +11,7 @@ from typing import TypeAlias
 import trio
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import RawConnection
+from peerstack.stack.abc import DEFAULT_DIAL, DialOptions, Direction, RawConnection
 from peerstack.stack.addressing import TcpEndpoint, tcp_address, tcp_endpoint
 from peerstack.stack.errors import InvalidAddress
 from peerstack.stack.net.sockets import BACKLOG, SocketListener, new_socket, socket_error
@@ -21,6 +21,8 @@ from .pipe import TcpPipe
 _Name: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 _NOT_FROM_THERE = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EINVAL)
 """What `bind` and `connect` say where a listener's port does not lead to an address, or is connected to it already."""
+_TAKEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
+"""Of these, what may mean that the port is connected to the address already."""
 _UNDER_WAY = (errno.EINPROGRESS, errno.EAGAIN, errno.EWOULDBLOCK)
 """What `connect` returns at once; the last is Windows' word, another number there than EAGAIN."""
 
@@ -29,12 +31,14 @@ class TcpTransport:
     """Dials and listens on TCP; implements `abc.StreamTransport`."""
 
     def __init__(self, *, reuse_port: bool = False) -> None:
-        """`reuse_port` dials from the port of a listener of the same IP version, where the system can (not Windows).
+        """`reuse_port` makes every dial one `from_listener`, as in go-libp2p and rust-libp2p.
 
-        Peers, and NATs on the way, then see an address that leads to the listener. Where that port has a connection to
-        the same address already, or cannot be used, the system chooses one.
+        It is off, since two hosts that dial one another at the same moment, each from its listener's port, as after
+        they have discovered one another, may get one TCP connection of which both are the client; no handshake of
+        theirs succeeds then. A dial that needs to be seen from the listener's port, as to a relay or a server that
+        tells what it sees, says so in its options; of a hole punch they also say who is the server.
         """
-        self._reuse_port = reuse_port and hasattr(socket, "SO_REUSEPORT")
+        self._reuse_port = reuse_port
         self._listeners: list[TcpListener] = []
 
     def can_dial(self, address: Multiaddr) -> bool:
@@ -47,16 +51,23 @@ class TcpTransport:
         endpoint = tcp_endpoint(address)
         return endpoint is not None and endpoint.family in ("ip4", "ip6")
 
-    async def dial(self, address: Multiaddr) -> RawConnection:
-        """Connect. Raises `OSError` with the cause, `InvalidAddress` for other addresses."""
+    async def dial(self, address: Multiaddr, options: DialOptions = DEFAULT_DIAL) -> RawConnection:
+        """Connect. Raises `OSError` with the cause, `InvalidAddress` for other addresses.
+
+        `from_listener` dials from the port of a listener of the same IP version, where the system can (not Windows).
+        Where that port has a connection to the same address already, or cannot be used, the system chooses one; but
+        not for `INBOUND`: the peer would be met from there only, and that may be its own connection.
+        """
         family, target = _socket_address(address)
-        source = self._source(target)
+        source = self._source(target) if options.from_listener or self._reuse_port else None
         sock = None
         if source is not None:
             try:
                 sock = await _dialed(family, target, source)
             except OSError as error:
-                if error.errno not in _NOT_FROM_THERE:
+                if options.direction is Direction.INBOUND and error.errno in _TAKEN:
+                    raise _taken(error.errno) from error
+                if options.direction is Direction.INBOUND or error.errno not in _NOT_FROM_THERE:
                     raise
         sock = sock or await _dialed(family, target, None)
         try:
@@ -65,12 +76,14 @@ class TcpTransport:
             sock.close()
             raise
 
-    def _source(self, target: _Name) -> _Name | None:
-        """Return the name of a listener to dial from; None for a port of the system's choice."""
-        if not self._reuse_port:
+    def _source(self, target: _Name) -> TcpListener | None:
+        """Return a listener to dial from; None for a port of the system's choice."""
+        if not hasattr(socket, "SO_REUSEPORT"):
             return None
-        self._listeners = [listener for listener in self._listeners if listener.open]
-        return next((item.name for item in self._listeners if _leads_to(item.name, target)), None)
+        return next((listener for listener in self._open_listeners() if _leads_to(listener.name, target)), None)
+
+    def _open_listeners(self) -> list[TcpListener]:
+        return [listener for listener in self._listeners if listener.open]
 
     async def listen(self, address: Multiaddr) -> TcpListener:
         """Bind. Raises `OSError` with the cause, `InvalidAddress` for other addresses."""
@@ -85,10 +98,7 @@ class TcpTransport:
             sock.bind(target)
             sock.listen(BACKLOG)
             listener = TcpListener(sock)
-            if self._reuse_port:
-                # Only now, so that two listeners do not share a port unawares: the second gets EADDRINUSE as ever.
-                _share_port(sock)
-                self._listeners.append(listener)
+            self._listeners = [*self._open_listeners(), listener]
             return listener
         except OSError as error:
             sock.close()
@@ -108,6 +118,20 @@ class TcpListener(SocketListener):
         """Whether it listens still."""
         return self._socket.fileno() != -1
 
+    def lend_port(self, sock: socket.socket) -> None:
+        """Bind a socket that will dial to the port of this listener.
+
+        Until then the listener shares its port with nobody: a second listener gets EADDRINUSE, also one of a program
+        such as kubo, which shares every port of its own. From then on Linux lets such a program of the same user in.
+        """
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _share_port(sock)
+        _share_port(self._socket)
+        try:
+            sock.bind(self.name)
+        finally:
+            _share_port(self._socket, False)
+
     def wire(self, sock: socket.socket, remote: tuple[str, int] | tuple[str, int, int, int] | None) -> RawConnection:
         """See `SocketListener.wire`."""
         if not remote:  # macOS accepts what was reset in the backlog, and has no address for it
@@ -123,20 +147,22 @@ def _own_port() -> int:
     return socket.SO_REUSEADDR
 
 
-def _share_port(sock: socket.socket) -> None:
-    """Let other sockets have the same port; `reuse_port` is off on Windows."""
+def _share_port(sock: socket.socket, share: bool = True) -> None:
+    """Let other sockets have the same port, or no more; nobody asks for it on Windows."""
     if sys.platform != "win32":
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, share)
 
 
-async def _dialed(family: int, target: _Name, source: _Name | None) -> socket.socket:
-    """Return a socket connected to `target`, from `source` if that is given. Raises `OSError`."""
+def _taken(number: int) -> OSError:
+    return OSError(number, "our listener's port is connected there already, perhaps since the peer's dial came first")
+
+
+async def _dialed(family: int, target: _Name, source: TcpListener | None) -> socket.socket:
+    """Return a socket connected to `target`, from the port of `source` if that is given. Raises `OSError`."""
     sock = new_socket(family, socket.SOCK_STREAM)
     try:
         if source is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            _share_port(sock)
-            sock.bind(source)
+            source.lend_port(sock)
         await _connect(sock, target)
         if source is not None and sock.getsockname() == sock.getpeername():  # it met itself instead of our listener
             raise socket_error(errno.EADDRINUSE)

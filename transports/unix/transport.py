@@ -11,7 +11,7 @@ from contextlib import suppress
 import trio
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import RawConnection
+from peerstack.stack.abc import DEFAULT_DIAL, DialOptions, RawConnection
 from peerstack.stack.net.sockets import BACKLOG, SocketListener, new_socket, socket_error
 
 from .address import socket_path, unix_path
@@ -39,7 +39,7 @@ class UnixTransport:
         """Say whether it is `/unix/PATH`."""
         return unix_path(address) is not None
 
-    async def dial(self, address: Multiaddr) -> RawConnection:
+    async def dial(self, address: Multiaddr, options: DialOptions = DEFAULT_DIAL) -> RawConnection:
         """Connect. Raises `OSError` with the cause, `InvalidAddress` for other addresses and paths too long."""
         path = socket_path(address)
         sock = _new_socket()

@@ -8,7 +8,15 @@ from functools import partial
 import trio
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import RawConnection, StreamListener, StreamTransport
+from peerstack.stack.abc import (
+    DEFAULT_DIAL,
+    DialOptions,
+    Direction,
+    Pipe,
+    RawConnection,
+    StreamListener,
+    StreamTransport,
+)
 from peerstack.stack.background import close_at_once
 from peerstack.stack.errors import InvalidAddress
 from peerstack.stack.net.pipes import as_pipe
@@ -47,19 +55,24 @@ class WebSocketTransport:
         target = websocket_address(address)
         return target is not None and self._below.can_listen(target.below) and target.on(target.below) == address
 
-    async def dial(self, address: Multiaddr) -> RawConnection:
-        """Connect and shake hands.
+    async def dial(self, address: Multiaddr, options: DialOptions = DEFAULT_DIAL) -> RawConnection:
+        """Connect and shake hands, as the server if `options` say `INBOUND`, which takes a certificate for `/wss`.
 
         Raises OSError with the cause, RemoteProtocolError with the handshake (TLS or WebSocket) and the check that
-        failed, ConnectionLost, InvalidAddress for other addresses.
+        failed, ConnectionLost, InvalidAddress for other addresses and where a certificate lacks.
         """
         target = _taken_apart(address)
-        wire = await self._below.dial(target.below)
+        server = options.direction is Direction.INBOUND
+        server_tls = self._server_context(address, target) if server else None
+        wire = await self._below.dial(target.below, options)
         try:
             pipe = as_pipe(wire.stream)
-            if target.secure:
-                pipe = await connect_tls(pipe, self._client_context(), target.host)
-            stream = await connect_websocket(pipe, target.uri)
+            if server:
+                stream = await _accept(pipe, server_tls)
+            else:
+                if target.secure:
+                    pipe = await connect_tls(pipe, self._client_context(), target.host)
+                stream = await connect_websocket(pipe, target.uri)
         except BaseException:
             await close_at_once(wire.stream)
             raise
@@ -68,12 +81,16 @@ class WebSocketTransport:
     async def listen(self, address: Multiaddr) -> StreamListener:
         """Bind. Raises OSError with the cause, InvalidAddress for other addresses and where a certificate lacks."""
         target = _taken_apart(address)
+        server_tls = self._server_context(address, target)
+        below = await self._below.listen(target.below)
+        return WebSocketListener(below, target, server_tls)
+
+    def _server_context(self, address: Multiaddr, target: WebSocketAddress) -> ssl.SSLContext | None:
         if target.secure and self._server_tls is None:
             raise InvalidAddress(
-                f"to listen on {address} takes a certificate: WebSocketTransport(..., server_tls=server_context(...))"
+                f"to serve {address} takes a certificate: WebSocketTransport(..., server_tls=server_context(...))"
             )
-        below = await self._below.listen(target.below)
-        return WebSocketListener(below, target, self._server_tls if target.secure else None)
+        return self._server_tls if target.secure else None
 
     def _client_context(self) -> ssl.SSLContext:
         if self._client_tls is None:
@@ -98,17 +115,16 @@ class WebSocketListener(StreamListener):
         """Wait for the next connection; slow clients hold up their own handshake only."""
         wire = await self._below.accept()
         local, remote = self._target.on(wire.local_address), self._target.on(wire.remote_address)
-        return RawConnection(wire.stream, local, remote, partial(self._shake_hands, wire.stream))
-
-    async def _shake_hands(self, stream: trio.abc.Stream) -> trio.abc.Stream:
-        pipe = as_pipe(stream)
-        if self._tls is not None:
-            pipe = await accept_tls(pipe, self._tls)
-        return await accept_websocket(pipe)
+        return RawConnection(wire.stream, local, remote, partial(_accept, as_pipe(wire.stream), self._tls))
 
     async def aclose(self) -> None:
         """Stop listening; connections accepted before live on."""
         await self._below.aclose()
+
+
+async def _accept(pipe: Pipe, tls: ssl.SSLContext | None) -> trio.abc.Stream:
+    """Shake hands as the server."""
+    return await accept_websocket(pipe if tls is None else await accept_tls(pipe, tls))
 
 
 def _taken_apart(address: Multiaddr) -> WebSocketAddress:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import trio
 from multiaddr import Multiaddr
 
-from ...abc import MuxedConnection, Transport
+from ...abc import DEFAULT_DIAL, DialOptions, Direction, MuxedConnection, Transport
 from ...addressing import is_relayed, needs_resolving, split_peer
 from ...addressing.resolve import Resolver
 from ...addressing.usable import why_undialable
@@ -30,6 +30,10 @@ Own = Callable[[MuxedConnection, Reservation, Multiaddr], Awaitable[Connection]]
 """Enters a new connection, with the address that was given for it, into the table and starts its tasks."""
 
 
+_Wanted: TypeAlias = tuple[PeerId, bool, DialOptions]
+"""What callers have to have in common to share a dial: the peer, whether only direct connections do, and how."""
+
+
 class StartSoon(Protocol):
     """Starts a task of the swarm."""
 
@@ -41,10 +45,17 @@ class _Dial:
     """A dial under way, and those who wait for it."""
 
     def __init__(
-        self, peer: PeerId | None, addresses: Collection[Multiaddr], *, direct: bool, report: DialReport | None
+        self,
+        peer: PeerId | None,
+        addresses: Collection[Multiaddr],
+        *,
+        direct: bool,
+        options: DialOptions,
+        report: DialReport | None,
     ) -> None:
         self.peer = peer
         self.direct = direct
+        self.options = options
         self.addresses = frozenset(addresses)
         self.shared = peer is not None and report is None
         self.report = report or DialReport(None if peer is None else str(peer))
@@ -54,6 +65,11 @@ class _Dial:
         """Whether it ran to its end, rather than being cut short by the end of the host."""
         self.connection: Connection | None = None
         self.waiting = 0
+
+    def met_by(self, connection: Connection) -> bool:
+        """Whether a connection that arrived is what the dial was to bring about."""
+        wanted = connection.remote_peer == self.peer and not (self.direct and connection.relayed)
+        return wanted and self.options.direction is Direction.INBOUND
 
     async def wait(self) -> Connection | None:
         """Wait for the outcome; when the last of those who wait is cancelled, so is the dial."""
@@ -92,7 +108,9 @@ class Dialer:
         self._bugs = bugs
         self._own = own
         self._start_soon = start_soon
-        self._pending: dict[tuple[PeerId, bool], _Dial] = {}
+        self._pending: dict[_Wanted, _Dial] = {}
+        """The dials that are shared."""
+        self._running: set[_Dial] = set()
 
     async def dial(
         self,
@@ -100,21 +118,23 @@ class Dialer:
         addresses: Sequence[Multiaddr],
         *,
         direct: bool = False,
+        options: DialOptions = DEFAULT_DIAL,
         report: DialReport | None = None,
     ) -> tuple[Connection, DialReport]:
         """Dial until one address answers as `peer` (anybody when None); `direct` leaves relayed addresses out.
 
         Raises DialError with its report.
 
-        Two callers who want one peer share one dial, which is cancelled when the last of them is. When it fails, a
-        caller who knows more addresses dials again. One who continues a `report` has a dial of its own.
+        Two callers who want one peer in the same way share one dial, which is cancelled when the last of them is. When
+        it fails, a caller who knows more addresses dials again. One who continues a `report` has a dial of its own.
         """
         if peer == self._local_peer:
             raise SameIdentity(f"{peer} is this host itself, or another one that runs with a copy of its key")
         while True:
-            dial = None if peer is None or report is not None else self._pending.get((peer, direct))
+            dial = None if peer is None or report is not None else self._pending.get((peer, direct, options))
             if dial is None or dial.scope.cancel_called:
-                dial = self._begin(peer, addresses, direct, report)
+                dial = _Dial(peer, addresses, direct=direct, options=options, report=report)
+                self._begin(dial, addresses)
             connection = await dial.wait()
             if connection is not None:
                 return connection, dial.report
@@ -123,39 +143,45 @@ class Dialer:
             if not dial.finished or dial.addresses.issuperset(addresses):
                 raise dial.report.error()
 
-    def _begin(
-        self, peer: PeerId | None, addresses: Sequence[Multiaddr], direct: bool, report: DialReport | None
-    ) -> _Dial:
-        dial = _Dial(peer, addresses, direct=direct, report=report)
+    def _begin(self, dial: _Dial, addresses: Sequence[Multiaddr]) -> None:
         self._start_soon(self._run, dial, addresses)
-        if peer is not None and dial.shared:
-            self._pending[peer, direct] = dial
-        return dial
+        self._running.add(dial)
+        if dial.peer is not None and dial.shared:
+            self._pending[dial.peer, dial.direct, dial.options] = dial
+
+    def arrived(self, connection: Connection) -> None:
+        """End dials in which the peer was to be the client: its own dial got to a listener of ours."""
+        for dial in self._running:
+            if dial.connection is None and dial.met_by(connection):
+                dial.report.notes.append("the peer's own dial arrived at a listener of this host")
+                dial.connection = connection
+                dial.scope.cancel()
 
     async def _run(self, dial: _Dial, addresses: Sequence[Multiaddr]) -> None:
         try:
             with dial.scope:
                 with contained(partial(self._failed, dial.report)):
-                    dial.connection = await self._dial(dial, addresses)
+                    dial.connection = await self._dial(dial, addresses) or dial.connection
                 dial.finished = True
         finally:
-            if dial.peer is not None and self._pending.get((dial.peer, dial.direct)) is dial:
-                del self._pending[dial.peer, dial.direct]
+            self._running.discard(dial)
+            if dial.peer is not None and self._pending.get((dial.peer, dial.direct, dial.options)) is dial:
+                del self._pending[dial.peer, dial.direct, dial.options]
             dial.ended.set()
 
     def _failed(self, report: DialReport, error: Exception) -> None:
         report.notes.append(f"the dial failed: {self._bugs.reason(error, 'a dial')}")
 
     async def _dial(self, dial: _Dial, addresses: Sequence[Multiaddr]) -> Connection | None:
-        report, peer = dial.report, dial.peer
+        report = dial.report
         resolved = await self._resolve(report, addresses)
         wanted = self._filter(dial, resolved)
-        ranked = rank(list(wanted), limit=self._config.addresses_per_dial)
+        ranked = rank(list(wanted), limit=self._config.addresses_per_dial, at_once=dial.options.at_once)
         if len(ranked) < len(wanted):
             report.notes.append(f"only the first {len(ranked)} of {len(wanted)} addresses were tried")
 
         async def dial_one(address: Multiaddr) -> Connection | None:
-            return await self._dial_address(report.attempt(address), peer, address, *wanted[address])
+            return await self._dial_address(dial, address, *wanted[address])
 
         race = Race(dial_one, self._discard, concurrency=self._config.dials_per_peer)
         return await race.run(ranked)
@@ -167,10 +193,10 @@ class Dialer:
             await connection.muxed.aclose()
 
     async def _dial_address(
-        self, attempt: Attempt, peer: PeerId | None, address: Multiaddr, transport: Transport, given: Multiaddr
+        self, dial: _Dial, address: Multiaddr, transport: Transport, given: Multiaddr
     ) -> Connection | None:
         """Dial one address; whatever the transport raises costs this attempt only, and is in its record."""
-        stage = StageName.CONNECT
+        attempt, stage = dial.report.attempt(address), StageName.CONNECT
 
         def failed(error: Exception) -> None:
             if attempt.failure is None:  # it failed between the stages, as by a limit of ours
@@ -180,7 +206,7 @@ class Dialer:
         with contained(failed):
             reservation = self._scopes.dial()
             try:
-                muxed = await transport.dial(address, peer, attempt)
+                muxed = await transport.dial(address, dial.peer, attempt, dial.options)
                 stage = StageName.SECURITY  # where the peer became known
                 connection = await self._own(muxed, reservation, given)
             except BaseException:

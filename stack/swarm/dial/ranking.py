@@ -39,10 +39,12 @@ _NOT_PLAIN_QUIC = frozenset({"webtransport", "webrtc", "webrtc-direct"})
 _NOT_PLAIN_TCP = frozenset({"ws", "wss", "http", "https"})
 
 
-def rank(addresses: Iterable[Multiaddr], *, limit: int = MAX_ADDRESSES) -> list[tuple[float, Multiaddr]]:
+def rank(
+    addresses: Iterable[Multiaddr], *, limit: int = MAX_ADDRESSES, at_once: bool = False
+) -> list[tuple[float, Multiaddr]]:
     """Return at most `limit` different addresses with the seconds to wait before each, in order; the first waits 0.
 
-    Addresses of equal rank keep their order, so put those first that worked last.
+    Addresses of equal rank keep their order, so put those first that worked last. `at_once` makes none wait.
     """
     unique = list(dict.fromkeys(addresses))
     relayed = [address for address in unique if is_relayed(address)]
@@ -56,7 +58,7 @@ def rank(addresses: Iterable[Multiaddr], *, limit: int = MAX_ADDRESSES) -> list[
         *((behind + delay, address) for delay, address in _stagger(relayed, PUBLIC_STEP, PUBLIC_OTHER_STEP)),
     ]
     ranked.sort(key=lambda item: item[0])
-    return ranked[:limit]
+    return [(0.0 if at_once else delay, address) for delay, address in ranked[:limit]]
 
 
 def _stagger(addresses: Sequence[Multiaddr], step: float, other_step: float) -> list[tuple[float, Multiaddr]]:

@@ -10,7 +10,7 @@ import trio
 from multiaddr import Multiaddr
 
 from peerstack import open_host
-from peerstack.stack.abc import Muxer, RawConnection, StreamListener
+from peerstack.stack.abc import DEFAULT_DIAL, DialOptions, Muxer, RawConnection, StreamListener
 from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity
 from peerstack.stack.swarm import SwarmConfig
@@ -35,8 +35,8 @@ class Roaming:
     def can_listen(self, address: Multiaddr) -> bool:
         return self._network.node(self.name).can_listen(address)
 
-    async def dial(self, address: Multiaddr) -> RawConnection:
-        return await self._network.node(self.name).dial(address)
+    async def dial(self, address: Multiaddr, options: DialOptions = DEFAULT_DIAL) -> RawConnection:
+        return await self._network.node(self.name).dial(address, options)
 
     async def listen(self, address: Multiaddr) -> StreamListener:
         return await self._network.node(self.name).listen(address)

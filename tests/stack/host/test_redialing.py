@@ -10,7 +10,7 @@ import trio.testing
 from multiaddr import Multiaddr
 
 from peerstack import open_host
-from peerstack.stack.abc import RawConnection
+from peerstack.stack.abc import DEFAULT_DIAL, DialOptions, RawConnection
 from peerstack.stack.host import Host
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 from peerstack.transports.unix import UnixTransport
@@ -28,8 +28,8 @@ class Outside(MemoryTransport):
     def can_dial(self, address: Multiaddr) -> bool:
         return address == FORWARDED
 
-    async def dial(self, address: Multiaddr) -> RawConnection:
-        raw = await super().dial(INSIDE)
+    async def dial(self, address: Multiaddr, options: DialOptions = DEFAULT_DIAL) -> RawConnection:
+        raw = await super().dial(INSIDE, options)
         return RawConnection(raw.stream, raw.local_address, address)
 
 

@@ -11,7 +11,16 @@ import trio
 import trio.testing
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import ConnectionInfo, Direction, Incoming, Listener, MuxedConnection, Stream
+from peerstack.stack.abc import (
+    DEFAULT_DIAL,
+    ConnectionInfo,
+    DialOptions,
+    Direction,
+    Incoming,
+    Listener,
+    MuxedConnection,
+    Stream,
+)
 from peerstack.stack.errors import ConnectionLost, DialError
 from peerstack.stack.identity import Identity, PeerId
 from peerstack.stack.report import Attempt, DialReport, StageName
@@ -112,6 +121,7 @@ class ScriptedTransport:
     def __init__(self, scripts: Mapping[Multiaddr, Script]) -> None:
         self.scripts = dict(scripts)
         self.dialed: list[tuple[float, Multiaddr]] = []
+        self.options: list[DialOptions] = []
         self.under_way = 0
         self.most_at_once = 0
         self.cancelled: list[Multiaddr] = []
@@ -122,8 +132,11 @@ class ScriptedTransport:
     def can_listen(self, address: Multiaddr) -> bool:
         return False
 
-    async def dial(self, address: Multiaddr, peer: PeerId | None, attempt: Attempt) -> MuxedConnection:
+    async def dial(
+        self, address: Multiaddr, peer: PeerId | None, attempt: Attempt, options: DialOptions = DEFAULT_DIAL
+    ) -> MuxedConnection:
         self.dialed.append((trio.current_time(), address))
+        self.options.append(options)
         self.under_way += 1
         self.most_at_once = max(self.most_at_once, self.under_way)
         try:

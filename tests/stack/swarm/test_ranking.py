@@ -94,3 +94,10 @@ def test_every_address_is_dialed_once_in_order_of_time_and_the_first_at_once(add
     delays = [delay for delay, _ in result]
     assert delays == sorted(delays)
     assert delays[:1] in ([], [0.0])
+
+
+def test_at_once_keeps_the_order_and_the_limit_and_lets_none_wait() -> None:
+    addresses = [Multiaddr(address) for address in (RELAY, "/ip4/8.8.8.8/udp/1/quic-v1", "/ip4/8.8.8.8/tcp/1")]
+    staggered = rank(addresses, limit=2)
+    assert [delay for delay, _ in staggered] == [0.0, 0.25]
+    assert rank(addresses, limit=2, at_once=True) == [(0.0, address) for _, address in staggered]

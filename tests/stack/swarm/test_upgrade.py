@@ -344,7 +344,7 @@ async def test_what_it_can_dial_and_listen_on_is_up_to_the_transport_below() -> 
 
 async def test_a_connect_that_takes_too_long(autojump_clock: Clock) -> None:
     class Firewall(MemoryTransport):
-        async def dial(self, address: object) -> RawConnection:
+        async def dial(self, address: object, options: object = None) -> RawConnection:
             await trio.sleep_forever()
             raise AssertionError
 

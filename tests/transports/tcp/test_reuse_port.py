@@ -8,12 +8,14 @@ import pytest
 import trio
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import RawConnection
+from peerstack.stack.abc import DialOptions, Direction, RawConnection
 from peerstack.transports.tcp import TcpListener, TcpPipe, TcpTransport
 
 if not hasattr(socket, "SO_REUSEPORT"):
     pytest.skip("this system cannot share ports", allow_module_level=True)
 
+FROM_LISTENER = DialOptions(from_listener=True)
+SERVE = DialOptions(from_listener=True, direction=Direction.INBOUND)
 LOOPBACK = ["/ip4/127.0.0.1/tcp/0", "/ip6/::1/tcp/0", "/ip4/0.0.0.0/tcp/0"]
 
 
@@ -46,6 +48,34 @@ async def test_a_peer_sees_the_port_that_is_listened_on(address: str) -> None:
         await close(dialed, second, accepted, accepted_second)
 
 
+@pytest.mark.parametrize("address", LOOPBACK)
+async def test_one_dial_may_ask_for_it(address: str) -> None:
+    ours = TcpTransport()
+    async with await ours.listen(Multiaddr(address)) as here, await TcpTransport().listen(Multiaddr(address)) as there:
+        dialed = await ours.dial(on_loopback(there), FROM_LISTENER)
+        accepted = await there.accept()
+        assert port(accepted.remote_address) == port(here.address) == port(dialed.local_address)
+        await close(dialed, accepted)
+
+
+async def test_without_a_listener_the_system_chooses_a_port() -> None:
+    async with await TcpTransport().listen(Multiaddr(LOOPBACK[0])) as there:
+        dialed = await TcpTransport().dial(there.address, FROM_LISTENER)
+        accepted = await there.accept()
+        await close(dialed, accepted)
+
+
+async def test_a_dial_as_the_server_leaves_from_no_other_port() -> None:
+    ours = TcpTransport()
+    any_port = Multiaddr(LOOPBACK[0])
+    async with await ours.listen(any_port), await TcpTransport().listen(any_port) as there:
+        dialed = await ours.dial(there.address, SERVE)
+        accepted = await there.accept()
+        with pytest.raises(OSError, match="connected there already"):
+            await ours.dial(there.address, SERVE)
+        await close(dialed, accepted)
+
+
 async def test_by_default_the_system_chooses_a_port() -> None:
     ours = TcpTransport()
     any_port = Multiaddr(LOOPBACK[0])
@@ -64,6 +94,16 @@ async def test_a_host_that_dials_itself_does_not_meet_its_own_socket(address: st
             accepted = await here.accept()
         assert port(dialed.local_address) != port(here.address)
         await close(dialed, accepted)
+
+
+async def test_other_programs_get_no_part_of_the_port() -> None:
+    """Such as kubo, which asks for a part in every port that it listens on."""
+    ours = TcpTransport()
+    async with await ours.listen(Multiaddr(LOOPBACK[0])) as here:
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            with pytest.raises(OSError, match="Address already in use"):
+                other.bind(here.name)
 
 
 async def test_a_shared_port_has_one_listener_all_the_same() -> None:

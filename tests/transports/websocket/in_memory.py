@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import RawConnection, StreamListener, StreamTransport
+from peerstack.stack.abc import DEFAULT_DIAL, DialOptions, RawConnection, StreamListener, StreamTransport
 from peerstack.stack.addressing import components, parse_address, tcp_address, tcp_endpoint
 from peerstack.stack.memory import MemoryPipe, memory_pipe_pair
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
@@ -40,8 +40,8 @@ class LikeTcp:
     def can_listen(self, address: Multiaddr) -> bool:
         return tcp_endpoint(address) is not None
 
-    async def dial(self, address: Multiaddr) -> RawConnection:
-        return _dressed(await self._inner.dial(as_memory(address)))
+    async def dial(self, address: Multiaddr, options: DialOptions = DEFAULT_DIAL) -> RawConnection:
+        return _dressed(await self._inner.dial(as_memory(address), options))
 
     async def listen(self, address: Multiaddr) -> StreamListener:
         return LikeTcpListener(await self._inner.listen(as_memory(address)))
