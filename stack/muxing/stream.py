@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import deque
 from operator import index
-from typing import TYPE_CHECKING, Any
 
 import trio
 
-from ..abc import Buffer, Stream
+from ..abc import Buffer, MuxedConnection, Stream
 from ..background import Guard, Waiter
 from ..errors import ConnectionLost, StreamReset
-
-if TYPE_CHECKING:
-    from .stream_registry import StreamRegistry
 
 _JOIN_BELOW = 16 * 1024
 """Received pieces smaller than this are joined for the caller, up to _JOINED; larger ones are returned as they are."""
 _JOINED = 64 * 1024
 NO_STREAM = -1
 """The id of a stream that its connection has forgotten."""
+
+
+class StreamConnection(MuxedConnection):
+    """What streams call of the connection that carries them; nothing here waits."""
+
+    @abstractmethod
+    def send_data(self, stream_id: int, data: memoryview) -> int:
+        """Take the first part of `data` and return its size; 0 when there is no room."""
+
+    @abstractmethod
+    def can_send(self, stream_id: int, sender: Waiter) -> bool:
+        """Say whether `send_data` would take something; if not, wake `sender` when that may have changed."""
+
+    @abstractmethod
+    def send_eof(self, stream_id: int) -> None:
+        """End our direction."""
+
+    @abstractmethod
+    def close_stream(self, stream_id: int) -> None:
+        """End our direction, if it is still open, and stop receiving."""
+
+    @abstractmethod
+    def reset_stream(self, stream_id: int, code: int) -> None:
+        """Abort both directions."""
+
+    @abstractmethod
+    def consumed(self, stream_id: int, size: int) -> None:
+        """Note that the application consumed bytes, or gave some back (negative)."""
 
 
 class MuxedStream(Stream):
@@ -44,7 +69,7 @@ class MuxedStream(Stream):
         "protocol",
     )
 
-    def __init__(self, connection: StreamRegistry[Any], stream_id: int) -> None:
+    def __init__(self, connection: StreamConnection, stream_id: int) -> None:
         self.protocol = ""
         self._connection = connection
         self._id = stream_id
@@ -59,7 +84,7 @@ class MuxedStream(Stream):
         self._receive_guard = Guard("another task is receiving on this stream")
 
     @property
-    def connection(self) -> StreamRegistry[Any]:
+    def connection(self) -> StreamConnection:
         """The connection that carries this stream."""
         return self._connection
 

@@ -8,15 +8,13 @@ from typing import Generic, TypeVar
 
 import trio
 
-from ..abc import MuxedConnection
-from ..background import Waiter
 from ..errors import ConnectionLost, StackError
-from .stream import MuxedStream
+from .stream import MuxedStream, StreamConnection
 
 StreamT = TypeVar("StreamT", bound=MuxedStream)
 
 
-class StreamRegistry(MuxedConnection, Generic[StreamT]):
+class StreamRegistry(StreamConnection, Generic[StreamT]):
     """The streams of a connection: those open, those to be accepted, and the tasks that wait for one."""
 
     def __init__(self) -> None:
@@ -94,32 +92,6 @@ class StreamRegistry(MuxedConnection, Generic[StreamT]):
 
     def _lost(self) -> ConnectionLost:
         return ConnectionLost(str(self._failure or self._ending))
-
-    # ---- called by streams; nothing here waits
-
-    @abstractmethod
-    def send_data(self, stream_id: int, data: memoryview) -> int:
-        """Take the first part of `data` and return its size; 0 when there is no room."""
-
-    @abstractmethod
-    def can_send(self, stream_id: int, sender: Waiter) -> bool:
-        """Say whether `send_data` would take something; if not, wake `sender` when that may have changed."""
-
-    @abstractmethod
-    def send_eof(self, stream_id: int) -> None:
-        """End our direction."""
-
-    @abstractmethod
-    def close_stream(self, stream_id: int) -> None:
-        """End our direction, if it is still open, and stop receiving."""
-
-    @abstractmethod
-    def reset_stream(self, stream_id: int, code: int) -> None:
-        """Abort both directions."""
-
-    @abstractmethod
-    def consumed(self, stream_id: int, size: int) -> None:
-        """Note that the application consumed bytes, or gave some back (negative)."""
 
 
 class OrderlyClose(ConnectionLost):
