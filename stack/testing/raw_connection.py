@@ -8,16 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import trio
 
 from ..memory import ByteQueue, MemoryPipe, QueueState
-from .link import OnLoss
+from .link import Link, OnLoss, Timeline
 from .trace import TraceKind
-
-if TYPE_CHECKING:
-    from .network import SimulatedNetwork
 
 SEGMENT_SIZE: Final = 16 * 1024
 """Most bytes that travel, and get lost, together."""
@@ -45,10 +42,34 @@ class Segment:
     data: bytes = b""
 
 
+class Network(Protocol):
+    """What a connection needs of its network."""
+
+    send_buffer: int
+    window: int
+    timeline: Timeline
+
+    def link(self, source: str, sink: str) -> Link:
+        """Return the way from one node to another."""
+        ...
+
+    def parted(self, one: str, other: str) -> bool:
+        """Say whether a partition lies between two nodes."""
+        ...
+
+    def record(self, kind: TraceKind, node: str, link: str, what: str, data: bytes = b"") -> None:
+        """Add an event to the trace."""
+        ...
+
+    def forget_what_is_over(self) -> None:
+        """Drop connections on which nothing can happen any more."""
+        ...
+
+
 class Hop:
     """One direction of a connection: takes bytes out of the sender's queue and puts them, later, into the reader's."""
 
-    def __init__(self, network: SimulatedNetwork, from_node: str, to_node: str, number: int) -> None:
+    def __init__(self, network: Network, from_node: str, to_node: str, number: int) -> None:
         self.from_node = from_node
         self.to_node = to_node
         self.name = f"{from_node}>{to_node}#{number}"
@@ -171,7 +192,7 @@ class Hop:
 class SimulatedConnection:
     """Two hops, and the pipe at each end."""
 
-    def __init__(self, network: SimulatedNetwork, dialer: str, listener: str, number: int) -> None:
+    def __init__(self, network: Network, dialer: str, listener: str, number: int) -> None:
         self.ends = dialer, listener
         self._there = Hop(network, dialer, listener, number)
         self._back = Hop(network, listener, dialer, number)
