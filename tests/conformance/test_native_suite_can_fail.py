@@ -26,16 +26,16 @@ class TakesAnybody(QuicTransport):
     async def dial(
         self, address: Multiaddr, peer: PeerId | None, attempt: Attempt, options: DialOptions = DEFAULT_DIAL
     ) -> QuicConnection:
-        anybody = None if options == DEFAULT_DIAL else peer
-        return await super().dial(address, anybody, attempt, options)
+        expected = None if options == DEFAULT_DIAL else peer
+        return await super().dial(address, expected, attempt, options)
 
 
-class ServesAnybody(QuicTransport):
+class ServesAnyPeer(QuicTransport):
     async def dial(
         self, address: Multiaddr, peer: PeerId | None, attempt: Attempt, options: DialOptions = DEFAULT_DIAL
     ) -> QuicConnection:
-        anybody = peer if options == DEFAULT_DIAL else None
-        return await super().dial(address, anybody, attempt, options)
+        expected = peer if options == DEFAULT_DIAL else None
+        return await super().dial(address, expected, attempt, options)
 
 
 class IgnoresDirection(QuicTransport):
@@ -81,7 +81,7 @@ class DialsAnything(QuicTransport):
         (TakesAnybody, "a connection to another peer was made"),
         (LosesArrivals, "a connection that arrived was lost"),
         (DialsAnything, "can_dial.*is True"),
-        (ServesAnybody, "a connection with another peer was made"),
+        (ServesAnyPeer, "a connection with another peer was made"),
         (IgnoresDirection, "a listener saw the connection"),
     ],
 )

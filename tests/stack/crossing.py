@@ -16,7 +16,7 @@ class _Dial:
 
 
 class Crossing:
-    """A network in which nobody listens."""
+    """A network without listeners."""
 
     def __init__(self) -> None:
         self.dials: dict[tuple[Multiaddr, Multiaddr], _Dial] = {}

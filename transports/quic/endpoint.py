@@ -290,7 +290,7 @@ class Endpoint:
 
     @contextmanager
     def expecting(self, address: SocketAddress) -> Iterator[Expected]:
-        """Give connections from an address to a dial, also where nobody listens; `accept` does not see them.
+        """Give connections from an address to a dial, also without a listener; `accept` does not see them.
 
         Raises `OSError` if another dial waits for one from there.
         """

@@ -121,7 +121,7 @@ class TcpListener(SocketListener):
     def lend_port(self, sock: socket.socket) -> None:
         """Bind a socket that will dial to the port of this listener.
 
-        Until then the listener shares its port with nobody: a second listener gets EADDRINUSE, also one of a program
+        Until then the listener does not share its port: a second listener gets EADDRINUSE, also one of a program
         such as kubo, which shares every port of its own. From then on Linux lets such a program of the same user in.
         """
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -148,7 +148,7 @@ def _own_port() -> int:
 
 
 def _share_port(sock: socket.socket, share: bool = True) -> None:
-    """Let other sockets have the same port, or no more; nobody asks for it on Windows."""
+    """Let other sockets have the same port, or no more; not called on Windows."""
     if sys.platform != "win32":
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, share)
 
