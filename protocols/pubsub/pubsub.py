@@ -34,6 +34,7 @@ from .scoring.score import ScoreSnapshot
 from .streams.connections import PeerDialer, protect_direct
 from .streams.peer_streams import BROKEN, PeerStreams
 from .streams.peers import PubsubPeers
+from .streams.read_lag import ReadLag
 from .validation import signing
 from .validation.failures import contain_application_score
 from .validation.message_id import MessageIdFunction, id_of
@@ -94,6 +95,8 @@ class Pubsub:
         self._numbers = SequenceNumbers(time.time_ns())
         self._checkpoint = SharedCheckpoint()
         self._malformed = 0
+        self._lags: set[ReadLag] = set()
+        """How far the reading of each stream lags behind."""
         self._router = GossipsubRouter(
             host.peer_id,
             config.gossip,
@@ -404,8 +407,10 @@ class Pubsub:
     async def _run_heartbeat(self) -> None:
         while True:
             await trio.sleep_until(self._router.next_deadline())
-            self._router.handle_deadline(trio.current_time())
-            self._pipeline.abandon_overdue(trio.current_time())
+            now = trio.current_time()
+            self._router.set_lag(now - min((lag.oldest_unread(now) for lag in self._lags), default=now))
+            self._router.handle_deadline(now)
+            self._pipeline.abandon_overdue(now)
             self._peers.flush()
 
     async def _serve(self, stream: Stream) -> None:
@@ -414,14 +419,18 @@ class Pubsub:
         self._peers.adopt(streams, stream)
         await streams.opened.wait()
         self._router.stream_reopened(streams.peer)
+        lag = ReadLag(trio.current_time())
+        self._lags.add(lag)
         try:
             with FrameReader(stream, limit=self.config.max_rpc, memory=self.host.memory_of(streams.peer)) as reader:
                 while not streams.queue.closed:
+                    lag.begin_read(trio.current_time())
                     frames = await self._pipeline.read_frames(streams, reader)
+                    lag.end_read(trio.current_time(), frames)
                     await streams.opened.wait()  # ours may have broken: until it is reopened, nothing could be answered
                     if stream not in streams.inbound:
                         break
-                    await self._pipeline.handle_frames(streams, frames)
+                    await self._pipeline.handle_frames(streams, frames, lag.sent_after)
         except EndOfMessages:
             await self._pipeline.wait_validated(streams)  # closing our end tells the peer that all of it was read
             await stream.aclose()
@@ -435,6 +444,7 @@ class Pubsub:
         except BROKEN:
             await self._pipeline.wait_validated(streams)  # `PubsubPeers` notices by itself
         finally:
+            self._lags.discard(lag)
             streams.release(stream)
 
     def _hello(self) -> list[bytes]:

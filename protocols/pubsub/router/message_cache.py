@@ -24,6 +24,8 @@ class SeenCache:
         self._limit = limit
         self.ids: set[bytes] = set()
         """For `in` only; an id is here from `add` until it expires."""
+        self.lag = 0.0
+        """Seconds that ids are kept longer: copies that were sent in time may still be read."""
         self._generation: list[bytes] = []
         self._generation_ends = now + self._span
         self._old: deque[tuple[float, list[bytes]]] = deque()
@@ -54,7 +56,7 @@ class SeenCache:
         self._generation = []
         self._generation_ends = now + self._span
         # A generation ends no earlier than its youngest id, so nothing is forgotten before its time.
-        while self._old and (self._old[0][0] <= now or self._too_many()):
+        while self._old and (self._old[0][0] <= now - self.lag or self._too_many()):
             _, ids = self._old.popleft()
             self.ids.difference_update(ids)
 

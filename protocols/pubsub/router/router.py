@@ -193,12 +193,22 @@ class GossipsubRouter:
         if rpc.prune:
             self._mesh.handle_prune(peer, rpc.prune, now)
 
+    def set_lag(self, lag: float) -> None:
+        """Say how old what the driver has not read yet may be, in seconds: ids are remembered that much longer."""
+        self._seen.lag = lag
+
     # ---- validation results
 
-    def accept(self, message: Message, now: float) -> list[PeerId]:
-        """Take a valid message; return the peers to forward it to."""
+    def accept(self, message: Message, now: float, *, stale: bool = False) -> list[PeerId]:
+        """Take a valid message; return the peers to forward it to.
+
+        One that is `stale` is neither forwarded nor offered: others may have forgotten that they know it.
+        """
         sources = self._outcomes.accept(message, now)
         if sources is None:
+            return []
+        if stale:
+            self._state.counts.stale += 1
             return []
         self._cache.put(message)
         topic = self._state.joined.get(message.topic)

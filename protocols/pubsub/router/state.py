@@ -30,6 +30,8 @@ class Counts:
     """Messages, duplicates included."""
     duplicates: int = 0
     accepted: int = 0
+    stale: int = 0
+    """Messages accepted but not forwarded, as they may be older than others remember their ids."""
     rejected: int = 0
     ignored: int = 0
     published: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final
 
 import trio
@@ -45,6 +46,8 @@ class MessageBatch:
     messages: list[Message]
     held: int
     """Bytes of memory reserved for those that are held nowhere else."""
+    sent_after: float
+    """When they were sent, at the earliest."""
 
     def take(self, message: Message) -> int:
         """Return the bytes reserved for a message that outlives the batch; its holder frees them."""
@@ -66,6 +69,8 @@ class AsyncValidation:
     streams: PeerStreams
     held: int
     """Bytes held for the message."""
+    sent_after: float
+    """When it was sent, at the earliest."""
     overdue: bool = False
     """Whether it was abandoned."""
 
@@ -92,6 +97,8 @@ class ValidationPipeline:
         """Which numbers of each author came."""
         self._async_validations: dict[AsyncValidation, None] = {}
         """Messages in asynchronous validators, the oldest first."""
+        self._stale_after = config.gossip.seen_ttl / 2
+        """Seconds: what may be older is not passed on. Half of the time is left to the way and to other settings."""
         self._bugs = Failures("pubsub", "what was being validated is ignored")
         self._freed = trio.lowlevel.ParkingLot()
         self.rejected: Counter[str] = Counter()
@@ -101,17 +108,20 @@ class ValidationPipeline:
         self.rpc_counts = RpcCounts()
         """What peers sent."""
 
-    async def handle_frames(self, streams: PeerStreams, frames: Sequence[bytes]) -> None:
-        """Handle the RPCs that one read of a stream completed.
+    async def handle_frames(self, streams: PeerStreams, frames: Sequence[bytes], sent_after: float = inf) -> None:
+        """Handle the RPCs that one read of a stream completed, which were sent at `sent_after` or later.
 
         Raises RemoteProtocolError for what is no RPC, and LimitExceeded if they may not be held in memory.
         """
         size = sum(map(len, frames))
-        batch = MessageBatch(streams, [], await self._hold(streams, size) if size > SMALL else 0)
+        batch = MessageBatch(streams, [], await self._hold(streams, size) if size > SMALL else 0, sent_after)
         now = trio.current_time()
         try:
             for data in frames:
-                batch.messages += self._handle_rpc(streams.peer, decode_rpc(data, self._config.limits), now)
+                rpc = decode_rpc(data, self._config.limits)
+                if now - sent_after > self._stale_after:
+                    rpc.ihave = []  # the peer has none of it any more, and would be charged with a broken promise
+                batch.messages += self._handle_rpc(streams.peer, rpc, now)
         except RemoteProtocolError:
             self._router.misbehaved(streams.peer, "what it sent was no RPC")
             raise
@@ -303,15 +313,14 @@ class ValidationPipeline:
         if isinstance(answer, ValidationResult):
             if held:
                 slots.release()
-            if self._apply(message, answer, now):
+            if self._apply(topic, message, answer, now, batch.sent_after):
                 topic.deliver(received)
             return
         if not held:
             slots.acquire_nowait()
         ends = now + self._config.validation_timeout
-        waiting = AsyncValidation(
-            topic, topic.reserve(received), received, message, ends, batch.streams, batch.take(message)
-        )
+        slot, size = topic.reserve(received), batch.take(message)
+        waiting = AsyncValidation(topic, slot, received, message, ends, batch.streams, size, batch.sent_after)
         self._async_validations[waiting] = None
         self._nursery.start_soon(self._wait_for_result, waiting, answer)
 
@@ -336,7 +345,7 @@ class ValidationPipeline:
             if result is None:
                 self._drop(waiting.message, RejectReason.VALIDATION_TIMED_OUT, now)
             else:
-                accepted = self._apply(waiting.message, result, now)
+                accepted = self._apply(waiting.topic, waiting.message, result, now, waiting.sent_after)
             self._peers.flush()
         finally:
             self._leave(waiting, accepted=accepted)
@@ -365,14 +374,17 @@ class ValidationPipeline:
             with self._bugs.contained("the validation"):
                 self._end(waiting, None, now)
 
-    def _apply(self, message: Message, result: ValidationResult, now: float) -> bool:
+    def _apply(
+        self, topic: LocalTopic, message: Message, result: ValidationResult, now: float, sent_after: float
+    ) -> bool:
         """Apply a validation result; return whether to deliver the message."""
         match result:
             case ValidationResult.ACCEPT if self._router.knows(message.id):
                 # Another message with the same id was faster.
                 self._ignore(message, RejectReason.VALIDATION_IGNORED, now)
             case ValidationResult.ACCEPT:
-                peers = self._router.accept(message, now)
+                stale = now - sent_after > self._stale_after and not _numbered(topic, message)
+                peers = self._router.accept(message, now, stale=stale)
                 self._peers.forward(message, peers, now)
                 return True
             case ValidationResult.IGNORE:
@@ -400,7 +412,7 @@ class ValidationPipeline:
             if message.seqno is not None:
                 seqno = int.from_bytes(message.seqno, "big")
                 place = self.sequences.place(message.author, seqno)
-                if place.repeated and topic.message_id in NUMBERED:
+                if place.repeated and _numbered(topic, message):
                     return None
         return PubsubMessage(
             message.topic,
@@ -433,3 +445,8 @@ class ValidationPipeline:
             if topic is not None and topic.full:
                 await topic.wait_space()
         await self._peers.wait_space()
+
+
+def _numbered(topic: LocalTopic, message: Message) -> bool:
+    """Return whether all know a copy of the message by its author's number, however late it comes."""
+    return message.author is not None and message.seqno is not None and topic.message_id in NUMBERED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import pytest
 import trio
@@ -15,11 +16,14 @@ from peerstack.protocols.pubsub import (
     PubsubConfig,
     PubsubMessage,
     QueueConfig,
+    SignaturePolicy,
     ValidationResult,
     sha256_of_data,
 )
+from peerstack.protocols.pubsub.validation.signing import sign
+from peerstack.protocols.pubsub.wire import IHave, encode_control
 
-from .parts import Node, open_nodes
+from .parts import Node, open_nodes, open_rooms
 
 Clock = trio.testing.MockClock
 
@@ -49,12 +53,18 @@ async def read_all(topic: JoinedTopic[bytes], seconds: float = 30) -> list[Pubsu
     return got
 
 
+NUMBERS = PubsubConfig()
+CONTENT = PubsubConfig(message_id=sha256_of_data)
+ANONYMOUS = PubsubConfig(signatures=SignaturePolicy.STRICT_NO_SIGN)
+
+
+@pytest.mark.parametrize("ids", [NUMBERS, CONTENT, ANONYMOUS], ids=["numbers", "content", "anonymous"])
 @pytest.mark.parametrize("pause", [10, 130, 500])
 async def test_a_reader_that_lags_behind_the_seen_cache_causes_no_duplicates(
-    autojump_clock: Clock, pause: float
+    autojump_clock: Clock, pause: float, ids: PubsubConfig
 ) -> None:
     # One read of the memory transport brings a message each, so that most wait in the stream to bob, unread.
-    config = PubsubConfig(queues=QueueConfig(stall_timeout=10_000))
+    config = replace(ids, queues=QueueConfig(stall_timeout=10_000))
     async with open_diamond(config) as (nodes, (at_alice, at_bob, at_carol, at_dave)):
         await at_alice.publish(b"first")
         assert (await at_bob.receive()).data == b"first"  # from here on the network waits for this reader
@@ -72,6 +82,62 @@ async def test_a_reader_that_lags_behind_the_seen_cache_causes_no_duplicates(
         assert [node.pubsub.statistics().rejected for node in nodes] == [{}] * 4
         assert nodes[3].pubsub.statistics().missing == 0
         assert min(nodes[3].pubsub.score(node.peer_id) for node in nodes[1:3]) >= 0
+        assert bool(nodes[1].pubsub.statistics().counts["stale"]) == (ids is not NUMBERS and pause > 60)
+
+
+async def test_a_reader_that_has_caught_up_passes_on_again(autojump_clock: Clock) -> None:
+    config = replace(CONTENT, queues=QueueConfig(stall_timeout=10_000))
+    async with open_nodes(3, config, connect=False) as (alice, bob, carol), AsyncExitStack() as stack:
+        await alice.host.connect(*bob.host.addresses)
+        await bob.host.connect(*carol.host.addresses)
+        at_alice, at_carol = [await stack.enter_async_context(node.pubsub.join("news")) for node in (alice, carol)]
+        at_bob = await stack.enter_async_context(bob.pubsub.join("news", buffer=1))
+        await at_bob.wait_peers(2)
+        await at_alice.publish(b"first")
+        await at_bob.receive()
+        for number in range(10):
+            await at_alice.publish(b"%d" % number + bytes(20_000))
+        before = await read_all(at_carol, 100)
+        assert len(await read_all(at_bob, 1)) == 10
+        await at_alice.publish(b"last")
+        assert len(before) < 10
+        assert [message.data for message in await read_all(at_carol, 1)] == [b"last"]
+        assert len(before) + bob.pubsub.statistics().counts["stale"] == 11
+
+
+async def test_an_old_offer_is_not_asked_for(autojump_clock: Clock) -> None:
+    async with open_nodes(2, CONTENT) as nodes:
+        alice, bob = nodes
+        async with open_rooms(nodes):
+            offer = encode_control(ihave=[IHave("news", [b"id"])])[0]
+            streams = bob.pubsub._peers.streams[alice.peer_id]
+            for age, asked in ((61, 0), (59, 1)):
+                await bob.pubsub._pipeline.handle_frames(streams, [offer], trio.current_time() - age)
+                assert bob.pubsub.statistics().entries_sent["iwant"] == asked
+            await trio.sleep(10)
+            assert bob.pubsub.statistics().counts["broken_promises"] == 1
+
+
+async def test_a_message_that_an_asynchronous_validator_accepts_is_passed_on_by_its_age(
+    autojump_clock: Clock,
+) -> None:
+    async def accept(message: PubsubMessage[bytes]) -> ValidationResult:
+        await trio.sleep(1)
+        return ValidationResult.ACCEPT
+
+    async with open_nodes(3, CONTENT, connect=False) as (alice, bob, carol), AsyncExitStack() as stack:
+        for node in (alice, carol):
+            await node.host.connect(*bob.host.addresses)
+        at_carol = await stack.enter_async_context(carol.pubsub.join("news"))
+        at_bob = await stack.enter_async_context(bob.pubsub.join("news", validators=[accept]))
+        await at_carol.wait_peers(1)
+        await trio.sleep(2)
+        streams = bob.pubsub._peers.streams[alice.peer_id]
+        for age in (58.5, 59.5):
+            message = sign(alice.host.identity, "news", b"%f" % age, 1)
+            await bob.pubsub._pipeline.handle_frames(streams, [message.entry], trio.current_time() - age)
+        assert [message.data for message in await read_all(at_bob, 2)] == [b"58.500000", b"59.500000"]
+        assert [message.data for message in await read_all(at_carol, 2)] == [b"58.500000"]
 
 
 async def test_a_copy_whose_number_is_known_is_not_delivered_however_late(autojump_clock: Clock) -> None:

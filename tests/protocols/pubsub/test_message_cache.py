@@ -50,6 +50,18 @@ def test_ids_are_forgotten_after_a_long_silence() -> None:
     assert len(seen) == 0
 
 
+def test_ids_are_kept_for_copies_that_are_still_unread() -> None:
+    seen = SeenCache(120.0, 1000, now=0.0)
+    seen.add(b"a", 0.0)
+    seen.lag = 300.0
+    for tick in range(420):
+        seen.expire(float(tick))
+        assert b"a" in seen
+    seen.lag = 0.0
+    seen.expire(460.0)
+    assert b"a" not in seen
+
+
 def test_the_oldest_ids_are_dropped_first() -> None:
     seen = SeenCache(120.0, 1600, now=0.0)
     for message_id in ids(5000):
