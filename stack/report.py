@@ -257,6 +257,10 @@ def _connect_advice(error: Exception, address: str) -> str | None:
     match error:
         case ConnectionRefusedError():
             return "nothing listens there: is the peer running, and is the address right?"
+        case PermissionError() if "unix" in names:
+            return "the mode of the socket file decides who may connect"
+        case PermissionError():
+            return "is it the address of all hosts of a network (broadcast)? Else a firewall on this machine forbids it"
         case OSError():
             return "check the address and the route to it"
         case RemoteProtocolError() | ConnectionLost() if names & _WEBSOCKET:

@@ -33,6 +33,7 @@ _UNROUTABLE4 = (
     IPv4Network("224.0.0.0/4"),
     IPv4Network("240.0.0.0/4"),
 )
+_BROADCAST = IPv4Address("255.255.255.255")
 _PRIVATE6 = (IPv6Network("::1/128"), IPv6Network("fc00::/7"), IPv6Network("fe80::/10"))
 _PUBLIC6 = IPv6Network("2000::/3")
 _DOCUMENTATION6 = IPv6Network("2001:db8::/32")
@@ -79,6 +80,17 @@ def is_unspecified(address: Multiaddr) -> bool:
     """Tell whether `address` is of 0.0.0.0 or ::, where one can listen but not dial."""
     ip = ip_of(address)
     return ip is not None and ip.is_unspecified
+
+
+def is_broadcast(address: Multiaddr) -> bool:
+    """Tell whether `address` is of all hosts of the network that we are in, 255.255.255.255."""
+    return ip_of(address) == _BROADCAST
+
+
+def is_multicast(address: Multiaddr) -> bool:
+    """Tell whether `address` is of a group of hosts."""
+    ip = ip_of(address)
+    return ip is not None and ip.is_multicast
 
 
 def is_nat64(address: Multiaddr) -> bool:

@@ -7,7 +7,7 @@ from multiaddr import Multiaddr
 from . import codec
 from .codec import Component
 from .parse import components
-from .reach import is_link_local, is_unspecified
+from .reach import ip_of, is_broadcast, is_link_local, is_multicast, is_unspecified
 
 _Parts = tuple[Component, ...]
 
@@ -30,6 +30,17 @@ _NAMED = {
 }
 """What one component says of the whole; the first that is in it counts."""
 _HOSTS = frozenset({"ip4", "ip6", "dns", "dns4", "dns6"})
+
+
+def why_no_single_host(address: Multiaddr) -> str | None:
+    """Say in one line why no one host is at `address`, whatever the transport; None if one can be."""
+    if is_multicast(address):
+        whose = "a group of hosts (multicast)"
+    elif is_broadcast(address):
+        whose = "all hosts of a network (broadcast)"
+    else:
+        return None
+    return f"{ip_of(address)} is the address of {whose}, and a connection is with one: give its own"
 
 
 def why_undialable(address: Multiaddr) -> str | None:
@@ -57,6 +68,12 @@ def dial_hint(address: Multiaddr) -> str | None:
         loopback = "127.0.0.1" if parts[0].name == "ip4" else "::1"
         here = _text((Component(parts[0].name, loopback), *parts[1:]))
         return f"{parts[0].value} is for listening: dial {here} on the same machine, else the address of the other one"
+    return lacking_zone(address)
+
+
+def lacking_zone(address: Multiaddr) -> str | None:
+    """Say how to write a link-local address, where `address` does not say on which link; else None."""
+    parts = components(address)
     if parts and parts[0].name == "ip6" and is_link_local(address):
         return f"an address of one link needs the interface it is on: /ip6zone/eth0{_text(parts)}"
     return None

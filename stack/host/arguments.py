@@ -16,6 +16,7 @@ from multiaddr import Multiaddr
 
 from ..abc import StreamHandler
 from ..addressing import components, is_unix, is_unspecified, parse_addresses, split_peer
+from ..addressing.usable import lacking_zone, why_no_single_host
 from ..errors import InvalidAddress, InvalidInput
 from ..identity import PeerId
 
@@ -133,6 +134,8 @@ def _dialable(address: Multiaddr) -> Multiaddr:
         raise InvalidAddress(f"{address} is of no use to others: peers are never told of paths in a file system")
     if is_unspecified(address):
         raise InvalidAddress(f"{address} cannot be dialed: announce the IP address or name that others see")
+    if (reason := why_no_single_host(address) or lacking_zone(address)) is not None:
+        raise InvalidAddress(f"{address} cannot be dialed: {reason}")
     if any(name in ("tcp", "udp") and value == "0" for name, value in parts):
         raise InvalidAddress(f"{address} cannot be dialed: port 0 stands for any free port; announce the real one")
     if all(name in _MACHINE_ONLY for name, _ in parts):

@@ -132,8 +132,9 @@ class Host:
 
         Sources are the application, for configured addresses, and services such as a port mapper or a relay.
         One address or several, each with or without `/p2p` and our own id behind it. Raises InvalidAddress for one at
-        which no other peer could dial this host: of another peer, empty, unspecified, of port 0, without a transport, a
-        path in the file system; and for more than 30. Then the earlier ones stay.
+        which no other peer could dial this host: of another peer, empty, unspecified, multicast, broadcast, link-local
+        without a zone, of port 0, without a transport, a path in the file system; and for more than 30. Then the
+        earlier ones stay.
         """
         check_kind(source, "the source of addresses", str)
         external = announceable(addresses, self.peer_id)

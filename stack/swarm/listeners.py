@@ -13,7 +13,7 @@ from multiaddr import Multiaddr
 
 from ..abc import Incoming, Listener, Transport
 from ..addressing import expand_unspecified, is_unspecified, parse_address
-from ..addressing.usable import why_unlistenable
+from ..addressing.usable import why_no_single_host, why_unlistenable
 from ..background import close_at_once, contained
 from ..bugs import BugReporter
 from ..errors import InvalidAddress, describe, is_expected
@@ -78,6 +78,8 @@ class Listeners:
 
     async def listen(self, address: Multiaddr) -> tuple[Multiaddr, ...]:
         """Listen, and return the addresses as bound. Raises InvalidAddress, OSError."""
+        if (many := why_no_single_host(address)) is not None:
+            raise InvalidAddress(f"cannot listen on {address}: {many}")
         transport = next((item for item in self._transports if item.can_listen(address)), None)
         if transport is None:
             reason = why_unlistenable(address)

@@ -97,6 +97,7 @@ async def test_the_advice_fits(name: StageName, error: Exception, advice: str) -
 
 
 REFUSED, INVALID = ConnectionRefusedError(errno.ECONNREFUSED, "refused"), OSError(errno.EINVAL, "Invalid argument")
+DENIED = PermissionError(errno.EACCES, "Permission denied")
 HTTP, TLS = (ForeignProtocol("HTTP/1.1", speaks=what) for what in ("an HTTP server", "TLS"))
 WEBSOCKET = f"{ADDRESS}/ws"
 
@@ -107,6 +108,8 @@ WEBSOCKET = f"{ADDRESS}/ws"
         (CONNECT, REFUSED, "/ip4/0.0.0.0/tcp/1", "0.0.0.0 is for listening: dial /ip4/127.0.0.1/tcp/1 on the same"),
         (CONNECT, trio.TooSlowError("no answer"), "/ip6/::/udp/1/quic-v1", ":: is for listening"),
         (CONNECT, INVALID, "/ip6/fe80::1/tcp/1", "/ip6zone/eth0/ip6/fe80::1/tcp/1"),
+        (CONNECT, DENIED, "/ip4/192.0.2.255/udp/1/quic-v1", "is it the address of all hosts of a network (broadcast)?"),
+        (CONNECT, DENIED, "/unix/run/app.sock", "the mode of the socket file decides who may connect"),
         (CONNECT, REFUSED, "an address of another transport", "nothing listens there"),
         (CONNECT, RemoteProtocolError("no HTTP"), WEBSOCKET, "dialed without /ws, and one in a private network"),
         (CONNECT, ConnectionLost("closed"), WEBSOCKET, "is it a WebSocket server?"),

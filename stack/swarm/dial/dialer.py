@@ -12,7 +12,7 @@ from multiaddr import Multiaddr
 from ...abc import DEFAULT_DIAL, DialOptions, Direction, MuxedConnection, Transport
 from ...addressing import is_relayed, needs_resolving, split_peer
 from ...addressing.resolve import Resolver
-from ...addressing.usable import why_undialable
+from ...addressing.usable import why_no_single_host, why_undialable
 from ...background import contained
 from ...bugs import BugReporter
 from ...errors import Refused, SameIdentity
@@ -254,6 +254,8 @@ class Dialer:
                 report.notes.append(f"{address} is left out: it names another peer")
             elif dial.direct and is_relayed(address):
                 report.notes.append(f"{address} is left out: it is relayed, and a direct connection is asked for")
+            elif (reason := why_no_single_host(bare)) is not None:
+                report.notes.append(f"{address} is left out: {reason}")
             elif (transport := self._transport_for(report, bare)) is None:
                 reason = why_undialable(address) or f"no transport of this host can dial it{what_it_takes(bare)}"
                 report.notes.append(f"{address} is left out: {reason}")

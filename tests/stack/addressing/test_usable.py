@@ -3,7 +3,7 @@
 import pytest
 
 from peerstack.stack.addressing import parse_address
-from peerstack.stack.addressing.usable import dial_hint, why_undialable, why_unlistenable
+from peerstack.stack.addressing.usable import dial_hint, why_no_single_host, why_undialable, why_unlistenable
 
 PEER = "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq"
 HASH = "uEiDDq4_xNyDorZBH3TlGazyJdOWSwvo4PUo5YHFMrvDE8g"
@@ -68,6 +68,32 @@ def test_a_form_that_cannot_be_listened_on_is_explained(text: str, says: str) ->
 def test_nothing_is_wrong_with_an_address_that_only_lacks_a_transport(text: str) -> None:
     assert why_undialable(parse_address(text)) is None
     assert why_unlistenable(parse_address(text)) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "/ip4/224.0.0.1/tcp/1",
+            "224.0.0.1 is the address of a group of hosts (multicast), and a connection is with one",
+        ),
+        ("/ip4/239.255.255.250/udp/1/quic-v1", "239.255.255.250 is the address of a group"),
+        ("/ip6/ff02::1/udp/1/quic-v1", "ff02::1 is the address of a group of hosts"),
+        ("/ip6zone/eth0/ip6/ff05::1/tcp/1/ws", "ff05::1 is the address of a group of hosts"),
+        ("/ip6/::ffff:224.0.0.1/tcp/1", "224.0.0.1 is the address of a group of hosts"),
+        ("/ip4/255.255.255.255/tcp/1", "255.255.255.255 is the address of all hosts of a network (broadcast)"),
+        (f"/ip4/224.0.0.1/udp/1/quic-v1/p2p/{PEER}/p2p-circuit", "224.0.0.1 is the address of a group"),
+        ("/ip4/240.0.0.1/tcp/1", None),
+        ("/ip4/0.0.0.0/tcp/1", None),
+        ("/ip6/::1/tcp/1", None),
+        ("/dns4/example.com/tcp/1", None),
+        ("/memory/7", None),
+    ],
+)
+def test_no_peer_is_at_an_address_of_many_hosts(text: str, says: str | None) -> None:
+    found = why_no_single_host(parse_address(text))
+    assert (found is None) == (says is None)
+    assert str(says) in str(found)
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,18 @@ async def test_an_address_without_a_transport_is_left_out(autojump_clock: Clock)
         assert caught.value.report.attempts == []
 
 
+@pytest.mark.parametrize("many", ["/ip4/224.0.0.1/tcp/1", "/ip6/ff02::1/tcp/1", "/ip4/255.255.255.255/tcp/1"])
+async def test_an_address_of_many_hosts_is_left_out(many: str, autojump_clock: Clock) -> None:
+    group = Multiaddr(many)
+    transport = ScriptedTransport({group: answers(), ONE: answers()})
+    async with running(transport) as (swarm, _):
+        with pytest.raises(DialError, match=r"is left out: .* a connection is with one"):
+            await swarm.dial(PEER, [group])
+        _, report = await swarm.dial(PEER, [group, ONE])
+        assert [address for _, address in transport.dialed] == [ONE]
+        assert len(report.notes) == 1
+
+
 async def test_without_any_address_the_error_says_so(autojump_clock: Clock) -> None:
     async with running(ScriptedTransport({})) as (swarm, _):
         with pytest.raises(DialError, match=f"could not dial peer {PEER}: no address of it is known"):

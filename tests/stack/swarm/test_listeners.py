@@ -40,6 +40,16 @@ async def test_a_listener_may_have_several_addresses_and_change_them() -> None:
     assert len(observer.of(ListenStarted)) == 4, "a listener that is closed has no news"
 
 
+async def test_nothing_listens_on_an_address_of_many_hosts() -> None:
+    transport = ListeningTransport(FakeListener(ONE))
+    transport.can_listen = lambda address: True  # type: ignore[method-assign]
+    async with running(transport) as (swarm, _):
+        with pytest.raises(
+            InvalidAddress, match=r"cannot listen on .*: 224\.0\.0\.1 is the address of a group of hosts"
+        ):
+            await swarm.listen(Multiaddr("/ip4/224.0.0.1/tcp/1"))
+
+
 async def test_a_listener_may_begin_without_an_address() -> None:
     listener = FakeListener()
     transport = ListeningTransport(listener)
