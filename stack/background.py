@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -63,6 +63,42 @@ class Waiter:
         if task is not None:
             self._task = None
             trio.lowlevel.reschedule(task)
+
+
+class SharedWait:
+    """Lets many tasks wait for one thing that costs a round trip: one question is under way, whoever waits.
+
+    Calling it returns after a whole run of `question` that began after the call, and raises what that raised. It runs
+    in the task of one who waits; if that is cancelled, in the next one's.
+    """
+
+    __slots__ = ("_begun", "_finished", "_question", "_running", "_waiting")
+
+    def __init__(self, question: Callable[[], Awaitable[None]]) -> None:
+        self._question = question
+        self._running = False
+        self._begun = self._finished = 0
+        """Counted from 1: the newest run that began, and the newest that ended well."""
+        self._waiting = trio.lowlevel.ParkingLot()
+
+    async def __call__(self) -> None:
+        """Wait for the outcome of a run that begins from now on."""
+        wanted = self._begun + 1
+        while self._finished < wanted:
+            if self._running:
+                await self._waiting.park()
+            else:
+                await self._run()
+
+    async def _run(self) -> None:
+        self._running = True
+        self._begun += 1
+        try:
+            await self._question()
+            self._finished = self._begun
+        finally:
+            self._running = False
+            self._waiting.unpark_all()
 
 
 WORK_PER_CHECKPOINT: Final = 32 * 1024

@@ -6,7 +6,9 @@ import pytest
 import trio
 import trio.testing
 
-from peerstack.stack.background import Guard, Waiter, contained, open_background
+from peerstack.stack.background import Guard, SharedWait, Waiter, contained, open_background
+
+Clock = trio.testing.MockClock
 
 
 async def test_a_guard_admits_one_at_a_time_and_opens_again() -> None:
@@ -21,6 +23,72 @@ async def test_a_guard_admits_one_at_a_time_and_opens_again() -> None:
         raise KeyError
     with guard:
         pass
+
+
+# ---- shared waits
+
+
+class Question:
+    """Takes a second, and counts; raises after that if it should."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.asked = self.at_once = self.most_at_once = 0
+        self.error = error
+
+    async def __call__(self) -> None:
+        self.asked += 1
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await trio.sleep(1)
+        finally:
+            self.at_once -= 1
+        if self.error is not None:
+            raise self.error
+
+
+async def test_one_question_answers_all_who_asked_before_it_began(autojump_clock: Clock) -> None:
+    question = Question()
+    wait = SharedWait(question)
+    ended: list[float] = []
+    began = trio.current_time()
+
+    async def ask(after: float) -> None:
+        await trio.sleep(after)
+        await wait()
+        ended.append(trio.current_time() - began)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(100):
+            nursery.start_soon(ask, 0.5 * bool(number))
+    assert ended == pytest.approx([1.0] + [2.0] * 99)  # those that came while it was under way need another
+    assert (question.asked, question.most_at_once) == (2, 1)
+
+
+async def test_when_the_task_that_asks_is_cancelled_another_asks(autojump_clock: Clock) -> None:
+    question = Question()
+    wait = SharedWait(question)
+    async with trio.open_nursery() as nursery:
+        with trio.move_on_after(0.5):
+            nursery.start_soon(wait)
+            await wait()
+    assert (question.asked, question.most_at_once) == (2, 1)
+
+
+async def test_all_who_wait_hear_what_the_question_raises(autojump_clock: Clock) -> None:
+    wait = SharedWait(Question(KeyError("gone")))
+    raised: list[KeyError] = []
+
+    async def ask() -> None:
+        try:
+            await wait()
+        except KeyError as error:
+            raised.append(error)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(ask)
+    assert len(raised) == 3
 
 
 # ---- waiters

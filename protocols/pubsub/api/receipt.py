@@ -22,7 +22,7 @@ class DeliveryState(StrEnum):
     ACKNOWLEDGED = "acknowledged"
     """The peer's host has received it (`wait_acknowledged`). Its pubsub may not have read it, and may drop it."""
     UNCERTAIN = "uncertain"
-    """It was handed to a connection, in part or whole, that ended soon after: it may have arrived or not."""
+    """It was handed to a connection, in part or whole, that ended within a minute: it may have arrived or not."""
     NOT_NEEDED = "not needed"
     """The peer said (IDONTWANT) that it has the message already, so it was not sent."""
     DROPPED = "dropped"
@@ -137,9 +137,10 @@ class Receipt:
     async def wait_acknowledged(self) -> tuple[PeerId, ...]:
         """Wait until nothing is queued and the host of each peer has received the message; return those that have.
 
-        It costs a round trip on each connection. What it proves, `MuxedConnection.wait_acknowledged` says: that the
-        bytes arrived at the peer's host. Whether its pubsub took the message, nothing tells. A peer that is lost
-        meanwhile is left out; one that does not answer is waited for until its connection is given up.
+        It costs a round trip on each connection, which all receipts share that wait for one. What it proves,
+        `MuxedConnection.wait_acknowledged` says: that the bytes arrived at the peer's host. Whether its pubsub took the
+        message, nothing tells. A peer that is lost meanwhile is left out; one that does not answer is waited for until
+        its connection is given up.
         """
         await self.wait_sent()
         if self._acknowledge is not None:

@@ -10,11 +10,10 @@ from typing import Final
 import trio
 
 from peerstack.stack.abc import ConnectionState, Stream
-from peerstack.stack.background import open_background
+from peerstack.stack.background import SharedWait, open_background
 from peerstack.stack.errors import StackError
 from peerstack.stack.identity import PeerId
 from peerstack.stack.limits import MemoryAccount
-from peerstack.stack.muxing.stream_registry import OrderlyClose
 
 from ..api.config import QueueConfig
 from ..api.statistics import RpcCounts
@@ -38,6 +37,8 @@ class PeerStreams:
         self.queue = queue
         self.stream: Stream | None = None
         """Our stream, while it is open."""
+        self._acknowledge: SharedWait | None = None
+        """Waits until the peer's host has what was sent on our stream: one question at a time for all who wait."""
         self.pace: Pace | None = None
         """How fast messages go, where the peer has short queues."""
         self.protocol = ""
@@ -48,8 +49,6 @@ class PeerStreams:
         """Set when our stream should be opened again without waiting longer."""
         self.stalled = False
         """Whether it once took nothing for too long, and has not taken much since: publishers do not wait for it."""
-        self.orderly = False
-        """Whether our stream ended as the connection was closed by one side, rather than lost."""
         self.failures = 0
         """How often in a row our stream broke, or could not be opened."""
         self.topics: list[str] = []
@@ -110,6 +109,7 @@ class PeerStreams:
         """Send what is queued until the stream breaks or the queue takes nothing more; return why it is over."""
         reason = ""
         self.stream = stream
+        self._acknowledge = SharedWait(stream.connection.wait_acknowledged)
         self.read_to_end = read_to_end = trio.Event()
         try:
             with trio.CancelScope() as scope:
@@ -129,12 +129,12 @@ class PeerStreams:
 
     async def acknowledged(self) -> bool:
         """Wait until the peer's host has received what was sent on our stream; False if that cannot be known."""
-        stream = self.stream
-        if stream is None:
+        stream, acknowledge = self.stream, self._acknowledge
+        if stream is None or acknowledge is None:
             await trio.lowlevel.checkpoint()
             return False
         try:
-            await stream.connection.wait_acknowledged()
+            await acknowledge()
         except BROKEN:
             return False
         return self.stream is stream
@@ -149,7 +149,7 @@ class PeerStreams:
             if stream.connection.state is ConnectionState.SUSPECTED:
                 await stream.connection.probe()
         except BROKEN as error:
-            return self._broken(error)
+            return _broken(error)
         return self.queue.reason
 
     async def _send_queued(self, stream: Stream) -> str:
@@ -187,7 +187,7 @@ class PeerStreams:
                     await stream.send_all(batch.data)
                 sent = True
         except BROKEN as error:
-            return self._broken(error)
+            return _broken(error)
         finally:
             if sent:
                 self.queue.settle(batch)
@@ -219,8 +219,8 @@ class PeerStreams:
                 await trio.sleep_forever()
             return "the peer closed our stream"
         except BROKEN as error:
-            return self._broken(error)
+            return _broken(error)
 
-    def _broken(self, error: Exception) -> str:
-        self.orderly = isinstance(error, OrderlyClose)
-        return str(error) or "the stream broke"
+
+def _broken(error: Exception) -> str:
+    return str(error) or "the stream broke"

@@ -118,9 +118,9 @@ class PubsubPeers:
                     self._router.set_record(peer, self._host.peerstore.record(peer))
                 elif self._host.peerstore.supports(peer, *self.protocols):
                     self.streams_to(peer)
-            case ConnectionClosed(info=info, reason=reason) if info.remote_peer in self._streams:
+            case ConnectionClosed(info=info) if info.remote_peer in self._streams:
                 if not self._host.connections(info.remote_peer):
-                    self._streams[info.remote_peer].queue.close("the connection is gone", lost=reason is not None)
+                    self._streams[info.remote_peer].queue.close("the connection is gone")
                     self._streams[info.remote_peer].retry_now.set()
 
     def streams_to(self, peer: PeerId) -> PeerStreams:
@@ -216,7 +216,7 @@ class PubsubPeers:
 
     def _remove(self, streams: PeerStreams, reason: str, *, lost: bool) -> None:
         known, dropped = streams.opened.is_set(), len(streams.queue)
-        streams.queue.close(reason or "pubsub was closed", lost=lost and not streams.orderly)
+        streams.queue.close(reason or "pubsub was closed", lost=lost)
         if known:
             self._forget(streams)
         streams.reset_inbound()

@@ -36,7 +36,7 @@ Wanted = Callable[[Message], bool]
 MAX_RECENT = 4 << 20
 """Bytes of messages kept for a while after the connection took them, in case the stream breaks before they are read."""
 DOUBT_AGE = 60.0
-"""Seconds after which a lost connection makes no message uncertain: a dead one is noticed before that."""
+"""Seconds after which the end of a connection makes no message uncertain: a dead one is noticed before that."""
 RESEND_AGE = 30.0
 """Seconds after which a message is not sent again on a new stream: others forget in 60 s that they have seen it."""
 LEARNED_FOR = 600.0
@@ -370,7 +370,7 @@ class SendQueue:
     def close(self, reason: str, *, lost: bool = True) -> int:
         """Take nothing more for good; return how many messages waited. Only the first call counts.
 
-        `lost`: the connection ended by itself, so that what it took lately may not have arrived.
+        `lost`: the connection ended, whoever closed it, so that what it took lately may not have arrived.
         """
         if self.closed:
             return 0

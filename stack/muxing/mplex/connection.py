@@ -7,7 +7,7 @@ from contextlib import suppress
 import trio
 
 from ...abc import Channel, ConnectionInfo
-from ...background import open_background
+from ...background import SharedWait, open_background
 from ...errors import ConnectionLost, StreamReset
 from ...negotiation import greeting
 from ..driver import MuxerDriver
@@ -51,6 +51,7 @@ class MplexConnection(MuxerDriver[MplexStream]):
             soonest_deadline=min(config.stall_timeout, config.close_timeout),
         )
         self._config = config
+        self._answer = SharedWait(self._ask_by_stream)
 
     async def run(self) -> None:
         """Move bytes until the connection ends, and probe a peer that has been silent for long."""
@@ -64,6 +65,9 @@ class MplexConnection(MuxerDriver[MplexStream]):
         Mplex has no pings, but every stream of libp2p begins with the same line, to which every peer answers with the
         same. A reset is an answer, too: messages are read in order, whatever becomes of the stream.
         """
+        await self._answer()
+
+    async def _ask_by_stream(self) -> None:
         stream = await self.open_stream()
         try:
             await stream.send_all(_GREETING)

@@ -95,6 +95,47 @@ async def test_what_a_host_has_received_is_acknowledged(autojump_clock: Clock) -
         assert not await alice.pubsub.acknowledged(alice.peer_id)
 
 
+async def test_many_receipts_that_wait_share_one_question(
+    autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_nodes(2) as (alice, bob), open_rooms([alice, bob]) as (at_alice, _):
+        (connection,) = alice.host.connections(bob.peer_id)
+        asked, ask = 0, connection.wait_acknowledged
+
+        async def count() -> None:
+            nonlocal asked
+            asked += 1
+            await ask()
+
+        monkeypatch.setattr(connection, "wait_acknowledged", count)
+        monkeypatch.setattr(alice.pubsub._peers.streams[bob.peer_id]._acknowledge, "_question", count)
+        receipts = [await at_alice.publish(b"%d" % number) for number in range(100)]
+        await receipts[-1].wait_sent()
+        async with trio.open_nursery() as nursery:
+            for receipt in receipts:
+                nursery.start_soon(receipt.wait_acknowledged)
+        assert all(receipt.acknowledged == (bob.peer_id,) for receipt in receipts)
+        assert 1 <= asked <= 2
+
+
+@pytest.mark.parametrize("closer", ["alice", "bob"])
+@pytest.mark.parametrize("after", [0.0, 1.0, 5.0, 30.0, 59.0])
+async def test_what_is_not_known_to_have_arrived_is_uncertain_whoever_closes(
+    autojump_clock: Clock, closer: str, after: float
+) -> None:
+    async with open_nodes(2) as (alice, bob), open_rooms([alice, bob]) as (at_alice, _):
+        known, unknown = [await at_alice.publish(data) for data in (b"known", b"unknown")]
+        await unknown.wait_sent()
+        await alice.pubsub.acknowledged(bob.peer_id)
+        assert await known.wait_acknowledged() == (bob.peer_id,)
+        await trio.sleep(after)
+        one, other = (alice, bob) if closer == "alice" else (bob, alice)
+        await one.host.disconnect(other.peer_id)
+        await trio.sleep(1)
+        assert (known.acknowledged, known.uncertain) == ((bob.peer_id,), ())
+        assert (unknown.sent, unknown.uncertain) == ((), (bob.peer_id,))
+
+
 async def test_what_a_lost_peer_never_received_is_not_acknowledged(autojump_clock: Clock) -> None:
     async with open_nodes(2) as (alice, bob), open_topics([alice, bob]) as (at_alice, _):
         (connection,) = bob.host.connections(alice.peer_id)

@@ -117,11 +117,11 @@ async def test_what_broke_while_it_was_sent_is_called_neither_sent_nor_dropped()
     await slip.wait_sent()
 
 
-async def test_what_was_sent_before_an_orderly_end_stays_sent() -> None:
+async def test_what_was_sent_stays_sent_when_pubsub_ends_and_the_connection_lives() -> None:
     waiting, slip = queue(), receipt()
     waiting.put(message(), slip)
     waiting.settle(waiting.take())
-    waiting.close("the peer closed the connection", lost=False)
+    waiting.close("pubsub was closed", lost=False)
     assert slip.peers == {PEER: SENT}
 
 

@@ -141,3 +141,21 @@ async def test_questions_leave_no_streams_behind_when_they_are_cancelled(
             for _ in range(3):
                 await is_waiting(question, 0.5)
         assert end.connection.stream_count == 0
+
+
+async def test_many_who_wait_share_the_streams_that_mplex_asks_by(autojump_clock: Clock) -> None:
+    async with muxed_pair(Mplex(), Mplex()) as (near, far), trio.open_nursery() as nursery:
+        asked = 0
+
+        async def refuse_and_count() -> None:
+            nonlocal asked
+            while True:
+                (await far.connection.accept_stream()).reset()
+                asked += 1
+
+        nursery.start_soon(refuse_and_count)
+        async with trio.open_nursery() as asking:
+            for _ in range(200):
+                asking.start_soon(near.connection.wait_acknowledged)
+        assert asked <= 2
+        nursery.cancel_scope.cancel()
