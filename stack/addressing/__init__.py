@@ -1,7 +1,7 @@
 """Multiaddrs: strict parsing, matching, interfaces and resolution, on top of the multiaddr library."""
 
 from .codec import MAX_COMPONENTS, MAX_SIZE, Component
-from .interfaces import expand_unspecified, interface_addresses
+from .interfaces import expand_unspecified, interface_addresses, interface_index
 from .match import (
     Family,
     TcpEndpoint,
@@ -52,6 +52,7 @@ __all__ = [
     "components",
     "expand_unspecified",
     "interface_addresses",
+    "interface_index",
     "ip_of",
     "is_ip",
     "is_link_local",

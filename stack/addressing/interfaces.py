@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from multiaddr import Multiaddr
 
+from ..errors import InvalidAddress
 from .codec import Component
 from .parse import components, parse_address
 
@@ -55,6 +56,17 @@ def interface_addresses() -> list[IpAddress]:
     except (OSError, AttributeError, TypeError) as error:
         _log.debug("cannot list the network interfaces (%s); asking the routes instead", error)
         return list(dict.fromkeys(_from_routes()))
+
+
+def interface_index(zone: str | None) -> int:
+    """Return the number of the interface that a zone names; 0 without a zone. Raises InvalidAddress for another."""
+    if zone is None or zone.isdecimal():
+        return int(zone or 0)
+    try:
+        return socket.if_nametoindex(zone)
+    except OSError:
+        names = ", ".join(name for _, name in socket.if_nameindex()) or "none"
+        raise InvalidAddress(f"there is no network interface {zone!r} here, only: {names}") from None
 
 
 class _Ifaddrs(ctypes.Structure):

@@ -99,14 +99,14 @@ def _of_socket(text: str) -> Iterator[str]:
     host, slash, behind = (rest if at else text).partition("/")
     path = _mended(f"/{behind}") if slash and behind else ""
     if _version(host):  # IPv6 without brackets is full of colons
-        yield f"{_host(host)}{path or f'/tcp/{USUAL_PORT}'}{suffix}"
+        yield f"{_host(_with_zone(host))}{path or f'/tcp/{USUAL_PORT}'}{suffix}"
     elif found := _HOST_AND_PORT.fullmatch(host):
         name, port = found["v6"] or found["host"] or "", found["port"]
         if name.isdecimal() and not port:
             name, port = "", name
         if port or "." in name or name == "localhost" or found["v6"]:
             layer = "" if path.startswith(("/tcp", "/udp")) else f"/tcp/{port or USUAL_PORT}"
-            yield f"{_host(name or '127.0.0.1')}{layer}{path}{suffix}"
+            yield f"{_host(_with_zone(name) or '127.0.0.1')}{layer}{path}{suffix}"
 
 
 def _of_url(text: str) -> Iterator[str]:
@@ -124,6 +124,11 @@ def _of_url(text: str) -> Iterator[str]:
     path = f"/http-path/{quote(path, safe='')}" if path and top.endswith("ws") else ""
     if host:
         yield f"{_host(host)}/{layer}/{port or usual}{top}{path}"
+
+
+def _with_zone(host: str) -> str:
+    """Add an interface to an address of one link, which needs one; which it is, only the person knows."""
+    return f"{host}%eth0" if "%" not in host and _version(host) == 6 and ip_address(host).is_link_local else host
 
 
 def _host(name: str) -> str:

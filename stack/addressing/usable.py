@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from multiaddr import Multiaddr
 
+from ..errors import InvalidAddress
 from . import codec
 from .codec import Component
+from .interfaces import interface_index
 from .parse import components
 from .reach import ip_of, is_broadcast, is_link_local, is_multicast, is_unspecified
 
@@ -29,6 +31,15 @@ _NAMED = {
     "udt": "there is no transport for UDT; give a TCP, WebSocket or QUIC address of the peer",
 }
 """What one component says of the whole; the first that is in it counts."""
+_ON_TOP = {
+    "quic": "/ip4/127.0.0.1/udp/4001/quic-v1",
+    "quic-v1": "/ip4/127.0.0.1/udp/4001/quic-v1",
+    "ws": "/ip4/127.0.0.1/tcp/4001/ws",
+    "wss": "/ip4/127.0.0.1/tcp/4001/tls/ws",
+    "tls": "/ip4/127.0.0.1/tcp/4001/tls/ws",
+    "sni": "/ip4/127.0.0.1/tcp/4001/tls/ws",
+}
+"""What runs over TCP or UDP, and an address with it."""
 _HOSTS = frozenset({"ip4", "ip6", "dns", "dns4", "dns6"})
 
 
@@ -48,7 +59,7 @@ def why_undialable(address: Multiaddr) -> str | None:
     parts = components(address)
     if any(part in (Component("tcp", "0"), Component("udp", "0")) for part in parts):
         return "port 0 is for listening, where it takes a free one; give the port that the peer tells"
-    return _what_it_is(parts)
+    return _what_it_is(parts) or _unknown_zone(parts)
 
 
 def why_unlistenable(address: Multiaddr) -> str | None:
@@ -58,7 +69,7 @@ def why_unlistenable(address: Multiaddr) -> str | None:
         return "to listen takes an IP address, such as /ip4/127.0.0.1/tcp/4001, or /ip4/0.0.0.0/tcp/4001 for all"
     if any(part.name == "p2p-circuit" for part in parts):
         return "it goes through a relay, which is not possible here"
-    return _what_it_is(parts)
+    return _what_it_is(parts) or _unknown_zone(parts)
 
 
 def dial_hint(address: Multiaddr) -> str | None:
@@ -105,6 +116,8 @@ def _where(parts: _Parts) -> str | None:
             return f"the peer id goes behind: {_text((parts[1], *rest, peer))}"
         case (Component("tcp" | "udp"), *_):
             return f"it does not say on which host; type /ip4/127.0.0.1{_text(parts)} for this one"
+        case (Component(name), *_) if name in _ON_TOP:
+            return f"it says neither host nor port; type them in front: {_ON_TOP[name]}"
     return None
 
 
@@ -123,6 +136,14 @@ def _what_lacks(parts: _Parts) -> str | None:
             return f"QUIC runs over UDP: {_text(bare).replace('/tcp/', '/udp/')}{peer}"
         case (_, Component("udp"), Component("ws" | "wss" | "tls"), *_):
             return f"WebSocket runs over TCP: {_text(bare).replace('/udp/', '/tcp/')}{peer}"
+    return None
+
+
+def _unknown_zone(parts: _Parts) -> str | None:
+    try:
+        interface_index(next((part.value for part in parts if part.name == "ip6zone"), None))
+    except InvalidAddress as error:
+        return str(error)
     return None
 
 

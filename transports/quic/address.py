@@ -7,8 +7,7 @@ from ipaddress import ip_address
 
 from multiaddr import Multiaddr
 
-from peerstack.stack.addressing import Component, components, parse_address
-from peerstack.stack.errors import InvalidAddress
+from peerstack.stack.addressing import Component, components, interface_index, parse_address
 from peerstack.stack.net.datagrams import SocketAddress
 
 
@@ -27,7 +26,7 @@ def socket_address(address: Multiaddr) -> SocketAddress | None:
         case (Component("ip4", str(host)), Component("udp", str(port)), Component("quic-v1")):
             return host, int(port)
         case (Component("ip6", str(host)), Component("udp", str(port)), Component("quic-v1")):
-            return host, int(port), 0, _scope_id(zone)
+            return host, int(port), 0, interface_index(zone)
     return None
 
 
@@ -37,12 +36,3 @@ def quic_address(address: SocketAddress) -> Multiaddr:
     zone = socket.if_indextoname(address[3]) if len(address) == 4 and address[3] else None
     prefix = f"/ip6zone/{zone}" if zone else ""
     return parse_address(f"{prefix}/ip{ip_address(host).version}/{host}/udp/{address[1]}/quic-v1")
-
-
-def _scope_id(zone: str | None) -> int:
-    if zone is None or zone.isdecimal():
-        return int(zone or 0)
-    try:
-        return socket.if_nametoindex(zone)
-    except OSError:
-        raise InvalidAddress(f"there is no network interface {zone!r}") from None

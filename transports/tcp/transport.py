@@ -12,7 +12,7 @@ import trio
 from multiaddr import Multiaddr
 
 from peerstack.stack.abc import DEFAULT_DIAL, DialOptions, Direction, RawConnection
-from peerstack.stack.addressing import TcpEndpoint, tcp_address, tcp_endpoint
+from peerstack.stack.addressing import interface_index, tcp_address, tcp_endpoint
 from peerstack.stack.errors import InvalidAddress
 from peerstack.stack.net.sockets import BACKLOG, SocketListener, new_socket, socket_error
 
@@ -198,18 +198,7 @@ def _socket_address(address: Multiaddr) -> tuple[socket.AddressFamily, tuple[str
         raise InvalidAddress(f"{address} is not a TCP address such as /ip4/127.0.0.1/tcp/4001")
     if endpoint.family == "ip4":
         return socket.AF_INET, (endpoint.host, endpoint.port)
-    return socket.AF_INET6, (endpoint.host, endpoint.port, 0, _scope_id(endpoint))
-
-
-def _scope_id(endpoint: TcpEndpoint) -> int:
-    if endpoint.zone is None:
-        return 0
-    if endpoint.zone.isdecimal():
-        return int(endpoint.zone)
-    try:
-        return socket.if_nametoindex(endpoint.zone)
-    except OSError:
-        raise InvalidAddress(f"there is no network interface {endpoint.zone!r}") from None
+    return socket.AF_INET6, (endpoint.host, endpoint.port, 0, interface_index(endpoint.zone))
 
 
 def _multiaddr(name: tuple[str, int] | tuple[str, int, int, int]) -> Multiaddr:

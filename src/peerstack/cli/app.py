@@ -6,7 +6,15 @@ import re
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
+from cyclopts import (
+    App,
+    CycloptsError,
+    Group,
+    Parameter,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 
 _HELP = """Peer-to-peer networking that works with libp2p: try it, measure it, and see why a dial fails.
 
@@ -91,6 +99,7 @@ def _verbose_last(arguments: Sequence[str]) -> list[str]:
 
 def _refuse(error: CycloptsError, *, json_wanted: bool) -> int:
     from .failure import Failure
+    from .mistyped import meant_command, meant_option
     from .output import Output
 
     page = " ".join(("peerstack", *(error.command_chain or ())))
@@ -99,6 +108,15 @@ def _refuse(error: CycloptsError, *, json_wanted: bool) -> int:
             message = f"more arguments than expected: {' '.join(unused)}"
             if error.command_chain == ("chat",) and any(token.startswith("/") for token in unused):
                 message += "; give an address with --peer to connect there, or with --listen"
+        case UnknownOptionError():
+            typed = error.token.keyword or error.token.value
+            options = (name for each in error.argument_collection if each.parse for name in each.names)
+            meant = meant_option(typed, options)
+            message = f"Unknown option: {typed}.{f' Did you mean {meant}?' if meant else ''}"
+        case UnknownCommandError(unused_tokens=[typed, *_]) if (
+            meant := meant_command(typed)
+        ) and not error.command_chain:
+            message = f'Unknown command "{typed}". Did you mean "peerstack {meant}"?'
         case _:
             message = " ".join(str(error).split())
     Output(json=json_wanted).fail(Failure(f"{message} (see: {page} --help)"))

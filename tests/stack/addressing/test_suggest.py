@@ -23,6 +23,8 @@ PEER = "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq"
         ("::1", "/ip6/::1/tcp/4001"),
         ("2001:db8::1", "/ip6/2001:db8::1/tcp/4001"),
         ("fe80::1%eth0", "/ip6zone/eth0/ip6/fe80::1/tcp/4001"),
+        ("fe80::1", "/ip6zone/eth0/ip6/fe80::1/tcp/4001"),
+        ("[fe80::1]:99", "/ip6zone/eth0/ip6/fe80::1/tcp/99"),
         ("[fe80::1%eth0]:99", "/ip6zone/eth0/ip6/fe80::1/tcp/99"),
         ("10.0.0.7", "/ip4/10.0.0.7/tcp/4001"),
         ("localhost", "/dns/localhost/tcp/4001"),
