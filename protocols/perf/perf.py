@@ -22,6 +22,9 @@ from peerstack.stack.host.arguments import check_part
 from peerstack.stack.identity import PeerId
 
 PROTOCOL = "/perf/1.0.0"
+MAX_STREAMS_PER_PEER = 2
+"""For `host.handle`: one exchange, and the next while it ends. js-libp2p serves 1, go-libp2p does not know perf and
+serves its default, 64 and more: they would share one connection, and measure each other."""
 BLOCK = 256 * 1024
 """Bytes given to the stream at once, always the same ones: nothing is copied or generated while the clock runs."""
 MAX_BYTES = (1 << 64) - 1
@@ -100,6 +103,8 @@ async def measure(
 async def serve(stream: Stream, config: PerfConfig) -> None:
     """Take what the peer uploads, then send what it asked for, within the config's limits.
 
+    Give `host.handle` the limit `max_streams_per_peer=MAX_STREAMS_PER_PEER` with it: without that a peer may have as
+    many exchanges as `Limits` allows for any protocol (256).
     Raises Refused, LimitExceeded, or RemoteProtocolError; the stream is reset when the time is over.
     """
     if config.allowed is not None and stream.remote_peer not in config.allowed:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import threading
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from multiaddr import Multiaddr
 from peerstack import Identity, open_host, ping
 from peerstack.cli import events
 from peerstack.cli.listen import Feed
+from peerstack.protocols import perf
+from peerstack.stack.errors import NegotiationError, StreamReset
 from peerstack.stack.events import AddressesChanged, InboundRefused, ListenStopped
 
 from .drive import cli, listening
@@ -121,6 +124,24 @@ def test_a_listener_of_one_process_serves_commands_of_another() -> None:
         assert cli("ping", address, "--count", "1").code == 0
         assert cli("perf", address, "--upload", "1MiB", "--download", "1MiB").code == 0
         assert cli("identify", address, "--json").events[0]["agent"].startswith("peerstack/")
+
+
+async def measure_beside(address: str, streams: int) -> None:
+    """Measure while so many other exchanges of this peer do not end."""
+    async with open_host() as host, AsyncExitStack() as stack:
+        peer = await host.connect(address)
+        for _ in range(streams):
+            stream = await stack.enter_async_context(await host.open_stream(peer, perf.PROTOCOL))
+            await stream.send_all(bytes(8))
+        await perf.measure(host, peer, upload=10, download=10)
+
+
+def test_a_peer_measures_once_at_a_time_with_room_for_the_next() -> None:
+    with listening("--perf") as (_, first):
+        (address,) = first["addresses"]
+        trio.run(measure_beside, address, 1)
+        with pytest.raises((NegotiationError, StreamReset)):
+            trio.run(measure_beside, address, 2)
 
 
 def test_without_perf_no_peer_can_measure() -> None:

@@ -88,7 +88,8 @@ async def _listen(addresses: tuple[str, ...], perf: bool, options: ListenOptions
     config = load_host_config(options, listen=wanted)
     async with open_any_host(config=config) as host:
         if perf:
-            host.handle(perf_protocol.PROTOCOL, partial(perf_protocol.serve, config=perf_protocol.PerfConfig()))
+            serve = partial(perf_protocol.serve, config=perf_protocol.PerfConfig())
+            host.handle(perf_protocol.PROTOCOL, serve, max_streams_per_peer=perf_protocol.MAX_STREAMS_PER_PEER)
         host.observe(feed)
         for address in wanted:
             await bind(host, address)
