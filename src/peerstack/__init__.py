@@ -1,9 +1,14 @@
 """A modular peer-to-peer networking stack for Python on trio, byte-compatible with libp2p."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+from importlib import import_module
+
+# Not that of `typing`, whose import takes as long as all that comes before a signal can be answered.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from peerstack._public import *  # noqa: F403 - its `__all__` is that of the package
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import peerstack
+
 from .drive import COMMAND
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
@@ -148,3 +150,16 @@ def test_a_reader_that_has_gone_is_not_complained_of(arguments: list[str]) -> No
         assert err.startswith('peerstack: Unknown command "nonsense"')
     else:
         assert (code, err) == (141, "")
+
+
+def test_little_is_imported_before_signals_can_be_answered() -> None:
+    program = "import sys, peerstack.cli; print(*{'json', 'trio', 'typing'} & set(sys.modules))"
+    # Without site, whose hooks import what they like.
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        env={**os.environ, "PYTHONPATH": str(Path(peerstack.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "\n"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 
 from .signals import handled, leave_at_once
 
@@ -33,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    from importlib.util import find_spec
+
     missing = [name for name in EXTRA if find_spec(name) is None]
     if missing:
         return _without_extra(missing, json_wanted="--json" in arguments)
@@ -56,6 +56,8 @@ def _finished(code: int) -> int:
 
 
 def _without_extra(missing: Sequence[str], *, json_wanted: bool) -> int:
+    import json
+
     from peerstack.stack.extras import how_to_install
 
     message = f"the command needs {' and '.join(missing)}; run: {how_to_install('cli')}"
