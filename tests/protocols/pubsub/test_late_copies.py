@@ -23,7 +23,7 @@ from peerstack.protocols.pubsub import (
 from peerstack.protocols.pubsub.validation.signing import sign
 from peerstack.protocols.pubsub.wire import IHave, encode_control
 
-from .parts import Node, open_nodes, open_rooms
+from .parts import Node, open_nodes, open_topics
 
 Clock = trio.testing.MockClock
 
@@ -108,7 +108,7 @@ async def test_a_reader_that_has_caught_up_passes_on_again(autojump_clock: Clock
 async def test_an_old_offer_is_not_asked_for(autojump_clock: Clock) -> None:
     async with open_nodes(2, CONTENT) as nodes:
         alice, bob = nodes
-        async with open_rooms(nodes):
+        async with open_topics(nodes):
             offer = encode_control(ihave=[IHave("news", [b"id"])])[0]
             streams = bob.pubsub._peers.streams[alice.peer_id]
             for age, asked in ((61, 0), (59, 1)):

@@ -98,7 +98,7 @@ async def test_what_a_host_has_received_is_acknowledged(autojump_clock: Clock) -
 async def test_many_receipts_that_wait_share_one_question(
     autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_nodes(2) as (alice, bob), open_rooms([alice, bob]) as (at_alice, _):
+    async with open_nodes(2) as (alice, bob), open_topics([alice, bob]) as (at_alice, _):
         (connection,) = alice.host.connections(bob.peer_id)
         asked, ask = 0, connection.wait_acknowledged
 
@@ -123,7 +123,7 @@ async def test_many_receipts_that_wait_share_one_question(
 async def test_what_is_not_known_to_have_arrived_is_uncertain_whoever_closes(
     autojump_clock: Clock, closer: str, after: float
 ) -> None:
-    async with open_nodes(2) as (alice, bob), open_rooms([alice, bob]) as (at_alice, _):
+    async with open_nodes(2) as (alice, bob), open_topics([alice, bob]) as (at_alice, _):
         known, unknown = [await at_alice.publish(data) for data in (b"known", b"unknown")]
         await unknown.wait_sent()
         await alice.pubsub.acknowledged(bob.peer_id)
