@@ -54,7 +54,7 @@ class RawConnection:
     handshake: Callable[[], Awaitable[trio.abc.Stream]] | None = None
     """What a listener leaves to be done before bytes flow, such as an HTTP upgrade: returns the stream to use then.
 
-    Whoever accepted the wire runs it once, under a deadline of its own and beside other work, so that a slow client
+    The upgrader runs it once, under a deadline of its own and beside other work, so that a slow client
     holds up no other, and closes `stream` when it fails. Raises `RemoteProtocolError`, `trio.BrokenResourceError`.
     """
     relay: PeerId | None = None
@@ -87,11 +87,11 @@ class Incoming(ABC):
 
     @abstractmethod
     async def upgrade(self) -> MuxedConnection:
-        """Authenticate and mux. The caller sets the deadline. Closes the wire when it fails."""
+        """Authenticate and mux. The caller sets the deadline. Closes the stream when it fails."""
 
     @abstractmethod
     async def refuse(self) -> None:
-        """Close the wire unheard, and say no more than that: nothing, or QUIC's CONNECTION_REFUSED."""
+        """Close the connection without a handshake, with no reason beyond that (QUIC: CONNECTION_REFUSED)."""
 
 
 class _Bound(trio.abc.AsyncResource):
@@ -130,7 +130,7 @@ class StreamListener(_Bound):
 
     @abstractmethod
     async def accept(self) -> RawConnection:
-        """Wait for the next wire. Raises `trio.ClosedResourceError` after `aclose`; survives a peer's early reset."""
+        """Wait for the next one. Raises `trio.ClosedResourceError` after `aclose`; survives a peer's early reset."""
 
 
 class Listener(_Bound):
@@ -214,7 +214,7 @@ class Upgrader(Protocol):
 
 
 class Protector(Protocol):
-    """Keeps strangers off a wire before anything is said on it, as the key of a private network does."""
+    """Keeps other peers off a raw connection before anything is sent on it, as the key of a private network does."""
 
     def protect(self, stream: trio.abc.Stream) -> Pipe:
         """Return what to speak on instead of the stream; without the key it cannot be read."""
@@ -235,7 +235,7 @@ class Security(Protocol):
         """Run the handshake. `muxers` are ours in order of preference, for early negotiation.
 
         Raises `PeerIdMismatch` when `expect` is given and another peer is there, `RemoteProtocolError` for a broken
-        handshake, `ConnectionLost` when the wire ends early.
+        handshake, `ConnectionLost` when the stream ends early.
         """
         ...
 

@@ -190,8 +190,8 @@ class SocketListener(StreamListener):
         self._short = False
 
     @abstractmethod
-    def wire(self, sock: socket.socket, remote: Any) -> RawConnection:
-        """Return the wire of a connection that was accepted, whose other end the kernel calls `remote`."""
+    def raw_connection(self, sock: socket.socket, remote: Any) -> RawConnection:
+        """Return the raw connection of an accepted socket, whose other end the kernel calls `remote`."""
 
     async def accept(self) -> RawConnection:
         """Wait for the next connection; what goes wrong with one that arrives is its own affair."""
@@ -208,7 +208,7 @@ class SocketListener(StreamListener):
                 self._short = False
                 _log.warning("accepting on %s again", self.address)
             try:
-                return self.wire(sock, remote)
+                return self.raw_connection(sock, remote)
             except OSError as error:
                 sock.close()
                 _log.debug("a connection from %s was gone before it was accepted: %s", remote, error)

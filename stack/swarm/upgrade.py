@@ -61,8 +61,8 @@ class UpgradedTransport:
     ) -> MuxedConnection:
         """Connect, authenticate, mux; see `abc.Transport.dial`."""
         with _stage(attempt, StageName.CONNECT, self._config.connect_timeout):
-            wire = await self._transport.dial(address, options)
-        return await self._upgrader.upgrade(wire, options.direction, peer, attempt)
+            raw = await self._transport.dial(address, options)
+        return await self._upgrader.upgrade(raw, options.direction, peer, attempt)
 
     async def listen(self, address: Multiaddr) -> Listener:
         """Bind; see `abc.Transport.listen`."""
@@ -122,9 +122,9 @@ class HostUpgrader:
         return _Arrival(self, raw)
 
     async def _secure(
-        self, wire: RawConnection, direction: Direction, expect: PeerId | None, attempt: Attempt
+        self, raw: RawConnection, direction: Direction, expect: PeerId | None, attempt: Attempt
     ) -> tuple[str, Secured]:
-        pipe = self._protected(wire.stream)
+        pipe = self._protected(raw.stream)
         names = list(self._security)
         limit, known = self._config.negotiation_timeout, " or ".join(names)
         with _stage(attempt, StageName.SECURITY_NEGOTIATION, limit, expected=known, hint=self.hint) as stage:
@@ -183,17 +183,17 @@ class _UpgradedListener(Listener):
 
 
 class _Arrival(Incoming):
-    def __init__(self, upgrader: HostUpgrader, wire: RawConnection) -> None:
+    def __init__(self, upgrader: HostUpgrader, raw: RawConnection) -> None:
         self._upgrader = upgrader
-        self._wire = wire
-        self.local_address = wire.local_address
-        self.remote_address = wire.remote_address
-        self.relay = wire.relay
+        self._raw = raw
+        self.local_address = raw.local_address
+        self.remote_address = raw.remote_address
+        self.relay = raw.relay
 
     async def upgrade(self) -> MuxedConnection:
         attempt = Attempt(str(self.remote_address), trio.current_time())
         try:
-            return await self._upgrader.upgrade(self._wire, Direction.INBOUND, None, attempt)
+            return await self._upgrader.upgrade(self._raw, Direction.INBOUND, None, attempt)
         except trio.TooSlowError:
             failed = attempt.failure
             hint = self._upgrader.hint if failed and failed.name is StageName.SECURITY_NEGOTIATION else ""
@@ -201,14 +201,14 @@ class _Arrival(Incoming):
             raise ConnectionLost(f"the peer was too slow in the {where}{hint}") from None
 
     async def refuse(self) -> None:
-        await trio.aclose_forcefully(self._wire.stream)
+        await trio.aclose_forcefully(self._raw.stream)
 
 
 @contextmanager
 def _stage(
     attempt: Attempt, name: StageName, seconds: float, *, expected: str | None = None, hint: str = ""
 ) -> Iterator[Stage]:
-    """Record a stage that must end in time; a wire that breaks is a lost connection of that stage.
+    """Record a stage that must end in time; a stream that breaks is a lost connection of that stage.
 
     `hint` goes behind the error when the peer is silent, hangs up, or breaks the protocol; it is about a network key.
     """

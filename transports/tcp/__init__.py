@@ -1,6 +1,5 @@
 """The TCP transport."""
 
-from .pipe import TcpPipe
-from .transport import TcpListener, TcpTransport
+from .transport import TcpListener, TcpPipe, TcpTransport
 
 __all__ = ["TcpListener", "TcpPipe", "TcpTransport"]

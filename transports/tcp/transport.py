@@ -14,9 +14,7 @@ from multiaddr import Multiaddr
 from peerstack.stack.abc import DEFAULT_DIAL, DialOptions, Direction, RawConnection
 from peerstack.stack.addressing import interface_index, tcp_address, tcp_endpoint
 from peerstack.stack.errors import InvalidAddress
-from peerstack.stack.net.sockets import BACKLOG, SocketListener, new_socket, socket_error
-
-from .pipe import TcpPipe
+from peerstack.stack.net.sockets import BACKLOG, SocketListener, SocketPipe, new_socket, socket_error
 
 _Name: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 _NOT_FROM_THERE = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EINVAL)
@@ -25,6 +23,17 @@ _TAKEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
 """Of these, what may mean that the port is connected to the address already."""
 _UNDER_WAY = (errno.EINPROGRESS, errno.EAGAIN, errno.EWOULDBLOCK)
 """What `connect` returns at once; the last is Windows' word, another number there than EAGAIN."""
+
+
+class TcpPipe(SocketPipe):
+    """A connected TCP socket."""
+
+    __slots__ = ()
+    kind = "TCP"
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().__init__(sock)
 
 
 class TcpTransport:
@@ -132,8 +141,10 @@ class TcpListener(SocketListener):
         finally:
             _share_port(self._socket, False)
 
-    def wire(self, sock: socket.socket, remote: tuple[str, int] | tuple[str, int, int, int] | None) -> RawConnection:
-        """See `SocketListener.wire`."""
+    def raw_connection(
+        self, sock: socket.socket, remote: tuple[str, int] | tuple[str, int, int, int] | None
+    ) -> RawConnection:
+        """See `SocketListener.raw_connection`."""
         if not remote:  # macOS accepts what was reset in the backlog, and has no address for it
             raise socket_error(errno.ECONNABORTED)
         return RawConnection(TcpPipe(sock), _multiaddr(sock.getsockname()), _multiaddr(remote))

@@ -1,6 +1,5 @@
 """Unix sockets: hosts on one machine that find each other by a file (`/unix/PATH`)."""
 
-from .pipe import UnixPipe
-from .transport import UnixListener, UnixTransport
+from .transport import UnixListener, UnixPipe, UnixTransport
 
 __all__ = ["UnixListener", "UnixPipe", "UnixTransport"]

@@ -12,13 +12,19 @@ import trio
 from multiaddr import Multiaddr
 
 from peerstack.stack.abc import DEFAULT_DIAL, DialOptions, RawConnection
-from peerstack.stack.net.sockets import BACKLOG, SocketListener, new_socket, socket_error
+from peerstack.stack.net.sockets import BACKLOG, SocketListener, SocketPipe, new_socket, socket_error
 
 from .address import socket_path, unix_path
-from .pipe import UnixPipe
 
 BUSY_DELAY = 0.01
 """Seconds to wait while the listener's backlog is full: the kernel has no event for that it has room again."""
+
+
+class UnixPipe(SocketPipe):
+    """A connected unix socket."""
+
+    __slots__ = ()
+    kind = "unix socket"
 
 
 class UnixTransport:
@@ -78,8 +84,8 @@ class UnixListener(SocketListener):
         self._path = path
         self._file = _identity(path)
 
-    def wire(self, sock: socket.socket, remote: str) -> RawConnection:
-        """See `SocketListener.wire`."""
+    def raw_connection(self, sock: socket.socket, remote: str) -> RawConnection:
+        """See `SocketListener.raw_connection`."""
         return RawConnection(UnixPipe(sock), self.address, self.address)
 
     async def aclose(self) -> None:

@@ -64,9 +64,9 @@ class WebSocketTransport:
         target = _taken_apart(address)
         server = options.direction is Direction.INBOUND
         server_tls = self._server_context(address, target) if server else None
-        wire = await self._below.dial(target.below, options)
+        raw = await self._below.dial(target.below, options)
         try:
-            pipe = as_pipe(wire.stream)
+            pipe = as_pipe(raw.stream)
             if server:
                 stream = await _accept(pipe, server_tls)
             else:
@@ -74,9 +74,9 @@ class WebSocketTransport:
                     pipe = await connect_tls(pipe, self._client_context(), target.host)
                 stream = await connect_websocket(pipe, target.uri)
         except BaseException:
-            await close_at_once(wire.stream)
+            await close_at_once(raw.stream)
             raise
-        return RawConnection(stream, target.on(wire.local_address), target.on(target.below))
+        return RawConnection(stream, target.on(raw.local_address), target.on(target.below))
 
     async def listen(self, address: Multiaddr) -> StreamListener:
         """Bind. Raises OSError with the cause, InvalidAddress for other addresses and where a certificate lacks."""
@@ -99,7 +99,7 @@ class WebSocketTransport:
 
 
 class WebSocketListener(StreamListener):
-    """A listener whose wires have their handshake before them: whoever accepts them runs it, under a deadline."""
+    """A listener whose raw connections still need their handshake: the upgrader runs it, with a deadline."""
 
     def __init__(self, below: StreamListener, target: WebSocketAddress, tls: ssl.SSLContext | None) -> None:
         self._below = below
@@ -113,9 +113,9 @@ class WebSocketListener(StreamListener):
 
     async def accept(self) -> RawConnection:
         """Wait for the next connection; slow clients hold up their own handshake only."""
-        wire = await self._below.accept()
-        local, remote = self._target.on(wire.local_address), self._target.on(wire.remote_address)
-        return RawConnection(wire.stream, local, remote, partial(_accept, as_pipe(wire.stream), self._tls))
+        raw = await self._below.accept()
+        local, remote = self._target.on(raw.local_address), self._target.on(raw.remote_address)
+        return RawConnection(raw.stream, local, remote, partial(_accept, as_pipe(raw.stream), self._tls))
 
     async def aclose(self) -> None:
         """Stop listening; connections accepted before live on."""

@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from peerstack.stack.testing.checks import clog
-from peerstack.transports.tcp.pipe import TcpPipe
+from peerstack.transports.tcp import TcpPipe
 
 SETTLE = 0.05  # seconds; kernels delay their answers by up to 40 ms
 

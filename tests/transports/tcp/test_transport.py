@@ -51,8 +51,8 @@ async def test_both_ends_know_both_addresses(address: str) -> None:
 async def test_small_writes_leave_at_once() -> None:
     transport = TcpTransport()
     listener = await transport.listen(LOOPBACK)
-    wire = await transport.dial(listener.address)
-    pipe = wire.stream
+    raw = await transport.dial(listener.address)
+    pipe = raw.stream
     assert pipe.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)  # type: ignore[attr-defined] # a TcpPipe
     await pipe.aclose()
     await listener.aclose()
@@ -78,13 +78,13 @@ async def test_a_port_in_use_names_the_address() -> None:
 async def test_a_port_is_free_again_when_its_listener_closes() -> None:
     transport = TcpTransport()
     first = await transport.listen(LOOPBACK)
-    wire = await transport.dial(first.address)
+    raw = await transport.dial(first.address)
     accepted = await first.accept()
     await accepted.stream.aclose()  # leaves TIME_WAIT on the listener's port
     await first.aclose()
     second = await transport.listen(first.address)
     assert second.address == first.address
-    await wire.stream.aclose()
+    await raw.stream.aclose()
     await second.aclose()
 
 
@@ -142,14 +142,14 @@ async def test_who_resets_before_being_accepted_does_not_end_the_listener() -> N
     assert endpoint is not None
     with socket.create_connection((endpoint.host, endpoint.port)) as rude:
         rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    wire = await transport.dial(listener.address)
+    raw = await transport.dial(listener.address)
     accepted = await listener.accept()
-    while accepted.remote_address != wire.local_address:
+    while accepted.remote_address != raw.local_address:
         await accepted.stream.aclose()
         accepted = await listener.accept()
-    await wire.stream.send_all(b"hello")
+    await raw.stream.send_all(b"hello")
     assert await accepted.stream.receive_some() == b"hello"
-    for end in (wire.stream, accepted.stream, listener):
+    for end in (raw.stream, accepted.stream, listener):
         await end.aclose()
 
 
@@ -182,10 +182,10 @@ async def test_running_out_of_files_is_waited_out(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     listener = await failing_listener(errno.EMFILE, errno.ENFILE)
-    wire = await TcpTransport().dial(listener.address)
+    raw = await TcpTransport().dial(listener.address)
     accepted = await listener.accept()
     assert trio.current_time() == pytest.approx(0.2)
-    for end in (wire.stream, accepted.stream, listener):
+    for end in (raw.stream, accepted.stream, listener):
         await end.aclose()
 
 
@@ -197,25 +197,25 @@ async def test_running_out_of_files_again_and_again_writes_two_lines_a_minute(
     errors = listener._socket._errors  # type: ignore[attr-defined]
     for _ in range(5):
         errors += [errno.EMFILE] * 10
-        wire = await TcpTransport().dial(listener.address)
+        raw = await TcpTransport().dial(listener.address)
         accepted = await listener.accept()
-        await wire.stream.aclose()
+        await raw.stream.aclose()
         await accepted.stream.aclose()
     short, again = (f"cannot accept on {listener.address}", f"accepting on {listener.address} again")
     assert [short in caplog.messages[0], again in caplog.messages[1], len(caplog.messages)] == [True, True, 2]
     await trio.sleep(60)
     errors += [errno.EMFILE]
-    wire = await TcpTransport().dial(listener.address)
+    raw = await TcpTransport().dial(listener.address)
     accepted = await listener.accept()
     assert len(caplog.messages) == 4
-    for end in (wire.stream, accepted.stream, listener):
+    for end in (raw.stream, accepted.stream, listener):
         await end.aclose()
 
 
 async def test_a_listener_that_is_closed_while_a_connection_arrives_was_closed() -> None:
     """The task is woken by the arrival, and another closes the socket before it has its turn."""
     listener = await failing_listener(errno.EBADF)
-    wire = await TcpTransport().dial(listener.address)
+    raw = await TcpTransport().dial(listener.address)
 
     async def wait_readable() -> None:
         await trio.lowlevel.checkpoint()
@@ -224,23 +224,23 @@ async def test_a_listener_that_is_closed_while_a_connection_arrives_was_closed()
     listener._wait = wait_readable  # type: ignore[method-assign]
     with pytest.raises(trio.ClosedResourceError):
         await listener.accept()
-    await wire.stream.aclose()
+    await raw.stream.aclose()
 
 
 async def test_an_arrival_that_vanished_is_passed_over() -> None:
     listener = await failing_listener(errno.ECONNABORTED, errno.EAGAIN)
-    wire = await TcpTransport().dial(listener.address)
+    raw = await TcpTransport().dial(listener.address)
     accepted = await listener.accept()
-    for end in (wire.stream, accepted.stream, listener):
+    for end in (raw.stream, accepted.stream, listener):
         await end.aclose()
 
 
 async def test_a_broken_listener_does_not_spin() -> None:
     listener = await failing_listener(errno.EINVAL)
-    wire = await TcpTransport().dial(listener.address)
+    raw = await TcpTransport().dial(listener.address)
     with pytest.raises(OSError, match="as told"):
         await listener.accept()
-    await wire.stream.aclose()
+    await raw.stream.aclose()
     await listener.aclose()
 
 
@@ -265,8 +265,8 @@ async def test_a_connection_without_an_address_costs_no_other() -> None:
         listener._socket = Forgetful(listener._socket)  # type: ignore[assignment]  # a stand-in for the kernel
         gone = await transport.dial(listener.address)
         here = await transport.dial(listener.address)
-        wire = await listener.accept()
-        assert wire.remote_address == here.local_address
+        raw = await listener.accept()
+        assert raw.remote_address == here.local_address
         assert await gone.stream.receive_some() == b""
-        for end in (gone, here, wire):
+        for end in (gone, here, raw):
             await end.stream.aclose()

@@ -69,8 +69,8 @@ async def test_by_default_it_dials_from_the_ports_that_tcp_listens_on() -> None:
     ):
 
         async def dial() -> None:
-            wire = await websocket.dial(there.address, DialOptions(from_listener=True))
-            await wire.stream.aclose()
+            raw = await websocket.dial(there.address, DialOptions(from_listener=True))
+            await raw.stream.aclose()
 
         nursery.start_soon(dial)
         accepted = await there.accept()
