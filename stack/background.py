@@ -66,10 +66,10 @@ class Waiter:
 
 
 class SharedWait:
-    """Lets many tasks wait for one thing that costs a round trip: one question is under way, whoever waits.
+    """Lets many tasks share a question that costs a round trip: one is under way at a time.
 
     Calling it returns after a whole run of `question` that began after the call, and raises what that raised. It runs
-    in the task of one who waits; if that is cancelled, in the next one's.
+    in one of the tasks that wait; if that is cancelled, in the next.
     """
 
     __slots__ = ("_begun", "_finished", "_question", "_running", "_waiting")

@@ -18,7 +18,7 @@ export const PUBSUB_OPTIONS = {
   'pubsub-queues': { type: 'string', default: 'long' } // there are none whose length could be set
 }
 
-/** Say what of the options can not be had, as `[what, reason]`; undefined when all can. */
+/** Say what of the options cannot be had, as `[what, reason]`; undefined when all can. */
 export function unsupportedPubsub (values) {
   const { pubsub: router, 'pubsub-sign': sign } = values
   if (router === undefined) return

@@ -13,7 +13,7 @@ function once (stream, name) {
   })
 }
 
-/** Wait until the stream takes data again; reject when it can not any more. */
+/** Wait until the stream takes data again; reject when it cannot any more. */
 export async function drained (stream) {
   // Not stream.onDrain(): its promise is made once and stays resolved, so it holds back only the first time.
   while (stream.writableNeedsDrain) {

@@ -31,7 +31,7 @@ const ADDRESSES = [
   /^\/unix\/[^/]+$/
 ]
 
-/** Return what of the options can not be done, and why; undefined when all can. */
+/** Return what of the options cannot be done, and why; undefined when all can. */
 export function unsupportedTransport ({ security, muxer, listen }) {
   if (!Object.hasOwn(SECURITY, security)) return [`security ${security}`, 'not a security protocol of this peer']
   if (!MUXERS.includes(muxer)) return [`muxer ${muxer}`, 'not a muxer of this peer']
@@ -42,7 +42,7 @@ export function unsupportedTransport ({ security, muxer, listen }) {
 
 /** Make secure WebSocket dials trust the certificates in the file `ca`, for the whole process. */
 export function trust (ca) {
-  // @libp2p/websockets takes the global class, which Node 20 lacks and which can not be told whom to trust.
+  // @libp2p/websockets takes the global class, which Node 20 lacks and which cannot be told whom to trust.
   const options = ca === undefined ? {} : { ca: readFileSync(ca) }
   globalThis.WebSocket = class extends WebSocket {
     constructor (url) {

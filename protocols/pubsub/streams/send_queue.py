@@ -370,7 +370,7 @@ class SendQueue:
     def close(self, reason: str, *, lost: bool = True) -> int:
         """Take nothing more for good; return how many messages waited. Only the first call counts.
 
-        `lost`: the connection ended, whoever closed it, so that what it took lately may not have arrived.
+        `lost`: the connection ended, by either side, so that what it took lately may not have arrived.
         """
         if self.closed:
             return 0

@@ -120,7 +120,7 @@ async def test_many_receipts_that_wait_share_one_question(
 
 @pytest.mark.parametrize("closer", ["alice", "bob"])
 @pytest.mark.parametrize("after", [0.0, 1.0, 5.0, 30.0, 59.0])
-async def test_what_is_not_known_to_have_arrived_is_uncertain_whoever_closes(
+async def test_what_is_not_known_to_have_arrived_is_uncertain_by_either_close(
     autojump_clock: Clock, closer: str, after: float
 ) -> None:
     async with open_nodes(2) as (alice, bob), open_topics([alice, bob]) as (at_alice, _):
