@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
 from multiaddr import Multiaddr
 
 from ..abc import StreamHandler
-from ..addressing import components, is_unix, is_unspecified, parse_addresses, split_peer
+from ..addressing import components, is_unix, is_unspecified, parse_address, parse_addresses, parse_peer, split_peer
 from ..addressing.usable import lacking_zone, why_no_single_host
 from ..errors import InvalidAddress, InvalidInput
 from ..identity import PeerId
@@ -24,6 +24,9 @@ MAX_PROTOCOL_ID = 139
 """Characters of a protocol id: with the newline behind it as many as every peer takes, see `negotiation.wire`."""
 MAX_ANNOUNCED = 30
 """External addresses of one host: all receivers must be able to read what it says of itself."""
+
+Target = PeerId | str | Multiaddr
+"""A peer to connect to: its id, or an address that may end in `/p2p/<peer id>`."""
 
 _MACHINE_ONLY = frozenset({"ip4", "ip6", "ip6zone", "dns", "dns4", "dns6", "udp"})
 """What alone says where a machine is, but not how to talk to it."""
@@ -154,3 +157,38 @@ def check_tag(name: str, value: float = 0) -> None:
         raise TypeError(f"the value of a tag is a number, not {type_name(value)}")
     if math.isnan(value):
         raise InvalidInput("the value of a tag is a number, not nan")
+
+
+# ---- targets
+
+
+def parse_targets(targets: Iterable[Target | Iterable[Target]]) -> tuple[PeerId | None, list[Multiaddr]]:
+    """Split targets into the one peer they name, if any, and addresses. Raises InvalidInput, TypeError."""
+    peers: set[PeerId] = set()
+    addresses: list[Multiaddr] = []
+    for target in _flat(targets):
+        if isinstance(target, PeerId) or (isinstance(target, str) and not target.startswith("/")):
+            peers.add(parse_peer(target))
+            continue
+        address, peer = split_peer(parse_address(target))
+        if peer is not None:
+            peers.add(peer)
+        if len(address.to_bytes()):
+            addresses.append(address)
+    if not peers and not addresses:
+        raise InvalidInput(
+            "no peer to connect to: give a peer id or an address such as /ip4/127.0.0.1/tcp/4001/p2p/12D3…"
+        )
+    if len(peers) > 1:
+        raise InvalidAddress(f"these addresses name {len(peers)} different peers; connect to one at a time")
+    return (peers.pop() if peers else None), addresses
+
+
+def _flat(targets: Iterable[Target | Iterable[Target]]) -> Iterator[Target]:
+    for target in targets:
+        if isinstance(target, (PeerId, str, Multiaddr)):
+            yield target
+        elif isinstance(target, (list, tuple, set, frozenset)):
+            yield from target
+        else:
+            raise TypeError(f"a target is a PeerId, an address or a list of addresses, not {type_name(target)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -17,11 +17,10 @@ from ..addressing import (
     parse_address,
     parse_addresses,
     parse_peer,
-    split_peer,
     transport_name,
     with_peer,
 )
-from ..errors import ConnectionLost, DialError, InvalidAddress, InvalidInput, LocalProtocolError
+from ..errors import ConnectionLost, DialError, InvalidInput, LocalProtocolError
 from ..events import DialFailed, Observer
 from ..identity import Identity, PeerId
 from ..limits import MemoryAccount
@@ -29,22 +28,20 @@ from ..report import Attempt, DialReport, Outcome
 from ..swarm import Connection, ObservedAddresses, Swarm, SwarmStatistics
 from ..swarm.hooks import Hooks
 from .arguments import (
+    Target,
     address_of,
     announceable,
     check_handler,
     check_kind,
     check_protocol,
     check_tag,
-    type_name,
+    parse_targets,
 )
 from .events import EventHub
 from .peerstore import Peerstore, Ttl
 from .quirks import takes_early_proposals
 from .reachability import Reachability, ReachabilityReports
 from .routing import Search, check_router
-
-Target = PeerId | str | Multiaddr
-"""A peer to connect to: its id, or an address that may end in `/p2p/<peer id>`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,38 +440,6 @@ def _unidentified(report: DialReport, name: str) -> Attempt | None:
     made = next((item for item in report.attempts if item.outcome is Outcome.OK), None)
     waited_for = made is not None and any(stage.name == name for stage in made.stages)
     return None if waited_for else made
-
-
-def parse_targets(targets: Iterable[Target | Iterable[Target]]) -> tuple[PeerId | None, list[Multiaddr]]:
-    """Split targets into the one peer they name, if any, and addresses. Raises InvalidInput, TypeError."""
-    peers: set[PeerId] = set()
-    addresses: list[Multiaddr] = []
-    for target in _flat(targets):
-        if isinstance(target, PeerId) or (isinstance(target, str) and not target.startswith("/")):
-            peers.add(parse_peer(target))
-            continue
-        address, peer = split_peer(parse_address(target))
-        if peer is not None:
-            peers.add(peer)
-        if len(address.to_bytes()):
-            addresses.append(address)
-    if not peers and not addresses:
-        raise InvalidInput(
-            "no peer to connect to: give a peer id or an address such as /ip4/127.0.0.1/tcp/4001/p2p/12D3…"
-        )
-    if len(peers) > 1:
-        raise InvalidAddress(f"these addresses name {len(peers)} different peers; connect to one at a time")
-    return (peers.pop() if peers else None), addresses
-
-
-def _flat(targets: Iterable[Target | Iterable[Target]]) -> Iterator[Target]:
-    for target in targets:
-        if isinstance(target, (PeerId, str, Multiaddr)):
-            yield target
-        elif isinstance(target, (list, tuple, set, frozenset)):
-            yield from target
-        else:
-            raise TypeError(f"a target is a PeerId, an address or a list of addresses, not {type_name(target)}")
 
 
 def _listed_out(address: Multiaddr) -> list[Multiaddr]:

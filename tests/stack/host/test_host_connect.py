@@ -15,8 +15,7 @@ from peerstack.stack.errors import (
     LocalProtocolError,
 )
 from peerstack.stack.events import ConnectionClosed, ConnectionOpened, DialFailed, InboundRefused
-from peerstack.stack.host import Host
-from peerstack.stack.host.host import parse_targets
+from peerstack.stack.host import Host, parse_targets
 from peerstack.stack.identity import Identity, PeerId
 from peerstack.stack.limits import Limits
 from peerstack.stack.report import DialReport, Outcome
