@@ -135,7 +135,7 @@ async def _wait_ready(peers: Sequence[Peer], neighbours: int) -> None:
 
 
 async def _is_ready(peer: Peer, neighbours: int) -> bool:
-    """Tell whether a peer knows its neighbours and has at least half of them in its mesh, if it tells of it."""
+    """Return whether a peer knows its neighbours and has at least half of them in its mesh, if it tells of it."""
     known = (await peer.call("topic_peers", topic=TOPIC))["peers"]
     mesh = (await peer.call("mesh", topic=TOPIC))["peers"]
     return len(known) >= neighbours and (mesh is None or 2 * len(mesh) >= neighbours)

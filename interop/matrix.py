@@ -82,7 +82,7 @@ class Limit:
     """Whether it shows each time and soon; what does not, is not tried."""
 
     def covers(self, place: Place) -> bool:
-        """Tell whether the limit is about this cell."""
+        """Return whether the limit is about this cell."""
         return (
             self.peer == place.peer
             and self.key_type in (None, place.key_type)

@@ -124,7 +124,7 @@ class SharedCheckpoint:
 
 
 class contained:
-    """Contain what one piece of work for a peer or a plug-in raises: `failed` is told, and nothing else ends.
+    """Contain what one piece of work for a peer or a plug-in raises: `failed` gets it, and nothing else ends.
 
     This is the only supervisor: each handler, validator, hook, dial and connection runs inside one, as
     `with contained(self._failed): await handler(stream)`. What leaves the block is
@@ -135,7 +135,7 @@ class contained:
     - GeneratorExit, as itself, while the interpreter throws the task away;
     - what `failed` raises, for the tests that want to see it.
 
-    Everything else is an `Exception` or an `ExceptionGroup` that `failed` gets. What is no `Exception` is told as a
+    Everything else is an `Exception` or an `ExceptionGroup` that `failed` gets. What is no `Exception` is reported as a
     `RuntimeError` with it as the cause: a cancellation that nothing asked for (a `trio.Cancelled` kept from another
     task), a GeneratorExit or a `BaseException` of the work's own.
     """

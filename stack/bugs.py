@@ -22,7 +22,7 @@ MAX_BUGS = 256
 
 
 class BugReporter:
-    """Tells bugs from failures of peers and the network, and logs them; for tests, `raise_bugs` raises them instead."""
+    """Separates bugs from failures of peers and the network, and logs them; `raise_bugs` raises them, for tests."""
 
     def __init__(self, *, raise_bugs: bool = False) -> None:
         self._raise_bugs = raise_bugs
@@ -30,7 +30,7 @@ class BugReporter:
         self._left_out: dict[Hashable, int] = {}
 
     def reason(self, error: Exception, what: str) -> str:
-        """Say why `what` failed, and whose fault it was; a bug is reported."""
+        """Return why `what` failed, and whose fault it was; a bug is reported."""
         if isinstance(error, RemoteProtocolError):
             return f"the peer broke the protocol: {error}"
         if not is_expected(error):

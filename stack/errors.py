@@ -136,7 +136,7 @@ class ConnectionLost(StackError, trio.BrokenResourceError):
 
 
 class DialError(StackError):
-    """No address of a peer could be dialed; `report` tells for each address and stage what happened."""
+    """No address of a peer could be dialed; `report` says for each address and stage what happened."""
 
     def __init__(self, message: str, report: DialReport) -> None:
         super().__init__(message)
@@ -147,7 +147,7 @@ _EXPECTED = (StackError, OSError, trio.BrokenResourceError, trio.ClosedResourceE
 
 
 def is_expected(error: BaseException) -> bool:
-    """Say whether a peer, the network or a limit can cause this; anything else is a bug, ours or of a plug-in."""
+    """Return whether a peer, the network or a limit can cause this; anything else is a bug, ours or of a plug-in."""
     if isinstance(error, BaseExceptionGroup):
         return all(map(is_expected, error.exceptions))
     return isinstance(error, _EXPECTED)

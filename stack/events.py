@@ -77,7 +77,7 @@ class StreamOpened:
     """A stream was opened and its protocol agreed.
 
     Where the protocol was proposed with the first bytes, this comes when the peer's answer was read; a stream that
-    ends before that is told of by neither this nor `StreamClosed`.
+    ends before that has neither this event nor `StreamClosed`.
     """
 
     peer: PeerId
@@ -87,7 +87,7 @@ class StreamOpened:
 
 @dataclass(frozen=True, slots=True)
 class StreamClosed:
-    """A stream ended of which `StreamOpened` told."""
+    """A stream of which there was a `StreamOpened` has ended."""
 
     peer: PeerId
     protocol: str
@@ -143,7 +143,7 @@ class EventsMissed:
 
 @dataclass(frozen=True, slots=True)
 class ProtocolEvent:
-    """Base of what protocols tell observers; each protocol has its own kinds beside its code."""
+    """Base of the events of protocols; each protocol has its own kinds beside its code."""
 
 
 Event: TypeAlias = (

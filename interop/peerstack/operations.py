@@ -74,7 +74,7 @@ async def identify(program: Program, command: Command) -> Answer:
 
 
 async def refusals(program: Program, command: Command) -> Answer:
-    """Say why connections that arrived were refused or failed."""
+    """Return why inbound connections were refused or failed."""
     return {"reasons": program.refused.reasons}
 
 

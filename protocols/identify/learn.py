@@ -61,7 +61,7 @@ def learn(store: Peerstore, info: ConnectionInfo, received: Identify, *, pushed:
 
 
 def is_plausible(address: Multiaddr, seen_at: Multiaddr) -> bool:
-    """Say whether a peer seen at `seen_at` can be reached at `address` from here (go-libp2p's filterAddrs).
+    """Return whether a peer seen at `seen_at` can be reached at `address` from here (go-libp2p's filterAddrs).
 
     Of a peer on this machine all addresses are, of one in our network all but loopback, of one on the internet only
     public ones: else any peer could have us dial into our own network.

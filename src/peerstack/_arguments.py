@@ -116,7 +116,7 @@ def _checked_protocols(given: object, what: str, method: str) -> list[Any]:
 
 
 def _takes(transport: StreamTransport | Transport, count: int) -> bool:
-    """Say whether `dial` takes so many arguments: an address, and where it authenticates a peer and an attempt."""
+    """Return whether `dial` takes so many arguments: an address, and where it authenticates a peer and an attempt."""
     try:
         inspect.signature(transport.dial).bind(*[None] * count)
     except TypeError:

@@ -89,11 +89,11 @@ class _OnDemand(Generic[TransportT]):
         self._made: TransportT | None = None
 
     def can_dial(self, address: Multiaddr) -> bool:
-        """Say whether the address names the transport, and the transport itself agrees, if it is installed."""
+        """Return whether the address names the transport, and the transport itself agrees, if it is installed."""
         return self._is_named(address) and self._agrees(lambda transport: transport.can_dial(address))
 
     def can_listen(self, address: Multiaddr) -> bool:
-        """Say whether the address names the transport, and the transport itself agrees, if it is installed."""
+        """Return whether the address names the transport, and the transport itself agrees, if it is installed."""
         return self._is_named(address) and self._agrees(lambda transport: transport.can_listen(address))
 
     def _is_named(self, address: Multiaddr) -> bool:

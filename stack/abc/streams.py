@@ -32,7 +32,7 @@ class ConnectionState(StrEnum):
     """What may be expected of a connection now."""
 
     ALIVE = "alive"
-    """Nothing speaks against it."""
+    """The peer answers, as far as is known."""
     SUSPECTED = "suspected"
     """Something was sent and nothing has been received for some round trips, or a probe is not answered yet."""
     CLOSING = "closing"

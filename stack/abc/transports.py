@@ -65,7 +65,7 @@ class RawConnection:
 
 @dataclass(frozen=True, slots=True)
 class Secured:
-    """What a security handshake gives: the channel, who is there, and the muxer if both sides named one early."""
+    """The result of a security handshake: the channel, the peer's key, and the muxer if both sides named one early."""
 
     channel: Channel
     remote_public_key: PublicKey
@@ -145,11 +145,11 @@ class StreamTransport(Protocol):
     """Carries plain byte streams: TCP, memory, WebSocket. `UpgradedTransport` makes a `Transport` of it."""
 
     def can_dial(self, address: Multiaddr) -> bool:
-        """Say whether `dial` understands this address (names resolved already)."""
+        """Return whether `dial` understands this address (names resolved already)."""
         ...
 
     def can_listen(self, address: Multiaddr) -> bool:
-        """Say whether `listen` understands this address."""
+        """Return whether `listen` understands this address."""
         ...
 
     async def dial(self, address: Multiaddr, options: DialOptions) -> RawConnection:
@@ -169,11 +169,11 @@ class Transport(Protocol):
     """Carries authenticated, muxed connections; the only thing a swarm knows."""
 
     def can_dial(self, address: Multiaddr) -> bool:
-        """Say whether `dial` understands this address."""
+        """Return whether `dial` understands this address."""
         ...
 
     def can_listen(self, address: Multiaddr) -> bool:
-        """Say whether `listen` understands this address."""
+        """Return whether `listen` understands this address."""
         ...
 
     async def dial(
@@ -217,7 +217,7 @@ class Protector(Protocol):
     """Keeps other peers off a raw connection before anything is sent on it, as the key of a private network does."""
 
     def protect(self, stream: trio.abc.Stream) -> Pipe:
-        """Return what to speak on instead of the stream; without the key it cannot be read."""
+        """Return the pipe to use instead of the stream; without the key it cannot be read."""
         ...
 
 
@@ -259,5 +259,5 @@ class ProvesPeer(Protocol):
 
     @property
     def local_peer(self) -> PeerId:
-        """Who it proves to be."""
+        """The peer id that it proves."""
         ...

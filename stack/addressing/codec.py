@@ -96,12 +96,12 @@ def text(parts: Iterable[Component]) -> str:
 
 
 def is_protocol(name: str) -> bool:
-    """Tell whether a protocol of multiaddrs has this name."""
+    """Return whether a protocol of multiaddrs has this name."""
     return name in _BY_NAME
 
 
 def takes_value(name: str) -> bool:
-    """Tell whether a value stands behind the protocol of this name."""
+    """Return whether a value stands behind the protocol of this name."""
     kind = _BY_NAME.get(name)
     return kind is not None and kind.value is not None
 
@@ -176,7 +176,7 @@ def _encode_value(value: Value, text: str, parts: list[str], at: int) -> bytes:
 
 
 def _unknown(parts: list[str], at: int) -> str:
-    """Tell what is wrong with the name `parts[at]`."""
+    """Return what is wrong with the name `parts[at]`."""
     if not parts[at]:
         return "empty component ('//')"
     complaint = f"unknown protocol {show(parts[at])}"

@@ -84,10 +84,10 @@ def thin_waist(address: Multiaddr) -> Multiaddr | None:
 
 
 def is_relayed(address: Multiaddr) -> bool:
-    """Tell whether `address` goes through a circuit relay."""
+    """Return whether `address` goes through a circuit relay."""
     return any(name == "p2p-circuit" for name, _ in components(address))
 
 
 def needs_resolving(address: Multiaddr) -> bool:
-    """Tell whether `address` contains a name that must be looked up before it can be dialed."""
+    """Return whether `address` contains a name that must be looked up before it can be dialed."""
     return any(name in _RESOLVABLE for name, _ in components(address))

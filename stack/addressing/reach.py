@@ -1,4 +1,4 @@
-"""Tell from where a multiaddr can be reached: this machine, its network, or the internet.
+"""From where a multiaddr can be reached: this machine, its network, or the internet.
 
 The ranges are those of go-multiaddr (`net/private.go`), so that both keep and drop the same addresses; the
 properties of `ipaddress` for the same purpose changed between Python releases. Only the first component is
@@ -54,53 +54,53 @@ def ip_of(address: Multiaddr) -> IPv4Address | IPv6Address | None:
 
 
 def is_ip(address: Multiaddr) -> bool:
-    """Tell whether `address` begins with an IP address."""
+    """Return whether `address` begins with an IP address."""
     return ip_of(address) is not None
 
 
 def is_loopback(address: Multiaddr) -> bool:
-    """Tell whether `address` stays on this machine, by its IP address, the name localhost, or as a unix socket."""
+    """Return whether `address` stays on this machine, by its IP address, the name localhost, or as a unix socket."""
     ip = ip_of(address)
     return ip.is_loopback if ip is not None else _last_label(address) == "localhost" or is_unix(address)
 
 
 def is_unix(address: Multiaddr) -> bool:
-    """Tell whether `address` is a path in our own file system: only we may name one."""
+    """Return whether `address` is a path in our own file system: only we may name one."""
     first = _first(address)
     return first is not None and first.name == "unix"
 
 
 def is_link_local(address: Multiaddr) -> bool:
-    """Tell whether `address` holds on one link only."""
+    """Return whether `address` holds on one link only."""
     ip = ip_of(address)
     return ip is not None and ip.is_link_local
 
 
 def is_unspecified(address: Multiaddr) -> bool:
-    """Tell whether `address` is of 0.0.0.0 or ::, where one can listen but not dial."""
+    """Return whether `address` is of 0.0.0.0 or ::, where one can listen but not dial."""
     ip = ip_of(address)
     return ip is not None and ip.is_unspecified
 
 
 def is_broadcast(address: Multiaddr) -> bool:
-    """Tell whether `address` is of all hosts of the network that we are in, 255.255.255.255."""
+    """Return whether `address` is of all hosts of the network that we are in, 255.255.255.255."""
     return ip_of(address) == _BROADCAST
 
 
 def is_multicast(address: Multiaddr) -> bool:
-    """Tell whether `address` is of a group of hosts."""
+    """Return whether `address` is of a group of hosts."""
     ip = ip_of(address)
     return ip is not None and ip.is_multicast
 
 
 def is_nat64(address: Multiaddr) -> bool:
-    """Tell whether `address` is an IPv4 address as a NAT64 gateway (64:ff9b::/96) shows it to IPv6 hosts."""
+    """Return whether `address` is an IPv4 address as a NAT64 gateway (64:ff9b::/96) shows it to IPv6 hosts."""
     ip = ip_of(address)
     return isinstance(ip, IPv6Address) and ip in _NAT64
 
 
 def is_private(address: Multiaddr) -> bool:
-    """Tell whether `address` is of this machine, one link, a local network, or a carrier's NAT."""
+    """Return whether `address` is of this machine, one link, a local network, or a carrier's NAT."""
     match ip_of(address):
         case IPv4Address() as ip:
             return _within(ip, _PRIVATE4)
@@ -110,7 +110,7 @@ def is_private(address: Multiaddr) -> bool:
 
 
 def is_public(address: Multiaddr) -> bool:
-    """Tell whether the whole internet may reach `address`: a globally routed IP address, or a public name."""
+    """Return whether the whole internet may reach `address`: a globally routed IP address, or a public name."""
     match ip_of(address):
         case IPv4Address() as ip:
             return _is_public4(ip)

@@ -1,4 +1,4 @@
-"""Say of an address that nothing here can dial, or listen on, what it is and what works instead."""
+"""What to say of an address that no transport can dial or listen on: what it is, and what works instead."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _HOSTS = frozenset({"ip4", "ip6", "dns", "dns4", "dns6"})
 
 
 def why_no_single_host(address: Multiaddr) -> str | None:
-    """Say in one line why no one host is at `address`, whatever the transport; None if one can be."""
+    """Return in one line why no one host is at `address`, whatever the transport; None if one can be."""
     if is_multicast(address):
         whose = "a group of hosts (multicast)"
     elif is_broadcast(address):
@@ -55,7 +55,7 @@ def why_no_single_host(address: Multiaddr) -> str | None:
 
 
 def why_undialable(address: Multiaddr) -> str | None:
-    """Say in one line why nothing dials `address`, and what to type instead; None if only a transport lacks."""
+    """Return in one line why nothing dials `address`, and what to type instead; None if only a transport lacks."""
     parts = components(address)
     if any(part in (Component("tcp", "0"), Component("udp", "0")) for part in parts):
         return "port 0 is for listening, where it takes a free one; give the port that the peer tells"
@@ -63,7 +63,7 @@ def why_undialable(address: Multiaddr) -> str | None:
 
 
 def why_unlistenable(address: Multiaddr) -> str | None:
-    """Say in one line why nothing listens on `address`, and what to type instead; None if only a transport lacks."""
+    """Return in one line why nothing listens on `address`, and what to type instead; None if only a transport lacks."""
     parts = components(address)
     if parts and parts[0].name in ("dns", "dns4", "dns6", "dnsaddr"):
         return "to listen takes an IP address, such as /ip4/127.0.0.1/tcp/4001, or /ip4/0.0.0.0/tcp/4001 for all"
@@ -73,7 +73,7 @@ def why_unlistenable(address: Multiaddr) -> str | None:
 
 
 def dial_hint(address: Multiaddr) -> str | None:
-    """Say what about `address` itself may be why a dial of it failed, and what to dial instead; None if nothing."""
+    """Return what in `address` itself may be why a dial of it failed, and what to dial instead; None if nothing."""
     parts = components(address)
     if is_unspecified(address):
         loopback = "127.0.0.1" if parts[0].name == "ip4" else "::1"
@@ -83,7 +83,7 @@ def dial_hint(address: Multiaddr) -> str | None:
 
 
 def lacking_zone(address: Multiaddr) -> str | None:
-    """Say how to write a link-local address, where `address` does not say on which link; else None."""
+    """Return how to write a link-local address, where `address` does not say on which link; else None."""
     parts = components(address)
     if parts and parts[0].name == "ip6" and is_link_local(address):
         return f"an address of one link needs the interface it is on: /ip6zone/eth0{_text(parts)}"
@@ -108,7 +108,7 @@ def _what_it_is(parts: _Parts) -> str | None:
 
 
 def _where(parts: _Parts) -> str | None:
-    """Say what is wrong with how the address begins."""
+    """Return what is wrong with how the address begins."""
     match parts:
         case (Component("ip6") as host, Component("ip6zone") as zone, *rest):
             return f"the zone goes in front: {_text((zone, host, *rest))}"

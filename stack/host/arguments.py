@@ -127,7 +127,7 @@ def announceable(addresses: str | Multiaddr | Iterable[str | Multiaddr], us: Pee
 
 
 def is_tellable(address: Multiaddr) -> bool:
-    """Say whether others may be told of an address of ours: no path in our file system, and not 0.0.0.0 or ::."""
+    """Return whether others may be told of an address of ours: no path in our file system, and not 0.0.0.0 or ::."""
     return bool(address.to_bytes()) and not is_unix(address) and not is_unspecified(address)
 
 

@@ -93,12 +93,12 @@ class EventHub:
         self._closed = False
 
     def add(self, observer: Observer) -> None:
-        """Tell one more observer from now on. Raises TypeError for what has no `notify`, or an async one."""
+        """Add an observer. Raises TypeError for what has no `notify`, or an async one."""
         check_observer(observer)
         self.observers = (*self.observers, observer)
 
     def remove(self, observer: Observer) -> None:
-        """Tell an observer nothing more; nothing happens if it is none. One that was added twice is told once then."""
+        """Remove an observer; nothing happens if it is none. One that was added twice remains once."""
         for place, item in enumerate(self.observers):
             if item is observer:
                 self.observers = self.observers[:place] + self.observers[place + 1 :]
@@ -131,13 +131,13 @@ class EventHub:
         return subscription
 
     def notify(self, event: Event) -> None:
-        """Tell every observer."""
+        """Pass an event to every observer."""
         for observer in self.observers:
             with contained(partial(self._failed, observer, event)):
                 observer.notify(event)
 
     def close(self) -> None:
-        """Say that no more events come: what iterates over them ends."""
+        """End all iterations over events: no more come."""
         self._closed = True
         for observer in self.observers:
             if isinstance(observer, EventSubscription):

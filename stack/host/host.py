@@ -387,7 +387,7 @@ class Host:
         return MemoryAccount(self.swarm.scopes.peer(parse_peer(peer)))
 
     def tag(self, peer: AnyPeer, name: str, value: int) -> None:
-        """Say what a peer is worth when connections must be trimmed; the tags of a peer add up."""
+        """Set what a peer is worth when connections must be trimmed; the tags of a peer add up."""
         check_tag(name, value)
         self.swarm.trimmer.tag(parse_peer(peer), name, value)
 

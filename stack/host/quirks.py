@@ -9,7 +9,7 @@ _JS_AGENT = re.compile(r"js-libp2p/|\S+/\S+ (node|deno|bun|electron|browser|reac
 
 
 def takes_early_proposals(agent: str) -> bool:
-    """Say whether a peer may be sent a protocol proposal and data without waiting for its answer.
+    """Return whether a peer may be sent a protocol proposal and data without waiting for its answer.
 
     js-libp2p (seen in 3.3.11) drops data that arrives with the proposal when the end of the stream arrives before
     it has answered: its reading side counts as ended (`AbstractMessageStream.dispatchReadBuffer`) by the time

@@ -88,7 +88,7 @@ class Service:
     # ---- what peers are worth
 
     def tag(self, peer: AnyPeer, value: int) -> None:
-        """Say what a peer is worth to this service when connections must be trimmed."""
+        """Set what a peer is worth to this service when connections must be trimmed."""
         peer = parse_peer(peer)
         self.host.tag(peer, self.name, value)
         self._tagged[peer] = None

@@ -108,7 +108,7 @@ class Identity:
 
     @property
     def peer_id(self) -> PeerId:
-        """Who this identity proves to be."""
+        """The peer id of this identity."""
         return self._peer_id
 
     def sign(self, message: bytes) -> bytes:

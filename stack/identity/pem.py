@@ -48,7 +48,7 @@ def read(pem: bytes, password: bytes | None) -> tuple[KeyType, bytes]:
 
 
 def is_der(content: bytes) -> bool:
-    """Tell whether this looks like a key in DER: a SEQUENCE that says the length of all that follows."""
+    """Return whether this looks like a key in DER: a SEQUENCE that says the length of all that follows."""
     if content[:1] != _DER_START or len(content) < 4:
         return False
     short, length = content[1], content[1] & 0x7F
@@ -58,7 +58,7 @@ def is_der(content: bytes) -> bool:
 
 
 def is_openssh_public(content: bytes) -> bool:
-    """Tell whether this is the public half of a key, as in a `.pub` file of OpenSSH."""
+    """Return whether this is the public half of a key, as in a `.pub` file of OpenSSH."""
     return content.startswith(_OPENSSH_PUBLIC)
 
 

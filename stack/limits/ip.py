@@ -51,7 +51,7 @@ def site_key(key: bytes) -> bytes | None:
 
 
 def is_private(key: bytes) -> bool:
-    """Say whether an `ip_key` is of a private address, which may stand for a whole network."""
+    """Return whether an `ip_key` is of a private address, which may stand for a whole network."""
     address = ip_address(key if len(key) == 4 else key.ljust(16, b"\0"))
     return any(address in network for network in _PRIVATE)
 

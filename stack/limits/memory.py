@@ -24,7 +24,7 @@ class WindowBudget:
         self._closed = False
 
     def reserve(self, amount: int) -> bool:
-        """Take `amount` bytes here and from the parents, all or nothing; say whether there was room."""
+        """Take `amount` bytes here and from the parents, all or nothing; return whether there was room."""
         if self._closed or self.used + amount > self.limit:
             return False
         if self._parent is not None and not self._parent.reserve(amount):

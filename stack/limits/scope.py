@@ -153,7 +153,7 @@ class RateLimiter:
         self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
     def allow(self, key: Hashable, now: float) -> bool:
-        """Take a token at `now` (seconds of any clock that does not go back); say whether there was one."""
+        """Take a token at `now` (seconds of any clock that does not go back); return whether there was one."""
         self._forget_full(now)
         tokens, since = self._buckets.pop(key, (float(self.burst), now))
         tokens = min(self.burst, tokens + (now - since) * self._rate)

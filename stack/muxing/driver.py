@@ -206,7 +206,7 @@ class MuxerDriver(StreamRegistry[StreamT], Generic[StreamT]):
         return self._channel.queued >= HIGH_WATER
 
     def can_send(self, stream_id: int, sender: Waiter) -> bool:
-        """Say whether window and queue have room; credit wakes the stream, an emptied queue the sender."""
+        """Return whether window and queue have room; credit wakes the stream, an emptied queue the sender."""
         if not self._core.send_credit(stream_id):
             return False
         if self.congested:

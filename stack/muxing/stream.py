@@ -28,7 +28,7 @@ class StreamConnection(MuxedConnection):
 
     @abstractmethod
     def can_send(self, stream_id: int, sender: Waiter) -> bool:
-        """Say whether `send_data` would take something; if not, wake `sender` when that may have changed."""
+        """Return whether `send_data` would take something; if not, wake `sender` when that may have changed."""
 
     @abstractmethod
     def send_eof(self, stream_id: int) -> None:

@@ -218,7 +218,7 @@ class _Reader:
         raise NegotiationError(message, offered=tuple(refused))
 
     def has_message(self) -> bool:
-        """Tell whether a whole message is at hand, so that reading it would not wait."""
+        """Return whether a whole message is at hand, so that reading it would not wait."""
         return decode_message(self._buffer) is not None
 
     def finish(self) -> None:

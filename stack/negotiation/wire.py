@@ -99,7 +99,7 @@ NOT_AVAILABLE_MESSAGE = encode_message(NOT_AVAILABLE)
 
 
 def check_header(data: bytes | bytearray) -> bool:
-    """Tell whether `data` begins with the whole header.
+    """Return whether `data` begins with the whole header.
 
     Raises RemoteProtocolError at the first byte that differs, so that a peer of another kind, which sends
     less than a header's worth and waits, is found out at once. The message guesses what it speaks.
@@ -125,7 +125,7 @@ def guess_speaker(data: bytes | bytearray) -> str | None:
 
 
 def _may_be_nonce(data: bytes | bytearray) -> bool:
-    """Tell whether `data` can be what comes first in a private network: 24 random bytes, hardly ever all ASCII."""
+    """Return whether `data` can be what comes first in a private network: 24 random bytes, hardly ever all ASCII."""
     return len(data) >= _NONCE_SIZE and not data.isascii()
 
 

@@ -150,7 +150,7 @@ class Listeners:
             listening.stopped.set()
 
     def _follow(self, listening: _Listening) -> None:
-        """Tell of addresses that a listener has now, or has no more."""
+        """Report addresses that a listener has now, or has no more."""
         if listening not in self._open:
             return
         with contained(partial(self._bugs.reason, what=f"a change of the addresses of {listening.listener!r}")):

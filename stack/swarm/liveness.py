@@ -131,7 +131,7 @@ class Liveness:
             self._start_soon(self._close_redundant, peer)
 
     def _is_untidy(self, peer: PeerId) -> bool:
-        """Say whether connections of ours may turn out to be superfluous."""
+        """Return whether connections of ours may turn out to be superfluous."""
         return any(other.muxed.info.direction is Direction.OUTBOUND for other in self._table.of(peer)[1:])
 
     async def _close_redundant(self, peer: PeerId) -> None:

@@ -19,7 +19,7 @@ _TAKES: dict[str, tuple[str, str | None]] = {
 
 
 def what_it_takes(address: Multiaddr) -> str:
-    """Say what `open_host` would need to be given for this address, behind what is wrong; "" if nothing helps."""
+    """Return what `open_host` needs for this address, to follow what is wrong; "" if nothing helps."""
     taken = _TAKES.get(transport_name(address) or "")
     if taken is None:
         return ""

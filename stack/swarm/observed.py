@@ -46,7 +46,7 @@ class ObservedAddresses:
         remote: Multiaddr,
         listening: Iterable[Multiaddr],
     ) -> bool:
-        """Take the word of the peer of `connection`, in place of its earlier one; say whether it counts.
+        """Record what the peer of `connection` sees, in place of its earlier observation; return whether it counts.
 
         It counts if the connection runs through one of our listeners, so that others would arrive there too.
         Relayed connections, loopback and NAT64 addresses, observers on this machine, and an address of another
@@ -126,7 +126,7 @@ def _layer(waist: Multiaddr) -> tuple[str, str]:
 
 
 def _accepts(listener: Multiaddr, local: Multiaddr) -> bool:
-    """Say whether a connection with this local address came through, or left from, the listener's port."""
+    """Return whether a connection with this local address came through, or left from, the listener's port."""
     if listener == local:
         return True
     same_port = listener.to_bytes()[-2:] == local.to_bytes()[-2:]

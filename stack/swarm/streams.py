@@ -123,7 +123,7 @@ class Streams:
                     self._notify(StreamClosed(connection.remote_peer, stream.protocol))
 
     def _stream_failed(self, stream: Stream, error: Exception) -> None:
-        """Tell what went wrong with a stream outside its handler: a bug, such as of a muxer."""
+        """Report what went wrong with a stream outside its handler: a bug, such as of a muxer."""
         stream.reset()
         self._tell(stream.remote_peer, "a stream ended", self._bugs.reason(error, f"a stream of {stream.remote_peer}"))
 
@@ -211,7 +211,7 @@ class _Outbound:
 
 
 def _caused_by_peer(error: BaseException) -> bool:
-    """Say whether a handler ended since the peer reset the stream, vanished, was too slow, or broke the protocol."""
+    """Return whether a handler ended since the peer reset the stream, vanished, was too slow, or broke the protocol."""
     if isinstance(error, BaseExceptionGroup):
         return all(map(_caused_by_peer, error.exceptions))
     if isinstance(error, (LocalProtocolError, DialError)):

@@ -94,7 +94,7 @@ class Swarm:
         self.trimmer = trimmer or Trimmer()
         self._transports = list(transports)
         self.bugs = BugReporter(raise_bugs=self.config.raise_handler_errors)
-        """Where what plug-ins raise is told."""
+        """Reports what plug-ins raise."""
         self.on_connection = ConnectionHooks(self.bugs)
         """Run beside every new connection, each in a task of its own."""
         self.on_connection_opened = Hooks[Connection](self.bugs.reason)

@@ -72,7 +72,7 @@ class Trimmer:
         self._protected.setdefault(peer, set()).add(name)
 
     def unprotect(self, peer: PeerId, name: str) -> bool:
-        """Lift one protection; say whether the peer is still protected by another."""
+        """Lift one protection; return whether the peer is still protected by another."""
         names = self._protected.get(peer, set())
         names.discard(name)
         if not names:
@@ -80,7 +80,7 @@ class Trimmer:
         return bool(names)
 
     def is_protected(self, peer: PeerId) -> bool:
-        """Say whether any protection stands."""
+        """Return whether any protection stands."""
         return peer in self._protected
 
     def forget(self, peer: PeerId) -> None:

@@ -247,7 +247,7 @@ async def _cancelled_accept(subject: _Subject) -> None:
 
 
 async def _can_serve(subject: _Subject) -> bool:
-    """Say whether the transport can be the server of a connection that it dials."""
+    """Return whether the transport can be the server of a connection that it dials."""
     async with subject.bound() as silent:
         try:
             with trio.move_on_after(subject.settle):

@@ -123,7 +123,7 @@ class SimulatedNetwork:
     # ---- for nodes and connections
 
     def parted(self, one: str, other: str) -> bool:
-        """Say whether a partition lies between two nodes."""
+        """Return whether a partition lies between two nodes."""
         return self._group_of.get(one, 0) != self._group_of.get(other, 0)
 
     def link(self, source: str, sink: str) -> Link:
@@ -204,11 +204,11 @@ class SimulatedNode:
         self._network = network
 
     def can_dial(self, address: Multiaddr) -> bool:
-        """Say whether the address is `/memory/N` with N above 0."""
+        """Return whether the address is `/memory/N` with N above 0."""
         return bool(memory_number(address))
 
     def can_listen(self, address: Multiaddr) -> bool:
-        """Say whether the address is `/memory/N`."""
+        """Return whether the address is `/memory/N`."""
         return memory_number(address) is not None
 
     async def dial(self, address: Multiaddr, options: DialOptions = DEFAULT_DIAL) -> RawConnection:

@@ -54,7 +54,7 @@ class Network(Protocol):
         ...
 
     def parted(self, one: str, other: str) -> bool:
-        """Say whether a partition lies between two nodes."""
+        """Return whether a partition lies between two nodes."""
         ...
 
     def record(self, kind: TraceKind, node: str, link: str, what: str, data: bytes = b"") -> None:
@@ -102,7 +102,7 @@ class Hop:
             self._send(Segment(kind))
 
     def silence(self) -> None:
-        """Say nothing more; what travels is lost."""
+        """Send nothing more; what is under way is lost."""
         self._said.add(SegmentKind.RESET)
         self._travelling.clear()
         self._held = 0

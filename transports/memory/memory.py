@@ -41,11 +41,11 @@ class MemoryTransport:
         self._network = network
 
     def can_dial(self, address: Multiaddr) -> bool:
-        """Say whether the address is `/memory/N` with N above 0."""
+        """Return whether the address is `/memory/N` with N above 0."""
         return bool(memory_number(address))
 
     def can_listen(self, address: Multiaddr) -> bool:
-        """Say whether the address is `/memory/N`."""
+        """Return whether the address is `/memory/N`."""
         return memory_number(address) is not None
 
     async def dial(self, address: Multiaddr, options: DialOptions = DEFAULT_DIAL) -> RawConnection:

@@ -51,12 +51,12 @@ class TcpTransport:
         self._listeners: list[TcpListener] = []
 
     def can_dial(self, address: Multiaddr) -> bool:
-        """Say whether the address is a TCP socket with its IP address known."""
+        """Return whether the address is a TCP socket with its IP address known."""
         endpoint = tcp_endpoint(address)
         return endpoint is not None and endpoint.family in ("ip4", "ip6") and endpoint.port != 0
 
     def can_listen(self, address: Multiaddr) -> bool:
-        """Say whether the address is a local TCP socket; port 0 takes a free one."""
+        """Return whether the address is a local TCP socket; port 0 takes a free one."""
         endpoint = tcp_endpoint(address)
         return endpoint is not None and endpoint.family in ("ip4", "ip6")
 
@@ -184,7 +184,7 @@ async def _dialed(family: int, target: _Name, source: TcpListener | None) -> soc
 
 
 def _leads_to(source: _Name, target: _Name) -> bool:
-    """Say whether a socket bound to `source` may connect to `target`."""
+    """Return whether a socket bound to `source` may connect to `target`."""
     if len(source) != len(target):
         return False
     here, there = (ip_address(name[0].partition("%")[0]) for name in (source, target))

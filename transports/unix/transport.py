@@ -38,11 +38,11 @@ class UnixTransport:
         self._mode = mode
 
     def can_dial(self, address: Multiaddr) -> bool:
-        """Say whether it is `/unix/PATH`."""
+        """Return whether it is `/unix/PATH`."""
         return unix_path(address) is not None
 
     def can_listen(self, address: Multiaddr) -> bool:
-        """Say whether it is `/unix/PATH`."""
+        """Return whether it is `/unix/PATH`."""
         return unix_path(address) is not None
 
     async def dial(self, address: Multiaddr, options: DialOptions = DEFAULT_DIAL) -> RawConnection:
@@ -114,7 +114,7 @@ def _bind(sock: socket.socket, path: str) -> None:
 
 
 def _remove_if_stale(path: str) -> bool:
-    """Remove a socket file that no process listens on any more; say whether it was one."""
+    """Remove a socket file that no process listens on any more; return whether it was one."""
     try:
         found = _identity(path)
         if not stat.S_ISSOCK(os.lstat(path).st_mode):

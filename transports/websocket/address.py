@@ -57,7 +57,7 @@ def websocket_address(address: Multiaddr) -> WebSocketAddress | None:
 
 
 def _kind(parts: tuple[Component, ...]) -> tuple[bool, str | None, str] | None:
-    """Tell whether it is secure, the name it is for, and the path."""
+    """Return whether it is secure, the name it is for, and the path."""
     path = "/"
     if parts and parts[-1].name == "http-path":
         path = quote("/" + unquote(parts[-1].value or "").lstrip("/"))

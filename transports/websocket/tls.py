@@ -182,7 +182,7 @@ async def _handshake(below: Pipe, context: ssl.SSLContext, *, server_side: bool,
 
 
 def _refusal(error: ssl.SSLError) -> ConnectionLost | None:
-    """Say what the peer refused of us, if its alert is all that is wrong: then it did not break the protocol."""
+    """Return what the peer refused, if its alert is all that is wrong: then it did not break the protocol."""
     _, found, alert = (error.reason or "").lower().replace("_", " ").partition(" alert ")
     if not found:
         return None
@@ -192,7 +192,7 @@ def _refusal(error: ssl.SSLError) -> ConnectionLost | None:
 
 
 def _reason(error: ssl.SSLError) -> str:
-    """Say in words what OpenSSL found."""
+    """Return in words what OpenSSL found."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message}"
     reason = error.reason or "unknown"

@@ -46,12 +46,12 @@ class WebSocketTransport:
         self._client_tls = client_tls
 
     def can_dial(self, address: Multiaddr) -> bool:
-        """Say whether it is a WebSocket address on one that the transport below can dial."""
+        """Return whether it is a WebSocket address on one that the transport below can dial."""
         target = websocket_address(address)
         return target is not None and self._below.can_dial(target.below)
 
     def can_listen(self, address: Multiaddr) -> bool:
-        """Say whether it is a WebSocket address on one that the transport below can listen on."""
+        """Return whether it is a WebSocket address on one that the transport below can listen on."""
         target = websocket_address(address)
         return target is not None and self._below.can_listen(target.below) and target.on(target.below) == address
 

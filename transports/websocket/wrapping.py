@@ -98,7 +98,7 @@ class WrappingPipe(GuardedPipe):
                 await self._wait_sendable()
 
     async def send_eof(self) -> None:
-        """Say that we are done, and send nothing any more; the connection below stays as it is."""
+        """End our direction; the connection below stays open."""
         with self._sending:
             self._check_open()
             await trio.lowlevel.checkpoint()
@@ -118,7 +118,7 @@ class WrappingPipe(GuardedPipe):
             self._pushing = False
 
     def _flush_nowait(self) -> bool:
-        """Send what waits; say whether all of it went."""
+        """Send what waits; return whether all of it went."""
         while waiting := self._waiting or memoryview(self._more()):
             self._waiting = waiting[self._below.send_nowait(waiting) :]
             if self._waiting:

@@ -15,7 +15,7 @@ _STOCK: Final = re.compile(
 
 
 def is_stock(agent: str) -> bool:
-    """Say whether a peer is a stock go-libp2p, js-libp2p, rust-libp2p or py-libp2p, as far as its agent tells."""
+    """Return whether a peer is a stock go-libp2p, js-libp2p, rust-libp2p or py-libp2p, as far as its agent tells."""
     return _STOCK.match(agent) is not None
 
 
@@ -43,7 +43,7 @@ class Pacing:
             raise ValueError(f"burst must be at least 1, not {self.burst}")
 
     def holds_for(self, agent: str) -> bool:
-        """Say whether a peer that calls itself so is paced."""
+        """Return whether a peer that calls itself so is paced."""
         return self.everyone or is_stock(agent)
 
 

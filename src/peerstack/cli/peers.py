@@ -52,7 +52,7 @@ def parse_dialable(text: str) -> Multiaddr:
 
 
 def is_peer_id(text: str) -> bool:
-    """Say whether the text is a peer id and nothing more."""
+    """Return whether the text is a peer id and nothing more."""
     try:
         PeerId.parse(text)
     except InvalidPeerId:

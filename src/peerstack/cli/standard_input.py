@@ -15,7 +15,7 @@ _CHUNK = 65536
 
 
 def is_given() -> bool:
-    """Say whether standard input is a pipe or a file, and not a terminal, or closed."""
+    """Return whether standard input is a pipe or a file, and not a terminal, or closed."""
     try:
         return sys.stdin is not None and not os.isatty(sys.stdin.fileno())
     except (ValueError, OSError):

@@ -16,7 +16,7 @@ class Config:
     max_message_sent: int = 64 * 1024
     """Bytes of one message of ours; larger sends are split, so that streams take turns. The spec allows 1 MiB."""
     max_stream_buffer: int = 4 * MiB
-    """Bytes received on a stream and not read; then nothing more is read from the wire (js-libp2p: 4 MiB).
+    """Bytes received on a stream and not read; then nothing more is read from the connection (js-libp2p: 4 MiB).
     What was under way in one batch, some hundred KiB, comes on top."""
     stall_timeout: float = 5.0
     """Seconds a stream may stall all others that way before it is reset (go-libp2p: 5 s)."""

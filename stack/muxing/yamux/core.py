@@ -98,7 +98,7 @@ class StreamState:
         self.last_update = now
 
     def credit_due(self) -> bool:
-        """Say whether the application has read half of the window since the last update."""
+        """Return whether the application has read half of the window since the last update."""
         return self.receive is Half.OPEN and self.consumed * 2 >= self.window
 
     def growth_wanted(self, now: float, rtt: float | None, limit: int) -> int:
@@ -401,7 +401,7 @@ class YamuxCore(MuxerCore[StreamState]):
             self._body_flags = flags
 
     def _refused(self, stream: StreamState, length: int) -> StreamCode | None:
-        """Say why a body is not taken: the stream is reset for it."""
+        """Return why a body is not taken: the stream is reset for it."""
         if stream.receive is Half.IGNORED:
             if stream.discarded + length > self._config.max_discarded:
                 return StreamCode.NONE

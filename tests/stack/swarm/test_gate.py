@@ -72,7 +72,7 @@ class Asynchronous:
 
 
 def logged(caplog: pytest.LogCaptureFixture, what: str) -> bool:
-    """Say whether there is one error about it, with the traceback."""
+    """Return whether there is one error about it, with the traceback."""
     (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert record.exc_info is not None
     assert record.exc_info[0] is KeyError
