@@ -54,7 +54,7 @@ class Group:
     entrants: Sequence[str]
     """Who can take part."""
     turns: int = 1
-    """How often everyone takes a turn in each round; the short and restless measures more often."""
+    """How many turns each entrant takes in each round; more for the short and noisy measures."""
     rounds: int | None = None
     """In how many rounds at most it is taken, where that takes long or another could only find the same."""
 

@@ -1,4 +1,4 @@
-"""Runs the rounds: in each group everyone takes a turn before anyone takes the next."""
+"""Runs the rounds: in each group every entrant takes a turn before any takes the next."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -154,7 +154,7 @@ async def measure(entrants: Entrants, groups: Sequence[Group], runs: int, sizes:
 
 
 def plan(entrants: Entrants, groups: Sequence[Group], runs: int) -> list[Turn]:
-    """Return the turns in their order: by round, by group, then everyone in the group."""
+    """Return the turns in their order: by round, by group, then by entrant."""
     return [
         Turn(round_number * group.turns + turn, group, entrant)
         for round_number in range(runs)

@@ -47,7 +47,7 @@ export function trust (ca) {
   globalThis.WebSocket = class extends WebSocket {
     constructor (url) {
       super(url, [], options)
-      // A frame in the segment of the handshake's answer would be dispatched before anybody listens.
+      // A frame in the segment of the handshake's answer would be dispatched before anything listens.
       this.once('open', () => {
         this.pause()
         setImmediate(() => this.resume())

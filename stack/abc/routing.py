@@ -43,7 +43,7 @@ class ContentRouting(Protocol):
     """Finds who provides the content behind a key, which is a multihash."""
 
     async def provide(self, key: bytes) -> None:
-        """Announce that this host provides `key`. Raises `RoutingError` when no one could be told."""
+        """Announce that this host provides `key`. Raises `RoutingError` when no peer took it."""
         ...
 
     def find_providers(self, key: bytes) -> AsyncGenerator[FoundPeer, None]:

@@ -44,7 +44,7 @@ _HOSTS = frozenset({"ip4", "ip6", "dns", "dns4", "dns6"})
 
 
 def why_no_single_host(address: Multiaddr) -> str | None:
-    """Return in one line why no one host is at `address`, whatever the transport; None if one can be."""
+    """Return in one line why no single host is at `address`, whatever the transport; None if one can be."""
     if is_multicast(address):
         whose = "a group of hosts (multicast)"
     elif is_broadcast(address):

@@ -50,7 +50,7 @@ class PeerstoreConfig:
     """How much is remembered of others."""
 
     addresses_per_peer: int = 64
-    """Of a peer that is not connected: anybody can make up addresses of anybody (go-libp2p: 64)."""
+    """Of a peer that is not connected: any peer can make up addresses of others (go-libp2p: 64)."""
     addresses_while_connected: int = 500
     """Of a connected peer, which has to say them itself (go-libp2p: 500)."""
     addresses_after_disconnect: int = 20

@@ -1,4 +1,4 @@
-"""Asks the connection gater of a host. It is the user's code: where it fails, the answer is no, and told loudly."""
+"""Asks the connection gater of a host. It is the user's code: if it fails, the answer is no, and logged as a bug."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds out which connections are alive, and closes those that are dead, or superfluous, beside a better one."""
+"""Finds out which connections are alive, and closes those that are dead or superfluous beside a better one."""
 
 from __future__ import annotations
 

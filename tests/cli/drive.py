@@ -109,7 +109,7 @@ class Peer:
 
 
 def serve_perf(host: Host) -> None:
-    """Let anybody measure."""
+    """Let any peer measure."""
     host.handle(perf.PROTOCOL, partial(perf.serve, config=perf.PerfConfig()), max_streams_per_peer=1)
 
 

@@ -215,7 +215,7 @@ async def test_a_true_message_is_delivered_once_while_copies_come_during_its_val
 
 
 async def test_an_id_that_depends_on_what_is_not_verified_cannot_be_claimed(autojump_clock: Clock) -> None:
-    """With SHA-256 of the data for an id, anybody can send the data; only the signed message counts."""
+    """With SHA-256 of the data for an id, any peer can send the data; only the signed message counts."""
     config = PubsubConfig(message_id=sha256_of_data)
     async with field_of_battle(config) as place, hostile_peer(place, TOPIC) as peer:
         await peer.publish(forged(OTHERS["ed25519"], AUTHORS["ed25519"], b"news"))

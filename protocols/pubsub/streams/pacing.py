@@ -33,7 +33,7 @@ class Pacing:
     """Messages a second."""
     burst: int = 16
     """Messages at once, after a pause."""
-    everyone: bool = False
+    every_peer: bool = False
     """Whether it holds for every peer, not just for those that say they are a stock implementation."""
 
     def __post_init__(self) -> None:
@@ -44,7 +44,7 @@ class Pacing:
 
     def holds_for(self, agent: str) -> bool:
         """Return whether a peer that calls itself so is paced."""
-        return self.everyone or is_stock(agent)
+        return self.every_peer or is_stock(agent)
 
 
 class Pace:

@@ -98,7 +98,7 @@ async def open_node(node: Node, output: Output) -> AsyncIterator[OpenNode]:
 
 def _config(node: Node) -> PubsubConfig:
     signatures = SignaturePolicy.STRICT_SIGN if node.signed else SignaturePolicy.STRICT_NO_SIGN
-    pacing = Pacing() if node.rate is None else Pacing(rate=node.rate, burst=1, everyone=True)
+    pacing = Pacing() if node.rate is None else Pacing(rate=node.rate, burst=1, every_peer=True)
     return PubsubConfig(signatures=signatures, pacing=pacing)
 
 

@@ -121,12 +121,12 @@ class Dialer:
         options: DialOptions = DEFAULT_DIAL,
         report: DialReport | None = None,
     ) -> tuple[Connection, DialReport]:
-        """Dial until one address answers as `peer` (anybody when None); `direct` leaves relayed addresses out.
+        """Dial until one address answers as `peer` (any peer when None); `direct` leaves relayed addresses out.
 
         Raises DialError with its report.
 
-        Two callers who want one peer in the same way share one dial, which is cancelled when the last of them is. When
-        it fails, a caller who knows more addresses dials again. One who continues a `report` has a dial of its own.
+        Two callers that want one peer in the same way share one dial, which is cancelled when the last of them is. When
+        it fails, a caller that knows more addresses dials again. One that continues a `report` has a dial of its own.
         """
         if peer == self._local_peer:
             raise SameIdentity(f"{peer} is this host itself, or another one that runs with a copy of its key")

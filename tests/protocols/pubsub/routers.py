@@ -184,7 +184,7 @@ class Lone:
         return merged
 
     def told(self) -> dict[int, Outgoing]:
-        """Return all that was sent to anybody since this was last asked."""
+        """Return all that was sent since this was last asked."""
         self._drain()
         return {index: self.said_to(index) for index in sorted(self.sent)}
 
@@ -244,13 +244,13 @@ class Group:
         self.settle()
 
     def connect_all(self) -> None:
-        """Connect everyone with everyone."""
+        """Connect every router with every other."""
         for one in range(len(self.cores)):
             for two in range(one):
                 self.connect(one, two)
 
     def connect_some(self, degree: int) -> None:
-        """Connect everyone with so many others, at random."""
+        """Connect every router with so many others, at random."""
         random = Random(self.seed)
         for one in range(len(self.cores)):
             others = [two for two in range(len(self.cores)) if two != one and (one, two) not in self.links]
@@ -258,7 +258,7 @@ class Group:
                 self.connect(one, two)
 
     def join(self, index: int, topic: str = "t") -> None:
-        """Join a topic, and tell everyone."""
+        """Join a topic, and announce it to all."""
         self.joined[index].append(topic)
         for one, two in sorted(self.links):
             if one == index:

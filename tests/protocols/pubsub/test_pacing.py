@@ -75,7 +75,7 @@ async def test_a_burst_of_a_thousand(autojump_clock: Clock, agent: str, least: f
 
 
 async def test_pacing_may_hold_for_everyone_and_publishing_waits_for_it(autojump_clock: Clock) -> None:
-    config = PubsubConfig(pacing=Pacing(rate=10, burst=1, everyone=True))
+    config = PubsubConfig(pacing=Pacing(rate=10, burst=1, every_peer=True))
     async with open_nodes(2, config) as nodes, open_topics(nodes) as (at_alice, at_bob):
         began = trio.current_time()
         receipts = [await at_alice.publish(b"%d" % number) for number in range(31)]

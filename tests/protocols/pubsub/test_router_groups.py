@@ -1,4 +1,4 @@
-"""Groups of routers: messages reach everyone, gossip repairs what the mesh loses, and runs can be repeated."""
+"""Groups of routers: messages reach every router, gossip repairs what the mesh loses, and runs can be repeated."""
 
 import hashlib
 import subprocess
