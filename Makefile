@@ -6,7 +6,7 @@ INTEROP_WITH ?= go,rust,js,py
 BENCH_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint format interop bench protobuf clean
+.PHONY: help demo test coverage lint format interop bench engine wheels protobuf clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -60,8 +60,17 @@ interop: $(VENV)/.dev ## Run the matrix against other implementations (INTEROP_R
 bench: $(VENV)/.dev ## Measure beside the other implementations and write docs/benchmarks.md (BENCH_OPTIONS=--quick: only look)
 	@$(BIN)/python benchmarks/run.py $(BENCH_OPTIONS)
 
+engine: $(VENV)/.dev ## Build the QUIC engine in Rust and install it (needs cargo)
+	@command -v cargo >/dev/null || { echo "the engine needs Rust's cargo on the path: see https://rustup.rs"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check ./native
+
+wheels: $(VENV)/.dev ## Build a wheel of the QUIC engine for Linux into dist/ (needs cargo)
+	@command -v cargo >/dev/null || { echo "the engine needs Rust's cargo on the path: see https://rustup.rs"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'maturin>=1.8,<2' ziglang
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/maturin build --quiet --release --zig --compatibility manylinux2014 --manifest-path native/Cargo.toml --out dist
+
 protobuf: $(VENV)/.dev ## Generate the protobuf code anew
 	@$(BIN)/python tools/generate_protobuf.py
 
 clean: ## Remove what the targets made
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov dist build
+	@rm -rf $(VENV) native/target .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov dist build
