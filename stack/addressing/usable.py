@@ -5,9 +5,11 @@ from __future__ import annotations
 from multiaddr import Multiaddr
 
 from ..errors import InvalidAddress
+from ..extras import how_to_install
 from . import codec
 from .codec import Component
 from .interfaces import interface_index
+from .match import transport_name
 from .parse import components
 from .reach import ip_of, is_broadcast, is_link_local, is_multicast, is_unspecified
 
@@ -41,6 +43,16 @@ _ON_TOP = {
 }
 """What runs over TCP or UDP, and an address with it."""
 _HOSTS = frozenset({"ip4", "ip6", "dns", "dns4", "dns6"})
+_WEBSOCKET = "WebSocketTransport(TcpTransport()) in transports=", "websocket"
+_TAKES: dict[str, tuple[str, str | None]] = {
+    "tcp": ("TcpTransport() in transports=", None),
+    "unix": ("UnixTransport() in transports=", None),
+    "memory": ("MemoryTransport(network) in transports=", None),
+    "ws": _WEBSOCKET,
+    "wss": _WEBSOCKET,
+    "quic-v1": ("QuicTransport(identity) in native_transports=", "quic"),
+}
+"""What `open_host` has to be given for an address."""
 
 
 def why_no_single_host(address: Multiaddr) -> str | None:
@@ -154,3 +166,13 @@ def _without(kept: _Parts, parts: _Parts) -> _Parts:
 
 def _text(parts: _Parts) -> str:
     return codec.text(parts)
+
+
+def what_it_takes(address: Multiaddr) -> str:
+    """Return what `open_host` needs for this address, to follow what is wrong; "" if nothing helps."""
+    taken = _TAKES.get(transport_name(address) or "")
+    if taken is None:
+        return ""
+    transport, extra = taken
+    where = "" if extra is None else f", of the extra `{extra}` ({how_to_install(extra)})"
+    return f"; it takes {transport}{where}"

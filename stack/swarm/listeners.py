@@ -13,13 +13,12 @@ from multiaddr import Multiaddr
 
 from ..abc import Incoming, Listener, Transport
 from ..addressing import expand_unspecified, is_unspecified, parse_address
-from ..addressing.usable import why_no_single_host, why_unlistenable
+from ..addressing.usable import what_it_takes, why_no_single_host, why_unlistenable
 from ..background import close_at_once, contained
 from ..bugs import BugReporter
 from ..errors import InvalidAddress, describe, is_expected
 from ..events import Event, ListenStarted, ListenStopped
 from .hooks import Hooks
-from .missing import what_it_takes
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from multiaddr import Multiaddr
 from ...abc import DEFAULT_DIAL, DialOptions, Direction, MuxedConnection, Transport
 from ...addressing import is_relayed, needs_resolving, split_peer
 from ...addressing.resolve import Resolver
-from ...addressing.usable import why_no_single_host, why_undialable
+from ...addressing.usable import what_it_takes, why_no_single_host, why_undialable
 from ...background import contained
 from ...bugs import BugReporter
 from ...errors import Refused, SameIdentity
@@ -22,7 +22,6 @@ from ...report import Attempt, DialReport, Outcome, StageName
 from ..config import SwarmConfig
 from ..connections import Connection
 from ..gate import Gate
-from ..missing import what_it_takes
 from .race import Race
 from .ranking import rank
 
