@@ -173,7 +173,7 @@ class MuxedStream(Stream):
             raise ValueError("max_bytes must be at least 1")
         with self._receive_guard:
             await trio.lowlevel.checkpoint_if_cancelled()
-            if self._chunks or self._finished:
+            if self._chunks or self._finished or self._fetch(max_bytes):
                 await trio.lowlevel.cancel_shielded_checkpoint()
             while not self._chunks:
                 if self._finished:
@@ -183,7 +183,12 @@ class MuxedStream(Stream):
                     self._direction_done()
                     raise self._receive_failure
                 await self._readable.wait()
+                self._fetch(max_bytes)
             return self._take(max_bytes)
+
+    def _fetch(self, max_bytes: int | None) -> bool:
+        """Get what the connection has for this stream, where it keeps that until it is asked; say if there was any."""
+        return False
 
     def _take(self, max_bytes: int | None) -> bytes:
         chunks = self._chunks

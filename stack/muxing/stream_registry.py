@@ -33,11 +33,13 @@ class StreamRegistry(StreamConnection, Generic[StreamT]):
     async def open_stream(self) -> StreamT:
         """Open a stream; it reaches the peer with the first bytes sent on it."""
         await trio.lowlevel.checkpoint()
-        while not self.closed and not self._can_open:
+        while True:
+            if self.closed:
+                raise self._lost()
+            stream = self._begin_stream() if self._can_open else None
+            if stream is not None:
+                break
             await self._openable.park()
-        if self.closed:
-            raise self._lost()
-        stream = self._begin_stream()
         if self._can_open:
             # There may be room for more tasks than the one that was woken.
             self._openable.unpark()
@@ -58,8 +60,8 @@ class StreamRegistry(StreamConnection, Generic[StreamT]):
         """Whether one more stream may be opened now; `_openable` is woken when that may have changed."""
 
     @abstractmethod
-    def _begin_stream(self) -> StreamT:
-        """Register a new stream of ours and return it."""
+    def _begin_stream(self) -> StreamT | None:
+        """Register a new stream of ours and return it; None if none can be opened now after all."""
 
     def _offer(self, stream: StreamT) -> None:
         """Let a stream of the peer be accepted."""

@@ -6,8 +6,8 @@ import errno
 import logging
 import socket
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import Final, Protocol, TypeAlias
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import trio
 
@@ -31,6 +31,20 @@ _TOLD: Final = (
 """What the kernel says of an address to which nothing can be sent from here, or nothing as large (EMSGSIZE)."""
 MAX_BACKLOG: Final = 1024 * 1024
 """Bytes that wait for a full socket; what does not fit is lost, as it would be in a router."""
+MAX_BATCH: Final = 65_000
+"""Bytes of datagrams in one system call; with headers they must stay below 64 KiB."""
+MAX_SEGMENTS: Final = 64
+"""Datagrams in one system call (UDP_MAX_SEGMENTS of Linux before 6.7)."""
+
+
+class Segments(NamedTuple):
+    """Datagrams of one sender, one after another, as the kernel joins them."""
+
+    data: bytes | memoryview
+    """A view holds until the next call of the socket."""
+    segment: int
+    """Bytes of each datagram but the last, which may be shorter; at least 1."""
+    address: SocketAddress
 
 
 class DatagramSocket(Protocol):
@@ -47,8 +61,16 @@ class DatagramSocket(Protocol):
         """
         ...
 
+    def send_segments(self, data: bytes, segment: int, address: SocketAddress) -> OSError | None:
+        """Send `data` as datagrams of `segment` bytes, of which the last may be shorter; otherwise as `send`."""
+        ...
+
     def receive_nowait(self) -> list[tuple[bytes, SocketAddress]]:
         """Return datagrams that are there, none if none are. Raises `trio.ClosedResourceError`, `OSError`."""
+        ...
+
+    def receive_segments(self) -> Segments | None:
+        """Return datagrams of one sender that are there; None if none are. Raises as `receive_nowait`."""
         ...
 
     def unreachable(self) -> list[tuple[SocketAddress, int]]:
@@ -56,7 +78,7 @@ class DatagramSocket(Protocol):
         ...
 
     async def wait_readable(self) -> None:
-        """Wait until `receive_nowait` or `unreachable` is worth a try. Raises `trio.ClosedResourceError`."""
+        """Wait until receiving or `unreachable` is worth a try. Raises `trio.ClosedResourceError`."""
         ...
 
     async def flush(self) -> None:
@@ -74,7 +96,7 @@ class UdpSocket:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self.address: SocketAddress = sock.getsockname()
-        self._backlog: deque[tuple[list[bytes], SocketAddress]] = deque()
+        self._backlog: deque[tuple[bytes, int, SocketAddress]] = deque()
         self._waiting = 0
         self._refusal: OSError | None = None
         self._full = trio.Event()
@@ -82,40 +104,51 @@ class UdpSocket:
 
     def send(self, datagrams: Sequence[bytes], address: SocketAddress) -> OSError | None:
         """Send datagrams, as few system calls as possible."""
+        refusal = None
+        for batch in group(datagrams):
+            refusal = self.send_segments(b"".join(batch), len(batch[0]), address) or refusal
+        return refusal
+
+    def send_segments(self, data: bytes, segment: int, address: SocketAddress) -> OSError | None:
+        """Send a batch of datagrams, as few system calls as possible."""
         self._refusal = None
-        for batch in self._batches(datagrams):
-            if self._backlog or not self._send_batch(batch, address):
-                self._wait_with(batch, address)
+        most = self._most(segment or 1)
+        if len(data) <= most:
+            self._send_or_wait(data, segment, address)
+        else:
+            for start in range(0, len(data), most):
+                self._send_or_wait(data[start : start + most], segment, address)
         return self._refusal
 
-    def _batches(self, datagrams: Sequence[bytes]) -> Iterable[list[bytes]]:
-        """Group what goes with one call."""
-        return ([datagram] for datagram in datagrams)
+    def _most(self, segment: int) -> int:
+        """Return how many bytes of datagrams of this size go with one call."""
+        return segment
 
-    def _wait_with(self, batch: list[bytes], address: SocketAddress) -> None:
-        size = sum(map(len, batch))
-        if self._waiting + size <= MAX_BACKLOG:
-            self._backlog.append((batch, address))
-            self._waiting += size
+    def _send_or_wait(self, batch: bytes, segment: int, address: SocketAddress) -> None:
+        if (self._backlog or not self._send_batch(batch, segment, address)) and (
+            self._waiting + len(batch) <= MAX_BACKLOG
+        ):
+            self._backlog.append((batch, segment, address))
+            self._waiting += len(batch)
             self._full.set()
 
-    def _send_batch(self, batch: list[bytes], address: SocketAddress) -> bool:
+    def _send_batch(self, batch: bytes, segment: int, address: SocketAddress) -> bool:
         """Send a batch; False when the socket is full."""
         try:
             try:
-                self._give(batch, address)
+                self._give(batch, segment, address)
             except ConnectionError:
-                self._give(batch, address)  # what was told is the fate of an earlier datagram, and is told once
+                self._give(batch, segment, address)  # what was told is the fate of an earlier datagram, and told once
         except BlockingIOError:
             return False
         except OSError as error:
-            self._not_sent(batch, address, error)
+            self._not_sent(batch, segment, address, error)
         return True
 
-    def _give(self, batch: list[bytes], address: SocketAddress) -> None:
-        self._socket.sendto(batch[0], address)
+    def _give(self, batch: bytes, segment: int, address: SocketAddress) -> None:
+        self._socket.sendto(batch, address)
 
-    def _not_sent(self, batch: list[bytes], address: SocketAddress, error: OSError) -> None:
+    def _not_sent(self, batch: bytes, segment: int, address: SocketAddress, error: OSError) -> None:
         # A datagram may always get lost: unreachable, filtered or too large comes to the same.
         _log.debug("a datagram to %s was not sent: %s", address, error)
         if error.errno in _TOLD:
@@ -123,22 +156,25 @@ class UdpSocket:
 
     def receive_nowait(self) -> list[tuple[bytes, SocketAddress]]:
         """Receive one datagram, or several of one sender that the kernel has joined."""
+        received = self.receive_segments()
+        return [] if received is None else split(received)
+
+    def receive_segments(self) -> Segments | None:
+        """Receive one datagram, or several that the kernel has joined."""
         try:
             size, segment, address = self._receive()
         except BlockingIOError:
-            return []
+            return None
         except OSError as error:
             if self._socket.fileno() == -1:
                 raise trio.ClosedResourceError("this socket was closed") from error
             if error.errno in (errno.EBADF, errno.ENOTSOCK):
                 raise
-            return []  # the fate of an earlier datagram, of which `unreachable` tells more
-        if "%" in address[0]:
-            address = (address[0].partition("%")[0], *address[1:])  # the zone is in the tuple's last number, too
-        buffer = self._buffer
-        if segment >= size:
-            return [(bytes(buffer[:size]), address)] if size else []
-        return [(bytes(buffer[start : min(start + segment, size)]), address) for start in range(0, size, segment)]
+            return None  # the fate of an earlier datagram, of which `unreachable` tells more
+        if len(address) == 4 and "%" in address[0]:
+            # The zone is in the tuple's last number, too.
+            address = (address[0].partition("%")[0], address[1], address[2], address[3])
+        return Segments(self._buffer[:size], segment or 1, address)
 
     def _receive(self) -> tuple[int, int, SocketAddress]:
         """Receive into the buffer: the bytes, those of each datagram in them but the last, and the sender."""
@@ -164,8 +200,7 @@ class UdpSocket:
             except trio.ClosedResourceError:
                 return
             while self._backlog and self._send_batch(*self._backlog[0]):
-                batch, _ = self._backlog.popleft()
-                self._waiting -= sum(map(len, batch))
+                self._waiting -= len(self._backlog.popleft()[0])
             if not self._backlog:
                 self._full = trio.Event()
 
@@ -178,3 +213,27 @@ class UdpSocket:
     def _check_open(self) -> None:
         if self._socket.fileno() == -1:
             raise trio.ClosedResourceError("this socket was closed")
+
+
+def group(datagrams: Sequence[bytes]) -> list[list[bytes]]:
+    """Group datagrams for segmentation: all of one size, but for the last, which may be shorter."""
+    batches: list[list[bytes]] = []
+    batch: list[bytes] = []
+    segment = total = 0
+    for datagram in datagrams:
+        size = len(datagram)
+        fits = batch and size <= segment and total + size <= MAX_BATCH and len(batch) < MAX_SEGMENTS
+        if fits and len(batch[-1]) == segment:
+            batch.append(datagram)
+            total += size
+        else:
+            batch = [datagram]
+            batches.append(batch)
+            segment = total = size
+    return batches
+
+
+def split(received: Segments) -> list[tuple[bytes, SocketAddress]]:
+    """Return each datagram by itself, with its sender."""
+    data, segment, address = received
+    return [(bytes(data[start : start + segment]), address) for start in range(0, len(data), segment)]

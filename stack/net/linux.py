@@ -7,10 +7,9 @@ import logging
 import socket
 import struct
 import sys
-from collections.abc import Iterable, Sequence
 from typing import Final
 
-from .datagrams import SocketAddress, UdpSocket
+from .datagrams import MAX_BATCH, MAX_SEGMENTS, SocketAddress, UdpSocket
 
 assert sys.platform != "win32"  # for type checkers: other systems lack some of the methods used
 
@@ -26,10 +25,6 @@ IP_MTU_DISCOVER: Final = 10
 IPV6_MTU_DISCOVER: Final = 23
 PMTUDISC_PROBE: Final = 3
 """Of linux/in.h and its kin: never fragment, and let no router's message tell us to send less (CVE-2024-53259)."""
-MAX_BATCH: Final = 65_000
-"""Bytes of datagrams in one system call; with headers they must stay below 64 KiB."""
-MAX_SEGMENTS: Final = 64
-"""Datagrams in one system call (UDP_MAX_SEGMENTS of Linux before 6.7)."""
 _ERRORS: Final = (IP_RECVERR, IPV6_RECVERR)
 
 
@@ -50,25 +45,25 @@ class LinuxUdpSocket(UdpSocket):
         except OSError as error:
             _log.debug("no UDP receive offload: %s", error)
 
-    def _batches(self, datagrams: Sequence[bytes]) -> Iterable[list[bytes]]:
-        return group(datagrams) if self._segments else super()._batches(datagrams)
+    def _most(self, segment: int) -> int:
+        return min(MAX_SEGMENTS, max(1, MAX_BATCH // segment)) * segment if self._segments else segment
 
-    def _give(self, batch: list[bytes], address: SocketAddress) -> None:
-        if len(batch) == 1:
-            self._socket.sendto(batch[0], address)
+    def _give(self, batch: bytes, segment: int, address: SocketAddress) -> None:
+        if len(batch) <= segment:
+            self._socket.sendto(batch, address)
         else:
-            control = [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("H", len(batch[0])))]
-            self._socket.sendmsg(batch, control, 0, address)
+            control = [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("H", segment))]
+            self._socket.sendmsg([batch], control, 0, address)
 
-    def _not_sent(self, batch: list[bytes], address: SocketAddress, error: OSError) -> None:
-        if len(batch) > 1 and error.errno in (errno.EIO, errno.EINVAL, errno.EOPNOTSUPP, errno.EMSGSIZE):
+    def _not_sent(self, batch: bytes, segment: int, address: SocketAddress, error: OSError) -> None:
+        if len(batch) > segment and error.errno in (errno.EIO, errno.EINVAL, errno.EOPNOTSUPP, errno.EMSGSIZE):
             # EIO: a network card without checksum offload (udp(7)); EMSGSIZE: a path too narrow; else an old kernel.
             _log.debug("no UDP segmentation offload: %s", error)
             self._segments = error.errno == errno.EMSGSIZE
-            for datagram in batch:
-                self._send_batch([datagram], address)
+            for start in range(0, len(batch), segment):
+                self._send_batch(batch[start : start + segment], segment, address)
         else:
-            super()._not_sent(batch, address, error)
+            super()._not_sent(batch, segment, address, error)
 
     def _receive(self) -> tuple[int, int, SocketAddress]:
         size, control, _, address = self._socket.recvmsg_into([self._buffer], 64)
@@ -88,21 +83,3 @@ class LinuxUdpSocket(UdpSocket):
                 break
             found += [(address, struct.unpack_from("I", data)[0]) for _, kind, data in control if kind in _ERRORS]
         return found
-
-
-def group(datagrams: Sequence[bytes]) -> list[list[bytes]]:
-    """Group datagrams for segmentation: all of one size, but for the last, which may be shorter."""
-    batches: list[list[bytes]] = []
-    batch: list[bytes] = []
-    segment = total = 0
-    for datagram in datagrams:
-        size = len(datagram)
-        fits = batch and size <= segment and total + size <= MAX_BATCH and len(batch) < MAX_SEGMENTS
-        if fits and len(batch[-1]) == segment:
-            batch.append(datagram)
-            total += size
-        else:
-            batch = [datagram]
-            batches.append(batch)
-            segment = total = size
-    return batches

@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from ..background import contained
-from .datagrams import DatagramSocket, SocketAddress
+from .datagrams import DatagramSocket, Segments, SocketAddress
 from .udp import DatagramNetwork, UdpNetwork
 
 _log = logging.getLogger(__name__)
@@ -129,12 +129,12 @@ class _User:
         self._queued = 0
         self._closed = False
         self._waiting: trio.CancelScope | None = None
-        self._send = shared.socket.send
 
     def send(self, datagrams: Sequence[bytes], address: SocketAddress) -> OSError | None:
-        if self._closed:
-            return None
-        return self._send(datagrams, address)
+        return None if self._closed else self._shared.socket.send(datagrams, address)
+
+    def send_segments(self, data: bytes, segment: int, address: SocketAddress) -> OSError | None:
+        return None if self._closed else self._shared.socket.send_segments(data, segment, address)
 
     def queue(self, datagram: bytes, address: SocketAddress) -> None:
         """Keep a datagram until the user reads it."""
@@ -150,16 +150,32 @@ class _User:
             self._waiting.cancel()
 
     def receive_nowait(self) -> list[tuple[bytes, SocketAddress]]:
-        if self._closed:
-            raise trio.ClosedResourceError("this socket was closed")
-        if not self._queue:
-            if self.classify is None and len(self._shared.users) == 1:
-                return self._shared.socket.receive_nowait()
-            self._shared.hand_out()
+        if self._reads_alone():
+            return self._shared.socket.receive_nowait()
         found = list(self._queue)
         self._queue.clear()
         self._queued = 0
         return found
+
+    def receive_segments(self) -> Segments | None:
+        if self._reads_alone():
+            return self._shared.socket.receive_segments()
+        if not self._queue:
+            return None
+        datagram, address = self._queue.popleft()
+        self._queued -= len(datagram)
+        return Segments(datagram, len(datagram) or 1, address)
+
+    def _reads_alone(self) -> bool:
+        """Say whether what the kernel has is all for this user; if not, see to it that the queue has what there is."""
+        if self._closed:
+            raise trio.ClosedResourceError("this socket was closed")
+        if self._queue:
+            return False
+        if self.classify is None and len(self._shared.users) == 1:
+            return True
+        self._shared.hand_out()
+        return False
 
     def unreachable(self) -> list[tuple[SocketAddress, int]]:
         found = [*self.failures]

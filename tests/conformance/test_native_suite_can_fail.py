@@ -16,7 +16,7 @@ from peerstack.stack.report import Attempt
 from peerstack.stack.testing import check_transport
 from peerstack.stack.testing.native_checks import _can_serve, _Subject
 from peerstack.transports.quic import QuicConnection, QuicListener, QuicTransport
-from peerstack.transports.quic.endpoint import Arrival
+from peerstack.transports.quic.listener import Arrival
 
 from ..transports.quic.hosts import ANYWHERE
 from ..transports.quic.link import MemoryNetwork

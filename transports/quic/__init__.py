@@ -3,7 +3,10 @@
 from peerstack.stack.extras import how_to_install
 
 try:
-    from .transport import QuicListener, QuicTransport
+    from .engines import find_engine
+    from .transport import QuicTransport
+
+    find_engine(None)
 except ModuleNotFoundError as error:
     if not (error.name or "").startswith(("aioquic", "OpenSSL")):
         raise
@@ -11,6 +14,7 @@ except ModuleNotFoundError as error:
 
 from .config import QuicConfig
 from .connection import QuicConnection
+from .listener import QuicListener
 from .stream import QuicStream
 
 __all__ = ["QuicConfig", "QuicConnection", "QuicListener", "QuicStream", "QuicTransport"]

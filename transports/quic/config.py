@@ -18,15 +18,15 @@ class QuicConfig:
     idle_timeout: float = 30.0
     """Without a sign of the peer, after which the connection is lost (quic-go: 30 s)."""
     keepalive_interval: float = 15.0
-    """Of silence, after which the peer is asked for a sign of life (go-libp2p: 15 s)."""
+    """Of silence, after which the peer is asked for an answer (go-libp2p: 15 s)."""
     max_inbound_streams: int = 256
     """Streams the peer may hold open: one frame costs it 3 bytes and us a buffer (go-libp2p: 256)."""
     stream_window: int = MIB // 2
-    """What a peer may send on a new stream before anybody reads (quic-go: 512 KiB)."""
+    """What a peer may send on a new stream before any of it is read (quic-go: 512 KiB)."""
     max_stream_window: int = 10 * MIB
     """To which the window of a busy stream may grow (go-libp2p: 10 MiB)."""
     connection_window: int = 3 * MIB // 2
-    """What a peer may send on all streams together before anybody reads: three streams that nobody reads fill it."""
+    """What a peer may send on all streams together before any of it is read: three unread streams fill it."""
     max_connection_window: int = 15 * MIB
     """To which that may grow, within the budget of all connections (go-libp2p: 15 MiB)."""
     send_buffer: int = MIB // 2
@@ -34,22 +34,22 @@ class QuicConfig:
     connection_send_buffer: int = 4 * MIB
     """The same for a whole connection; beyond it each stream still has `least_send_buffer`."""
     least_send_buffer: int = 32 * 1024
-    """What a stream may always queue, so that streams that nobody reads do not stop the others."""
+    """What a stream may always queue, so that unread streams do not stop the others."""
     max_reassembly_gaps: int = 1024
     """Pieces of one stream that arrived out of order: one-byte pieces with holes cost us 100 times what they cost the
     peer (CVE-2026-25800)."""
     max_handshake_bytes: int = 64 * 1024
-    """Of TLS messages, which are kept before anybody is authenticated; ours have about 1.5 KiB."""
+    """Of TLS messages, which are kept before the peer is authenticated; ours have about 1.5 KiB."""
     close_timeout: float = 10.0
     """For the peer's answer to a stream that was closed before any of it was read; then it is told to stop sending."""
     datagram_size: int = 1350
-    """UDP payload on paths that nobody measured: fits into IPv6 with 1500 bytes and a tunnel (Chromium's choice)."""
+    """UDP payload on paths that were not measured: fits into IPv6 with 1500 bytes and a tunnel (Chromium's choice)."""
     loopback_datagram_size: int = 16_000
     """The same on loopback, or what the peer declares that it takes: nothing is between us that could not."""
     unverified_handshake_rate: float = 1000.0
     """Handshakes a second from addresses not proved, above which proof is asked for first (go-libp2p: 1000/s)."""
     accept_backlog: int = 128
-    """Connections that arrived and that nobody has accepted; more are ignored, and try again."""
+    """Connections that arrived and were not accepted; more are ignored, and try again."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

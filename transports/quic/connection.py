@@ -1,16 +1,11 @@
-"""A QUIC connection: the engine driven by trio; callers change the engine and go on, one task keeps time."""
+"""A QUIC connection for trio: callers change the engine and go on; the endpoint brings what the engine tells."""
 
 from __future__ import annotations
 
-import errno
-import os
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from itertools import groupby
-from operator import itemgetter
-from typing import TYPE_CHECKING, assert_never
+from typing import Final, assert_never
 
 import trio
 
@@ -18,64 +13,67 @@ from peerstack.stack.abc import ConnectionInfo, Direction
 from peerstack.stack.background import Waiter, contained, open_background
 from peerstack.stack.codes import StreamCode
 from peerstack.stack.errors import ConnectionLost, StackError
-from peerstack.stack.muxing.stream_registry import OrderlyClose, StreamRegistry
+from peerstack.stack.muxing.stream_registry import OrderlyClose
 from peerstack.stack.net.datagrams import SocketAddress
 
 from .address import quic_address
-from .config import QuicConfig
+from .certificates import CertificateVerifier
+from .endpoint import Endpoint
 from .interface import (
-    DataReceived,
+    Acknowledged,
+    Answered,
+    Arrived,
+    Connected,
+    ConnectionStatistics,
     Ended,
-    Engine,
     Event,
-    HandshakeCompleted,
+    Readable,
     ResetReceived,
-    RouteAdded,
-    RouteRemoved,
     StopReceived,
+    StreamOpened,
+    StreamsAvailable,
+    Writable,
 )
-from .send_buffer import SendRoom
-from .stream import QuicStream
+from .stream import READ_SIZE, QuicStream, QuicStreamRegistry
 
-if TYPE_CHECKING:
-    from .endpoint import Endpoint
-
-CLOSE_LINGER = 0.25
-"""Seconds given to what finished streams have sent to arrive: the goodbye of QUIC discards what is under way."""
-GOODBYES = 3  # copies of the last datagram to whom we know: who misses it waits for the idle timeout
-SHORTEST_SLEEP = 0.0005
-"""Seconds between two looks at the clock, whatever the engine says."""
-LEAST_HEARD = 4096
+CLOSE_LINGER: Final = 0.25
+"""Seconds given to what was sent to arrive: CONNECTION_CLOSE discards what is under way."""
+MAX_UNREAD: Final = 4096
 """Bytes that a peer may send on a stream that was closed before any were read: enough to agree to a protocol."""
-_MANY_CLOSED = 64
-_UNREACHABLE = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 
-class QuicConnection(StreamRegistry[QuicStream]):
+class QuicConnection(QuicStreamRegistry):
     """Many streams in one QUIC connection."""
 
-    def __init__(self, endpoint: Endpoint, engine: Engine, config: QuicConfig) -> None:
-        """The connection belongs to the endpoint from the start; `run`, `aclose` or `abandon` must follow."""
+    def __init__(
+        self, endpoint: Endpoint, handle: int, verifier: CertificateVerifier, *, dialing: SocketAddress | None = None
+    ) -> None:
+        """`handle` is the engine's, `dialing` where a dial goes to; `run`, `aclose` or `abandon` must follow."""
         super().__init__()
         self._endpoint = endpoint
-        self._engine = engine
-        self._config = config
+        self._engine = endpoint.engine
+        self._handle = handle
+        self._verifier = verifier
+        self._dialing = dialing
+        """Where a dial goes that was not answered yet."""
         self._changed = trio.lowlevel.ParkingLot()
-        self._room = SendRoom(engine, config)
-        self._closing: set[int] = set()
-        """Streams that were closed, and whose last bytes may be under way."""
-        self._lingering: deque[tuple[float, int]] = deque()
-        """Streams that were closed before anything was read, and when the peer is told to stop sending."""
-        self._reset_token = b""
-        self._alarm: trio.CancelScope | None = None
-        self._not_before = self._heard = self._asked = trio.current_time()
-        self._datagrams = 0
-        """Received; only that it changes matters."""
-        self._unanswered_since: float | None = None
+        self._available = True
+        """Whether the peer may allow one more stream."""
+        self._blocked: set[int] = set()
+        """Streams that wait until there is room to send."""
+        self._unread: dict[int, int] = {}
+        """Streams that were closed before anything was read, and how many bytes may come before the peer is stopped."""
+        self._answers = 0
+        """Of the peer to pings; only that the number changes matters."""
+        self._marks: dict[int, bool] = {}
+        """Moments that tasks wait for, and whether all that was sent before has arrived."""
+        self._statistics = ConnectionStatistics(None, None)
+        """The last ones."""
         self._connected = False
         self._ran = False
+        self._driving: trio.CancelScope | None = None
         self._unreachable: OSError | None = None
-        endpoint.add(self, engine.connection_id)
+        endpoint.add(handle, self)
 
     # ---- handshake
 
@@ -87,13 +85,13 @@ class QuicConnection(StreamRegistry[QuicStream]):
             yield
 
     async def wait_answered(self) -> None:
-        """Wait for the first sign of the peer, good or bad. Raises what ended the connection before, or `OSError`."""
-        self._pump()
-        while self._failure is None and not self._engine.answered:
+        """Wait for the first answer of the peer. Raises what ended the connection before, or `OSError`."""
+        self._endpoint.flush()
+        while self._failure is None and self._dialing is not None:
             await self._changed.park()
         if self._unreachable is not None:
             raise self._unreachable
-        if not self._engine.answered:
+        if self._dialing is not None:
             self._check_alive()
 
     async def wait_connected(self, direction: Direction) -> None:
@@ -101,9 +99,8 @@ class QuicConnection(StreamRegistry[QuicStream]):
         while self._failure is None and not self._connected:
             await self._changed.park()
         self._check_alive()
-        key, remote = self._engine.peer_key, self._engine.peer_address
+        key, remote = self._verifier.key, self._engine.peer_address(self._handle)
         assert key is not None
-        assert remote is not None
         self.info = ConnectionInfo(
             remote_peer=key.peer_id,
             remote_public_key=key,
@@ -137,20 +134,17 @@ class QuicConnection(StreamRegistry[QuicStream]):
             self._check_alive()
 
     async def aclose(self) -> None:
-        """Send nothing new, let what was sent arrive, for a moment, and say goodbye."""
+        """Send nothing new, let what was sent arrive, for a moment, and close."""
         try:
             self._stop_sending(OrderlyClose("this side closed the connection"))
-            if self._alarm is not None:
+            if self._failure is None and self._endpoint.driven:
                 with trio.move_on_after(CLOSE_LINGER):
-                    while self._failure is None and self._under_way():
+                    mark = self._mark()
+                    while self._failure is None and not self._marks[mark]:
                         await self._changed.park()
         finally:
             self._end(OrderlyClose("this side closed the connection"))
         await trio.lowlevel.checkpoint()
-
-    def _under_way(self) -> bool:
-        self._closing = {stream_id for stream_id in self._closing if self._engine.unacknowledged(stream_id)}
-        return bool(self._closing) or any(map(self._room.used, self._streams))
 
     @property
     def closed(self) -> bool:
@@ -159,17 +153,27 @@ class QuicConnection(StreamRegistry[QuicStream]):
 
     @property
     def _can_open(self) -> bool:
-        return self._engine.can_open
+        return self._available
 
-    def _begin_stream(self) -> QuicStream:
-        stream_id = self._engine.open_stream()
+    def _begin_stream(self) -> QuicStream | None:
+        stream_id = self._engine.open(self._handle)
+        if stream_id is None:
+            self._available = False
+            return None
         stream = self._streams[stream_id] = QuicStream(self, stream_id)
         return stream
 
     @property
+    def statistics(self) -> ConnectionStatistics:
+        """What the engine knows of the path, or knew last."""
+        if self._failure is None:
+            self._statistics = self._engine.statistics(self._handle)
+        return self._statistics
+
+    @property
     def rtt(self) -> float | None:
         """The smoothed round-trip time in seconds."""
-        return self._engine.rtt
+        return self.statistics.rtt
 
     @property
     def stream_count(self) -> int:
@@ -178,21 +182,32 @@ class QuicConnection(StreamRegistry[QuicStream]):
 
     @property
     def unanswered_since(self) -> float | None:
-        """When something was first sent that the peer has to acknowledge, after it was last heard of."""
-        return self._unanswered_since
+        """When something was first sent that the peer has to acknowledge, after the last datagram of it."""
+        return self.statistics.unanswered_since
 
     async def probe(self) -> None:
         """Send a PING and wait for anything from the peer; see `abc.MuxedConnection.probe`."""
-        heard = self._datagrams
+        before = self._answers
         if self._failure is None:
-            self._engine.ping()
-            self._pump()
-        await self._until(lambda: self._datagrams != heard)
+            self._engine.ping(self._handle)
+            self._endpoint.flush()
+        await self._until(lambda: self._answers != before)
 
     async def wait_acknowledged(self) -> None:
         """Wait for the acknowledgement of all stream data sent; see `abc.MuxedConnection.wait_acknowledged`."""
-        sent = self._engine.sent_marks()
-        await self._until(lambda: self._engine.acknowledged(sent))
+        if self._failure is not None:
+            raise self._lost()
+        mark = self._mark()
+        try:
+            await self._until(lambda: self._marks[mark])
+        finally:
+            del self._marks[mark]
+
+    def _mark(self) -> int:
+        mark = self._engine.mark(self._handle)
+        self._marks[mark] = False
+        self._endpoint.flush()
+        return mark
 
     async def _until(self, reached: Callable[[], bool]) -> None:
         await trio.lowlevel.checkpoint()
@@ -205,247 +220,197 @@ class QuicConnection(StreamRegistry[QuicStream]):
 
     # ---- called by streams
 
+    def read(self, stream_id: int, size: int) -> tuple[bytes, bool] | None:
+        """Take what arrived; see `SocketEngine.read`."""
+        if self._failure is not None:
+            return None
+        received = self._engine.read(self._handle, stream_id, size)
+        self._endpoint.flush_if_needed()
+        return received
+
     def can_send(self, stream_id: int, sender: Waiter) -> bool:
-        """Say whether the stream may queue something; if not, wake the sender once the peer has acknowledged enough."""
-        return self._room.is_there(stream_id, self._streams, sender)
+        """Say whether the stream may queue something; if not, it is woken once there is room."""
+        return stream_id not in self._blocked
 
     def send_data(self, stream_id: int, data: memoryview) -> int:
         """Queue what there is room for, send what the network takes, and return how many bytes were queued."""
-        room = max(0, self._room.of(stream_id, self._streams))
-        if room and not self._engine.write(stream_id, data[:room]):
-            self._was_stopped(stream_id)
+        if self._failure is not None:
             return 0
-        if room:
-            self._pump()
-        return min(room, len(data))
-
-    def _was_stopped(self, stream_id: int) -> None:
-        """The peer takes nothing more; it said so a moment ago, perhaps in an event that was not looked at."""
-        self._dispatch(self._engine.events())
-        if (stream := self._streams.get(stream_id)) is not None:
-            stream.was_stopped(StreamCode.NONE)
+        taken = self._engine.write(self._handle, stream_id, data)
+        if not taken:
+            self._blocked.add(stream_id)
+        self._endpoint.flush_if_needed()
+        return taken
 
     def send_eof(self, stream_id: int) -> None:
         """End our direction of a stream."""
-        self._finish(stream_id)
-        self._pump()
+        if self._failure is None:
+            self._engine.finish(self._handle, stream_id)
+            self._endpoint.flush()
 
     def close_stream(self, stream_id: int) -> None:
-        """End our direction of a stream, if that was not done, and stop listening."""
+        """End our direction of a stream, if that was not done, and stop reading."""
         stream = self._streams.get(stream_id)
         if self._failure is None and stream is not None:
-            self._finish(stream_id)
-            if stream.unheard:
-                # The peer may have to agree to our protocol first: rust-libp2p drops what we sent if it cannot say so.
-                self._engine.ignore(stream_id, LEAST_HEARD)
-                self._lingering.append((trio.current_time() + self._config.close_timeout, stream_id))
-            self._pump()
+            self._engine.finish(self._handle, stream_id)
             # What we sent goes first. For the peer the end of our direction is one thing, and that it may stop another.
-            if not stream.unheard and self._engine.stop(stream_id, StreamCode.NONE):
-                self._pump()
+            self._endpoint.flush()
+            self._stop_reading(stream_id, unread=stream.closed_unread)
         self.stream_done(stream_id)
 
-    def nothing_read(self, stream_id: int) -> bool:
-        """Whether the application took nothing that the peer sent on a stream."""
-        return not self._engine.consumed_of(stream_id)
+    def _stop_reading(self, stream_id: int, *, unread: bool) -> None:
+        """Want nothing more of a stream; one that was not read lets the peer answer first, for a moment.
 
-    def _finish(self, stream_id: int) -> None:
-        if self._engine.write(stream_id, b"", end=True):
-            self._closing.add(stream_id)
+        The peer may have to agree to our protocol: rust-libp2p drops what we sent if it cannot say so.
+        """
+        self._unread[stream_id] = MAX_UNREAD
+        if not unread:
+            self._stop(stream_id, StreamCode.NONE)
+            return
+        self._discard(stream_id)
+        if stream_id in self._unread:
+            when = trio.current_time() + self._endpoint.config.close_timeout
+            self._endpoint.call_at(when, partial(self._stop, stream_id, StreamCode.GARBAGE_COLLECTED))
+
+    def _discard(self, stream_id: int) -> None:
+        """Read what came on a stream that was closed unread, and stop the peer if that is too much."""
+        while (received := self.read(stream_id, READ_SIZE)) is not None and stream_id in self._unread:
+            data, end = received
+            self._unread[stream_id] -= len(data)
+            if end:
+                del self._unread[stream_id]
+            elif self._unread[stream_id] < 0:
+                self._stop(stream_id, StreamCode.NONE)
+
+    def _stop(self, stream_id: int, code: int) -> None:
+        """Stop the peer on a stream that was closed, if it may still send."""
+        if self._unread.pop(stream_id, None) is not None and self._failure is None:
+            self._engine.stop(self._handle, stream_id, code)
+            self._endpoint.flush()
 
     def reset_stream(self, stream_id: int, code: int) -> None:
         """Abort a stream."""
         if self._failure is None and stream_id in self._streams:
-            self._engine.reset(stream_id, code)
-            self._engine.stop(stream_id, code)
-            self._pump()
+            self._engine.reset(self._handle, stream_id, code)
+            self._engine.stop(self._handle, stream_id, code)
+            self._endpoint.flush()
         self.stream_done(stream_id)
 
     def stream_done(self, stream_id: int) -> None:
         """Forget a stream on which nothing more can happen, and tell."""
         stream = self._streams.pop(stream_id, None)
-        if stream is None:
-            return
-        if self._failure is None:
-            self._engine.settle(stream_id)
-        if len(self._closing) > _MANY_CLOSED:
-            self._under_way()
-        self._tell_closed(stream)
+        if stream is not None:
+            self._blocked.discard(stream_id)
+            self._tell_closed(stream)
 
     def consumed(self, stream_id: int, size: int) -> None:
-        """Note that the application took bytes."""
-        if self._engine.consumed(stream_id, size, trio.current_time()) and self._failure is None:
-            self._pump()
+        """Note that the application took bytes; the engine knows when it is read."""
+        if (stream := self._streams.get(stream_id)) is not None:
+            stream.consumed += size
 
     # ---- called by the endpoint
 
-    def receive(self, datagram: bytes, address: SocketAddress, now: float) -> None:
-        """Take a datagram; `settle` follows."""
-        self._heard = now
-        self._datagrams += 1
-        self._unanswered_since = None
-        self._engine.receive(datagram, address, now)
+    def handle(self, event: Event) -> None:
+        """Act on an event of the engine."""
+        match event:
+            case Readable() | Writable() | ResetReceived() | StopReceived():
+                self._handle_stream(event)
+            case StreamOpened(_, stream_id):
+                self._accept(stream_id)
+            case StreamsAvailable():
+                self._available = True
+                self._openable.unpark()
+            case Answered() | Connected() | Acknowledged():
+                self._note(event)
+            case Ended(_, failure):
+                self._end(failure or OrderlyClose("the peer closed the connection"))
+            case Arrived():
+                raise AssertionError("an arrival belongs to no connection")
+            case _:
+                assert_never(event)
 
-    def settle(self) -> None:
-        """Act on what the datagrams received brought."""
-        if self._failure is not None:
-            return
-        self._dispatch(self._engine.events())
-        if self._reset_token != self._engine.peer_reset_token:
-            self._reset_token = self._engine.peer_reset_token
-            self._endpoint.expect_reset(self, self._reset_token)
-        self._room.wake(self._streams)
-        if self._engine.can_open:
-            self._openable.unpark()
+    def _handle_stream(self, event: Readable | Writable | ResetReceived | StopReceived) -> None:
+        stream = self._streams.get(event.stream)
+        match event:
+            case Readable(_, stream_id):
+                if stream is not None:
+                    stream.readable()
+                elif stream_id in self._unread:
+                    self._discard(stream_id)
+            case Writable(_, stream_id):
+                self._blocked.discard(stream_id)
+                if stream is not None:
+                    stream.writable()
+            case ResetReceived(_, stream_id, code):
+                self._unread.pop(stream_id, None)
+                if stream is not None:
+                    stream.was_reset(code)
+            case StopReceived(_, stream_id, code):
+                if stream is not None:
+                    stream.was_stopped(code)
+
+    def _note(self, event: Answered | Connected | Acknowledged) -> None:
+        """Tell the tasks that wait for this."""
+        match event:
+            case Answered():
+                self._answers += 1
+            case Connected():
+                self._connected = True
+            case Acknowledged(_, mark):
+                if mark in self._marks:
+                    self._marks[mark] = True
+        self._dialing = None
         self._changed.unpark_all()
-        self._pump()
 
-    def was_unreachable(self, address: SocketAddress, number: int) -> None:
-        """The network says, by errno, that a datagram did not get there; who has heard of the peer knows better."""
-        if self._engine.peer_address == address and number in _UNREACHABLE:
-            self._cannot_reach(OSError(number, os.strerror(number)))
+    def _accept(self, stream_id: int) -> None:
+        """Let a stream of the peer be accepted."""
+        if self._ending is not None:
+            self._engine.reset(self._handle, stream_id, StreamCode.SHUTDOWN)
+            self._engine.stop(self._handle, stream_id, StreamCode.SHUTDOWN)
+            return
+        stream = self._streams[stream_id] = QuicStream(self, stream_id)
+        self._offer(stream)
 
-    def _cannot_reach(self, error: OSError) -> None:
-        """End a dial that nothing has come of yet; later a route may come back."""
-        if not self._engine.answered and self._failure is None:
+    def failed(self, reason: str) -> None:
+        """Give up: an event of this connection met a bug."""
+        self._end(ConnectionLost(reason))
+
+    def cannot_reach(self, address: SocketAddress, error: OSError) -> None:
+        """End a dial to there that was not answered; a peer that has answered is known better, and routes come back."""
+        if self._dialing == address and self._failure is None:
             self._unreachable = error
             self.abandon()
 
-    def failed(self, reason: str) -> None:
-        """Give up: a datagram of this connection met a bug."""
-        self._end(ConnectionLost(reason))
-
-    def was_forgotten(self) -> None:
-        """The peer sent a stateless reset: it has lost this connection."""
-        self._end(ConnectionLost("the peer has forgotten this connection: it was probably restarted"))
-
-    # ---- the tasks
-
-    async def _drive(self) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._read)
-            await self._keep_time()
-            nursery.cancel_scope.cancel()
-
-    async def _read(self) -> None:
-        try:
-            await self._endpoint.read()
-        except (OSError, trio.ClosedResourceError) as error:
-            self._end(ConnectionLost(f"the socket broke: {error}"))
-
-    async def _keep_time(self) -> None:
-        try:
-            while self._failure is None:
-                with trio.CancelScope(deadline=self._next_alarm()) as self._alarm:
-                    await trio.sleep_forever()
-                self._tick()
-        finally:
-            self._alarm = None
-
-    def _next_alarm(self) -> float:
-        deadline = max(self._heard, self._asked) + self._config.keepalive_interval
-        if self._lingering:
-            deadline = min(deadline, self._lingering[0][0])
-        engine = self._engine.next_deadline()
-        return max(self._not_before, deadline if engine is None else min(engine, deadline))
-
-    def _tick(self) -> None:
-        if self._failure is not None:
-            return
-        now = trio.current_time()
-        self._not_before = now + SHORTEST_SLEEP
-        if now >= max(self._heard, self._asked) + self._config.keepalive_interval:
-            self._asked = now
-            if self._connected:
-                self._engine.ping()
-        while self._lingering and now >= self._lingering[0][0]:
-            self._engine.stop(self._lingering.popleft()[1], StreamCode.GARBAGE_COLLECTED)
-        deadline = self._engine.next_deadline()
-        if deadline is not None and now >= deadline:
-            self._engine.handle_deadline(now)
-        self._dispatch(self._engine.events())
-        self._pump()
-
     # ---- helpers
 
-    def _pump(self) -> None:
-        """Send what the engine lets out, and set the alarm anew."""
+    async def _drive(self) -> None:
         if self._failure is not None:
             return
-        self._send()
-        self._dispatch(self._engine.events())
-        if self._alarm is not None:
-            deadline = self._next_alarm()
-            if deadline < self._alarm.deadline:
-                # A later one is left alone: the tick at the old time costs less than a change each time.
-                self._alarm.deadline = deadline
-
-    def _send(self, *, copies: int = 1) -> bytes:
-        """Send what the engine lets out, and return the last datagram."""
-        now = trio.current_time()
-        datagrams = self._engine.datagrams_to_send(now) * copies
-        if self._unanswered_since is None and datagrams and self._engine.awaits_acknowledgement:
-            self._unanswered_since = now
-        for address, group in groupby(datagrams, key=itemgetter(1)):
-            error = self._endpoint.send([datagram for datagram, _ in group], address)
-            if error is not None and error.errno == errno.EMSGSIZE:
-                self._engine.was_too_large(max(len(datagram) for datagram, to in datagrams if to == address))
-            elif error is not None:
-                self._cannot_reach(error)
-        return datagrams[-1][0] if datagrams else b""
-
-    def _dispatch(self, events: list[Event]) -> None:  # noqa: C901 - a flat table of events
-        for event in events:
-            match event:
-                case DataReceived(stream_id, data, end):
-                    if (stream := self._stream(stream_id)) is not None:
-                        if data:
-                            stream.feed(data)
-                        if end:
-                            stream.finish()
-                case ResetReceived(stream_id, code):
-                    if (stream := self._stream(stream_id)) is not None:
-                        stream.was_reset(code)
-                case StopReceived(stream_id, code):
-                    if (stream := self._stream(stream_id)) is not None:
-                        stream.was_stopped(code)
-                case RouteAdded(connection_id):
-                    self._endpoint.add(self, connection_id)
-                case RouteRemoved(connection_id):
-                    self._endpoint.remove_route(connection_id)
-                case HandshakeCompleted():
-                    self._connected = True
-                case Ended(failure):
-                    self._end(failure or OrderlyClose("the peer closed the connection"))
-                case _:
-                    assert_never(event)
-
-    def _stream(self, stream_id: int) -> QuicStream | None:
-        """Return the stream of an event; the first event of a stream of the peer opens it."""
-        if stream_id in self._streams:
-            return self._streams[stream_id]
-        if not self._engine.is_new(stream_id):
-            return None
-        if self._ending is not None:
-            self._engine.reset(stream_id, StreamCode.SHUTDOWN)
-            self._engine.stop(stream_id, StreamCode.SHUTDOWN)
-            return None
-        stream = self._streams[stream_id] = QuicStream(self, stream_id)
-        self._offer(stream)
-        return stream
+        with trio.CancelScope() as self._driving:
+            try:
+                await self._endpoint.drive()
+            except (OSError, trio.ClosedResourceError) as error:
+                self._end(ConnectionLost(f"the socket broke: {error}"))
 
     def _end(self, failure: StackError) -> None:
         """End the connection for the reason given; the first reason stays."""
         if self._failure is not None:
             return
-        self._failure = failure
-        last = b""
         with contained(partial(self._endpoint.bugs.reason, what="closing a connection")):
-            self._engine.close(0, "")
-            last = self._send(copies=GOODBYES if self._connected else 1)
-        self._endpoint.remove(self, last if self._connected else None)
-        self._engine.release()
+            self._statistics = self._engine.statistics(self._handle)
+            self._failure = failure
+            self._keep_received()
+        self._failure = failure
+        self._endpoint.close(self._handle)
         self._break_streams()
         self._changed.unpark_all()
-        if self._alarm is not None:
-            self._alarm.cancel()
+        if self._driving is not None:
+            self._driving.cancel()
+
+    def _keep_received(self) -> None:
+        """Take what arrived and may still be read, since the engine forgets the connection."""
+        for stream_id, stream in self._streams.items():
+            while (received := self._engine.read(self._handle, stream_id, READ_SIZE)) is not None:
+                stream.keep(*received)
+                if received[1]:
+                    break

@@ -1,4 +1,4 @@
-"""One socket and all connections that share it: who reads, what goes where, and what is said to strangers."""
+"""One socket and the engine of all its connections, driven by trio: who reads, who keeps time, and who is told what."""
 
 from __future__ import annotations
 
@@ -6,99 +6,84 @@ import errno
 import os
 import socket
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from heapq import heappop, heappush
 from ipaddress import ip_address
+from itertools import count
+from math import inf
 from typing import Final, Protocol
 
 import trio
 
-from peerstack.stack.abc import Direction, Incoming
 from peerstack.stack.background import contained, open_background
 from peerstack.stack.bugs import BugReporter
-from peerstack.stack.limits import RateLimiter
 from peerstack.stack.net.datagrams import DatagramSocket, SocketAddress
 
-from .address import quic_address
-from .connection import QuicConnection
-from .engine import (
-    AioquicEngine,
-    EngineSettings,
-    Header,
-    RetryTokens,
-    encode_refusal,
-    encode_version_negotiation,
-    parse_header,
-)
-from .engine.packets import SMALLEST_INITIAL, VERSION
-from .tokens import TOKEN_SIZE
+from .config import QuicConfig
+from .interface import Arrived, Event, SocketEngine
 
 MAX_READS: Final = 16
 """System calls before the datagrams read are acted upon, and other tasks have their turn."""
-ANSWERS_A_SECOND: Final = 100.0
-"""To datagrams that belong to nothing: version negotiation and stateless resets, which strangers could make us send."""
-MAX_EARLY: Final = 8
-"""Datagrams kept of a connection that nobody has accepted."""
+MAX_DATAGRAMS: Final = 64
+"""Of one connection that are sent before others have their turn."""
+MAX_ROUNDS: Final = 16
+"""Flushes before other tasks have their turn."""
 MAX_EXPECTED: Final = 8
 """Connections that a dial lets begin when the peer is to be the client."""
-SHORTEST_RESET: Final = 22
-LONGEST_RESET: Final = 42
-"""Bytes of our stateless resets: shorter than what they answer, so that two hosts cannot keep each other busy."""
-CLOSING_TIME: Final = 3.0
-"""Seconds in which what still comes for a closed connection is answered with its last datagram, not with a stateless
-reset, by which an orderly end would look like a restart (RFC 9000, 10.2.1)."""
-MAX_CLOSING: Final = 1024
-"""Ids of closed connections that are remembered for that, the latest ones."""
-_SMALLEST_FIRST_ID: Final = 8
+SHORTEST_SLEEP: Final = 0.0005
+"""Seconds between two looks at the clock, whatever the engine says."""
+_UNREACHABLE: Final = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 
-class Receiver(Protocol):
-    """What datagrams are routed to."""
+class Member(Protocol):
+    """A connection of the endpoint."""
 
-    def receive(self, datagram: bytes, address: SocketAddress, now: float) -> None:
-        """Take a datagram."""
-        ...
-
-    def settle(self) -> None:
-        """Act on the datagrams taken."""
+    def handle(self, event: Event) -> None:
+        """Act on an event of the engine."""
         ...
 
     def failed(self, reason: str) -> None:
-        """Give up: taking or acting on a datagram was met by a bug."""
+        """Give up: acting on an event was met by a bug."""
+        ...
+
+    def cannot_reach(self, address: SocketAddress, error: OSError) -> None:
+        """The system says that datagrams do not get to this address."""
         ...
 
 
 class Endpoint:
-    """A socket and the connections that share it.
+    """A socket, its engine, and the connections that share them.
 
-    Everybody who waits for datagrams takes part in `read`; one task at a time reads for all, and when it stops the next
-    takes over. So no task is needed that belongs to nobody.
+    Every task that waits for datagrams takes part in `drive`; one at a time reads and keeps time for all, and when it
+    stops the next takes over. So no task is needed that belongs to no connection and no listener.
     """
 
-    def __init__(self, sock: DatagramSocket, settings: EngineSettings) -> None:
-        self.settings = settings
+    def __init__(self, sock: DatagramSocket, engine: SocketEngine, config: QuicConfig) -> None:
+        self.engine = engine
+        self.config = config
+        self.bugs = BugReporter()
+        """Where what goes wrong in acting on events is told."""
         self._socket = sock
         self._turn = trio.Lock()
-        self._routes: dict[bytes, Receiver] = {}
-        self._ids: dict[Receiver, set[bytes]] = {}
-        self._reset_tokens: dict[bytes, QuicConnection] = {}
-        self._expected_tokens: dict[QuicConnection, bytes] = {}
-        self._closing: dict[bytes, tuple[float, bytes]] = {}
-        """Until when, and with what, datagrams for closed connections are answered."""
+        self._members: dict[int, Member] = {}
+        self._serving: Member | None = None
+        """Whose event is acted upon."""
+        self._flushing = False
+        self._deadline = inf
+        """When the engine wants to be flushed."""
+        self._not_before = -inf
+        self._calls: list[tuple[float, int, Callable[[], None]]] = []
+        self._call_order = count()
+        self._alarm: trio.CancelScope | None = None
         self._listening = False
-        self._arrivals: deque[Arrival] = deque()
+        self._arrivals: deque[Arrived] = deque()
+        """Connections that arrived and were not taken."""
+        self._waiting: set[int] = set()
+        """Those, and the ones that were taken and are not yet accepted or refused."""
         self._arrived = trio.lowlevel.ParkingLot()
         self._expected: dict[SocketAddress, Expected] = {}
         """Dials to these addresses whose connection the peer begins."""
-        config = settings.config
-        rate = config.unverified_handshake_rate
-        self._unverified = RateLimiter(rate, max(1, int(rate)))
-        self._answers = RateLimiter(ANSWERS_A_SECOND, int(ANSWERS_A_SECOND))
-        self._tokens = RetryTokens()
-        self.bugs = BugReporter()
-        """Where what goes wrong in acting on datagrams is told."""
-        self._serving: Receiver | None = None
-        """Who a datagram being acted upon belongs to."""
 
     # ---- life
 
@@ -113,25 +98,37 @@ class Endpoint:
         return self._listening
 
     @property
+    def driven(self) -> bool:
+        """Whether a task reads and keeps time."""
+        return self._turn.locked()
+
+    @property
     def closed(self) -> bool:
-        """Whether nobody needs the socket any more."""
-        return not self._listening and not self._ids and not self._expected
+        """Whether the socket is not needed any more."""
+        return not (self._listening or self._members or self._waiting or self._expected)
 
     def listen(self) -> None:
         """Let new connections in."""
         self._listening = True
+        self.engine.listen(True)
 
     def stop_listening(self) -> None:
         """Let no new connections in; those there are live on."""
         self._listening = False
-        for arrival in list(self._arrivals):
-            self.remove(arrival)
-        self._arrivals.clear()
+        self.engine.listen(False)
+        while self._arrivals:
+            self.ignore(self._arrivals.popleft())
         self._arrived.unpark_all()
-        self._close_if_unused()
+        self.close_if_unused()
 
-    def _close_if_unused(self) -> None:
-        if self.closed:
+    def ignore(self, arrived: Arrived) -> None:
+        """Forget an arrival without a word."""
+        self._waiting.discard(arrived.arrival)
+        self.engine.ignore(arrived.arrival)
+
+    def close_if_unused(self) -> None:
+        """Close the socket unless it is needed."""
+        if self.closed and not self._flushing:
             self._socket.close()
 
     def address_towards(self, remote: SocketAddress) -> SocketAddress:
@@ -148,172 +145,201 @@ class Endpoint:
             return bound
         return (host, bound[1]) if len(bound) == 2 else (host, *bound[1:])
 
-    # ---- members
+    # ---- connections
 
-    def add(self, member: Receiver, connection_id: bytes) -> None:
-        """Route datagrams to a member by one more id."""
-        self._routes[connection_id] = member
-        self._ids.setdefault(member, set()).add(connection_id)
+    def add(self, connection: int, member: Member) -> None:
+        """Tell a member the events of a connection from now on."""
+        self._members[connection] = member
 
-    def remove_route(self, connection_id: bytes) -> None:
-        """Route nothing by this id any more."""
-        member = self._routes.pop(connection_id, None)
-        if member is not None:
-            self._ids[member].discard(connection_id)
+    def close(self, connection: int) -> None:
+        """Forget a connection, and tell its peer; the socket closes with the last one, unless it listens."""
+        if self._members.pop(connection, None) is not None:
+            with contained(self._closing_failed):
+                self.engine.close(connection, 0, "", trio.current_time())
+            self.flush()
 
-    def remove(self, member: Receiver, last: bytes | None = None) -> None:
-        """Forget a member; the socket closes with the last one, unless it listens.
+    def _closing_failed(self, error: Exception) -> None:
+        self.bugs.reason(error, "closing a connection")
 
-        `last` is what an established connection said last: its peer may have missed it. Nothing, if the peer ended it.
-        """
-        for connection_id in self._ids.pop(member, ()):
-            self._routes.pop(connection_id, None)
-            if last is not None:
-                self._closing[connection_id] = trio.current_time() + CLOSING_TIME, last
-        while len(self._closing) > MAX_CLOSING:
-            self._closing.pop(next(iter(self._closing)))
-        if isinstance(member, QuicConnection):
-            self._reset_tokens.pop(self._expected_tokens.pop(member, b""), None)
-        self._close_if_unused()
+    # ---- datagrams of no connection
 
-    def expect_reset(self, connection: QuicConnection, token: bytes) -> None:
-        """Know the token by which the peer would say that it has forgotten the connection; the one before is void."""
-        self._reset_tokens.pop(self._expected_tokens.pop(connection, b""), None)
-        if token:
-            self._reset_tokens[token] = connection
-            self._expected_tokens[connection] = token
+    def send(self, datagram: bytes, address: SocketAddress) -> OSError | None:
+        """Send one that the engine knows nothing of; return why nothing can go there, if that is so."""
+        return self._socket.send([datagram], address)
 
-    # ---- datagrams
+    # ---- arrivals
 
-    def send(self, datagrams: list[bytes], address: SocketAddress) -> OSError | None:
-        """Send datagrams, as far as they go; return why none can go there, if that is so."""
-        return self._socket.send(datagrams, address)
+    async def wait_arrival(self) -> None:
+        """Wait until a connection arrived, or none can any more."""
+        while not self._arrivals and self._listening:
+            await self._arrived.park()
 
-    async def read(self) -> None:
-        """Read for everybody while it is our turn, until cancelled. Raises `trio.ClosedResourceError`, `OSError`."""
-        async with self._turn, open_background() as nursery:
-            nursery.start_soon(self._socket.flush)
-            while True:
-                await self._socket.wait_readable()
-                self._receive(trio.current_time())
-
-    def _receive(self, now: float) -> None:
-        touched: dict[Receiver, None] = {}
-        for _ in range(MAX_READS):
-            datagrams = self._socket.receive_nowait()
-            if not datagrams:
-                break
-            with contained(self._failed):
-                self._hand_out(datagrams, touched, now)
-        for receiver in touched:
-            with contained(self._failed):
-                self._serving = receiver
-                receiver.settle()
-        if not touched:
-            self._tell_of_unreachable()
-
-    def _hand_out(
-        self, datagrams: list[tuple[bytes, SocketAddress]], touched: dict[Receiver, None], now: float
-    ) -> None:
-        for datagram, address in datagrams:
-            self._serving = None
-            receiver = self._serving = self._route(datagram, address, now)
-            if receiver is not None:
-                receiver.receive(datagram, address, now)
-                touched[receiver] = None
-
-    def _failed(self, error: Exception) -> None:
-        """End the connection whose datagram met a bug: it is read by a task of another one, or of the listener."""
-        reason = self.bugs.reason(error, "reading a datagram")
-        if self._serving is not None:
-            self._serving.failed(reason)
-
-    def _tell_of_unreachable(self) -> None:
-        """End dials to where the network says nobody listens. It could lie, so connections do not believe it."""
-        for address, number in self._socket.unreachable():
-            for member in list(self._ids):
-                if isinstance(member, QuicConnection):
-                    member.was_unreachable(address, number)
-
-    def _route(self, datagram: bytes, address: SocketAddress, now: float) -> Receiver | None:
-        if not datagram[0] & 0x80:
-            receiver = self._routes.get(datagram[1:9])
-            if receiver is None:
-                self._answer_unknown(datagram, address, now)
-            return receiver
-        header = parse_header(datagram)
-        if header is None:
-            return None
-        receiver = self._routes.get(header.destination)
-        if receiver is None and (self._listening or address in self._expected):
-            return self._welcome(datagram, header, address, now)
-        return receiver
-
-    def _answer_unknown(self, datagram: bytes, address: SocketAddress, now: float) -> None:
-        connection = self._reset_tokens.get(datagram[-TOKEN_SIZE:])
-        until, last = self._closing.get(datagram[1:9], (now, b""))
-        if connection is not None:
-            connection.was_forgotten()
-        elif now < until:
-            # Only to more than that: the peer may have said its last words, too, and would answer ours.
-            if last and len(datagram) > len(last) and self._answers.allow(None, now):
-                self.send([last], address)
-        elif len(datagram) > SHORTEST_RESET and self._answers.allow(None, now):
-            noise = bytearray(os.urandom(min(LONGEST_RESET, len(datagram) - 1) - TOKEN_SIZE))
-            noise[0] = noise[0] & 0x3F | 0x40
-            self.send([bytes(noise) + self.settings.tokens.token(datagram[1:9])], address)
-
-    def _welcome(self, datagram: bytes, header: Header, address: SocketAddress, now: float) -> Arrival | None:
-        """Let a connection begin, or say why it cannot."""
-        if len(datagram) < SMALLEST_INITIAL or not header.version:
-            return None
-        if header.version != VERSION:
-            if self._answers.allow(None, now):
-                self.send([encode_version_negotiation(header)], address)
-            return None
-        if not header.initial or len(header.destination) < _SMALLEST_FIRST_ID:
-            return None
-        expected = self._expected.get(address)
-        if expected is None and len(self._arrivals) >= self.settings.config.accept_backlog:
-            return None
-        original = self._tokens.original_id(header, address, now) if header.token else None
-        if original is None and expected is None and not self._unverified.allow(None, now):
-            self.send([self._tokens.retry(header, address, now)], address)
-            return None
-        arrival = Arrival(self, header, address, original)
-        if expected is not None:
-            return expected.take(arrival, header.destination)
-        self.add(arrival, header.destination)
-        self._arrivals.append(arrival)
-        self._arrived.unpark()
-        return arrival
+    def take_arrival(self) -> Arrived | None:
+        """Return a connection that arrived, if one did; `decided` must follow."""
+        return self._arrivals.popleft() if self._arrivals else None
 
     @contextmanager
     def expecting(self, address: SocketAddress) -> Iterator[Expected]:
-        """Give connections from an address to a dial, also without a listener; `accept` does not see them.
+        """Give connections from an address to a dial, also without a listener; `take_arrival` does not see them.
 
         Raises `OSError` if another dial waits for one from there.
         """
         if address in self._expected:
             raise OSError(errno.EADDRINUSE, "another dial waits for a connection from there")
-        expected = self._expected[address] = Expected(self)
+        expected = self._expected[address] = Expected()
+        self.engine.expect(address, True)
         try:
             yield expected
         finally:
+            self.engine.expect(address, False)
             del self._expected[address]
-            expected.forget()
-            self._close_if_unused()
+            for arrived in expected.arrivals:
+                self.ignore(arrived)
+            self.close_if_unused()
 
-    # ---- listening
+    def decided(self, arrival: int) -> None:
+        """Note that an arrival was accepted or refused."""
+        self._waiting.discard(arrival)
+        self.flush()
 
-    async def wait_arrival(self) -> None:
-        """Wait until a connection arrived, or nobody listens any more."""
-        while not self._arrivals and self._listening:
-            await self._arrived.park()
+    # ---- the tasks
 
-    def take_arrival(self) -> Arrival | None:
-        """Return a connection that arrived, if one did."""
-        return self._arrivals.popleft() if self._arrivals else None
+    async def drive(self) -> None:
+        """Read and keep time for all while it is our turn, until cancelled.
+
+        Raises `trio.ClosedResourceError`, `OSError`.
+        """
+        async with self._turn, open_background() as nursery:
+            nursery.start_soon(self._socket.flush)
+            nursery.start_soon(self._keep_time)
+            while True:
+                await self._socket.wait_readable()
+                self._receive()
+
+    def _receive(self) -> None:
+        now = trio.current_time()
+        received = None
+        for _ in range(MAX_READS):
+            datagrams = self._socket.receive_segments()
+            if datagrams is None:
+                break
+            received = datagrams
+            with contained(self._failed):
+                self._serving = None
+                self.engine.receive(*datagrams, now)
+        self.flush()
+        if received is None:
+            for address, number in self._socket.unreachable():
+                if number in _UNREACHABLE:
+                    self._cannot_reach(address, OSError(number, os.strerror(number)))
+
+    async def _keep_time(self) -> None:
+        try:
+            while True:
+                with trio.CancelScope(deadline=self._next_alarm()) as self._alarm:
+                    await trio.sleep_forever()
+                self._not_before = trio.current_time() + SHORTEST_SLEEP
+                self._run_calls()
+                self.flush()
+        finally:
+            self._alarm = None
+
+    def _next_alarm(self) -> float:
+        call = self._calls[0][0] if self._calls else inf
+        return max(self._not_before, min(self._deadline, call))
+
+    def call_at(self, when: float, function: Callable[[], None]) -> None:
+        """Call a function at a time, or later if no task keeps time then."""
+        heappush(self._calls, (when, next(self._call_order), function))
+        self._set_alarm()
+
+    def _run_calls(self) -> None:
+        now = trio.current_time()
+        while self._calls and self._calls[0][0] <= now:
+            function = heappop(self._calls)[2]
+            with contained(self._failed):
+                self._serving = None
+                function()
+
+    def _set_alarm(self) -> None:
+        if self._alarm is not None:
+            deadline = self._next_alarm()
+            if deadline < self._alarm.deadline:
+                # A later one is left alone: to look in vain costs less than a change each time.
+                self._alarm.deadline = deadline
+
+    # ---- the engine
+
+    def flush(self) -> None:
+        """Send what the engine lets out, and act on what it tells."""
+        if self._flushing:
+            return  # the loop below goes on
+        self._flushing = True
+        try:
+            self._deadline = self._flush(trio.current_time())
+        finally:
+            self._flushing = False
+        self._set_alarm()
+        if not self._members:
+            self.close_if_unused()
+
+    def flush_if_needed(self) -> None:
+        """Flush if there is something to flush."""
+        if self.engine.needs_flush:
+            self.flush()
+
+    def _flush(self, now: float) -> float:
+        """Flush until nothing is left, and return when to do so again."""
+        for _ in range(MAX_ROUNDS):
+            events, transmits, deadline, more = self.engine.flush(now, MAX_DATAGRAMS)
+            for data, segment, address in transmits:
+                error = self._socket.send_segments(data, segment, address)
+                if error is not None:
+                    self._not_sent(error, segment, address)
+            if events:
+                self._dispatch(events)
+            if not (more or self.engine.needs_flush):
+                return inf if deadline is None else deadline
+        return now
+
+    def _not_sent(self, error: OSError, size: int, address: SocketAddress) -> None:
+        if error.errno == errno.EMSGSIZE:
+            self.engine.too_large(size, address)
+        else:
+            self._cannot_reach(address, error)
+
+    def _cannot_reach(self, address: SocketAddress, error: OSError) -> None:
+        for member in [*self._members.values()]:
+            member.cannot_reach(address, error)
+
+    def _dispatch(self, events: list[Event]) -> None:
+        left = iter(events)
+        while True:
+            with contained(self._failed):
+                for event in left:
+                    self._serving = None
+                    if isinstance(event, Arrived):
+                        self._arrive(event)
+                    elif (member := self._members.get(event.connection)) is not None:
+                        self._serving = member
+                        member.handle(event)
+                return
+
+    def _arrive(self, arrived: Arrived) -> None:
+        self._waiting.add(arrived.arrival)
+        if (expected := self._expected.get(arrived.address)) is not None and expected.take(arrived):
+            return
+        if self._listening and expected is None:
+            self._arrivals.append(arrived)
+            self._arrived.unpark()
+        else:
+            self.ignore(arrived)
+
+    def _failed(self, error: Exception) -> None:
+        """End the connection whose event met a bug: the socket is driven by a task of another one, or of a listener."""
+        reason = self.bugs.reason(error, "acting on a datagram")
+        if self._serving is not None:
+            self._serving.failed(reason)
 
 
 class Expected:
@@ -322,79 +348,23 @@ class Expected:
     There may be several: the first can be what is left of an earlier dial, of which the peer knows no more.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._room = MAX_EXPECTED
-        self._arrivals: deque[Arrival] = deque()
+    def __init__(self) -> None:
+        self.arrivals: deque[Arrived] = deque()
+        """Those that were not waited for."""
+        self._left = MAX_EXPECTED
         self._arrived = trio.lowlevel.ParkingLot()
 
-    def take(self, arrival: Arrival, connection_id: bytes) -> Arrival | None:
-        """Take a connection, unless there were too many."""
-        if not self._room:
-            return None
-        self._room -= 1
-        self._endpoint.add(arrival, connection_id)
-        self._arrivals.append(arrival)
+    def take(self, arrived: Arrived) -> bool:
+        """Take a connection; False if there were too many."""
+        if not self._left:
+            return False
+        self._left -= 1
+        self.arrivals.append(arrived)
         self._arrived.unpark()
-        return arrival
+        return True
 
-    async def wait(self) -> Arrival:
+    async def wait(self) -> Arrived:
         """Wait for the next one."""
-        while not self._arrivals:
+        while not self.arrivals:
             await self._arrived.park()
-        return self._arrivals.popleft()
-
-    def forget(self) -> None:
-        """Forget those that were not waited for."""
-        for arrival in self._arrivals:
-            self._endpoint.remove(arrival)
-
-
-class Arrival(Incoming):
-    """A connection that arrived: its first datagrams, unread."""
-
-    def __init__(self, endpoint: Endpoint, header: Header, address: SocketAddress, original_id: bytes | None) -> None:
-        self.local_address = quic_address(endpoint.address)
-        self.remote_address = quic_address(address)
-        self._endpoint = endpoint
-        self._header = header
-        self._address = address
-        self._original_id = original_id
-        self._early: list[bytes] = []
-
-    def receive(self, datagram: bytes, address: SocketAddress, now: float) -> None:
-        """Keep a datagram for later."""
-        if address == self._address and len(self._early) < MAX_EARLY:
-            self._early.append(datagram)
-
-    def settle(self) -> None:
-        """Nothing is done before somebody accepts."""
-
-    def failed(self, reason: str) -> None:
-        """Be refused in silence, when a peer that is not heard yet met a bug."""
-        self._endpoint.remove(self)
-
-    async def upgrade(self) -> QuicConnection:
-        """Shake hands; see `abc.Incoming.upgrade`."""
-        endpoint, first_id = self._endpoint, self._header.destination
-        retried = self._original_id is not None
-        engine = AioquicEngine.server(endpoint.settings, self._original_id or first_id, first_id if retried else None)
-        connection = QuicConnection(endpoint, engine, endpoint.settings.config)
-        endpoint.remove(self)
-        endpoint.add(connection, first_id)
-        try:
-            async with connection.driven():
-                for datagram in self._early:
-                    connection.receive(datagram, self._address, trio.current_time())
-                connection.settle()
-                await connection.wait_connected(Direction.INBOUND)
-        except BaseException:
-            connection.abandon()
-            raise
-        return connection
-
-    async def refuse(self) -> None:
-        """Answer CONNECTION_REFUSED, as RFC 9000 5.2.2 has it and quic-go does: after silence the peer tries again."""
-        self._endpoint.send([encode_refusal(self._header)], self._address)
-        self._endpoint.remove(self)
-        await trio.lowlevel.checkpoint()
+        return self.arrivals.popleft()

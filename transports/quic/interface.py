@@ -1,202 +1,273 @@
-"""What the rest of this transport needs of a QUIC engine, and nothing else: the seam where a faster one fits in.
+"""What the QUIC transport needs of an engine: all connections of one UDP socket, without I/O and without waiting.
 
-An engine is one connection without I/O: datagrams and time go in, events and datagrams come out. It never waits.
+The engine has the protocol: ids and routing, address validation by load (Retry), version negotiation, stateless resets,
+answers for closed connections, keep-alive and timeouts, congestion, send buffers and receive windows. The transport
+has the sockets, trio, certificates, limits, addresses and streams, and is the same for every engine.
+
+A connection is a number, and so is a stream in it. After every call the transport asks `needs_flush`, and calls `flush`
+in the same step: it returns what happened and what is to be sent.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from peerstack.stack.errors import StackError
-from peerstack.stack.identity import PublicKey
+from peerstack.stack.limits import WindowBudget
 from peerstack.stack.net.datagrams import SocketAddress
+from peerstack.stack.security.tls.certificate import Credentials
+
+from .certificates import CertificateVerifier
+from .config import QuicConfig
 
 
 @dataclass(frozen=True, slots=True)
-class HandshakeCompleted:
-    """The peer is authenticated; `Engine.peer_key` says who it is."""
+class EngineSettings:
+    """What all engines of a transport are made with."""
+
+    config: QuicConfig
+    credentials: Credentials
+    reset_key: bytes
+    """32 bytes: HMAC-SHA256 of a connection id under it, cut to 16 bytes, is its stateless reset token."""
+    budget: WindowBudget
+    """Of all connections of the transport, for receive windows that grow."""
+    growth: int = sys.maxsize
+    """Bytes of it that one connection may take, beside what the largest window allows."""
 
 
-@dataclass(frozen=True, slots=True)
-class DataReceived:
-    """Bytes of a stream, in order; `end` when the peer will send no more."""
-
-    stream_id: int
-    data: bytes
-    end: bool
+# ---- events: all but Arrived begin with the connection they belong to; none comes after `close` of the connection
 
 
-@dataclass(frozen=True, slots=True)
-class ResetReceived:
-    """The peer gave up sending on a stream (RESET_STREAM)."""
+class Arrived(NamedTuple):
+    """A connection wants in: `accept`, `refuse` or `ignore` it. The engine keeps its first datagrams."""
 
-    stream_id: int
+    arrival: int
+    address: SocketAddress
+
+
+class Answered(NamedTuple):
+    """A datagram of the peer was accepted: the first one after `connect`, and the first one after each `ping`."""
+
+    connection: int
+
+
+class Connected(NamedTuple):
+    """The peer is authenticated; the verifier has its key."""
+
+    connection: int
+
+
+class StreamOpened(NamedTuple):
+    """The peer opened a stream. Comes before any other event of that stream."""
+
+    connection: int
+    stream: int
+
+
+class Readable(NamedTuple):
+    """`read` has something: bytes or the end. Told again, at the latest, after `read` has returned all there was."""
+
+    connection: int
+    stream: int
+
+
+class Writable(NamedTuple):
+    """A stream of which `write` took nothing has room again."""
+
+    connection: int
+    stream: int
+
+
+class ResetReceived(NamedTuple):
+    """The peer gave up sending (RESET_STREAM), and what arrived before was read: there is nothing more to read."""
+
+    connection: int
+    stream: int
     code: int
 
 
-@dataclass(frozen=True, slots=True)
-class StopReceived:
-    """The peer no longer listens to a stream (STOP_SENDING)."""
+class StopReceived(NamedTuple):
+    """The peer no longer reads a stream (STOP_SENDING); `write` takes nothing more."""
 
-    stream_id: int
+    connection: int
+    stream: int
     code: int
 
 
-@dataclass(frozen=True, slots=True)
-class RouteAdded:
-    """The peer may address this connection by one more id."""
+class StreamsAvailable(NamedTuple):
+    """The peer allows more streams, after `open` returned None."""
 
-    connection_id: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class RouteRemoved:
-    """The peer will not use this id any more."""
-
-    connection_id: bytes
+    connection: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The connection is over: by an orderly close of the peer (`failure` is None), or because of `failure`."""
+class Acknowledged(NamedTuple):
+    """Everything written before this `mark` was acknowledged, or its stream was reset."""
 
+    connection: int
+    mark: int
+
+
+class Ended(NamedTuple):
+    """The connection is over: by an orderly close of the peer (`failure` None), or because of `failure`.
+
+    `read` still gives what arrived, until `close` is called.
+    """
+
+    connection: int
     failure: StackError | None
 
 
-Event: TypeAlias = HandshakeCompleted | DataReceived | ResetReceived | StopReceived | RouteAdded | RouteRemoved | Ended
+Event: TypeAlias = (
+    Arrived
+    | Answered
+    | Connected
+    | StreamOpened
+    | Readable
+    | Writable
+    | ResetReceived
+    | StopReceived
+    | StreamsAvailable
+    | Acknowledged
+    | Ended
+)
+Transmit: TypeAlias = tuple[bytes, int, SocketAddress]
+"""Datagrams to one address, one after another: all of `segment` bytes, but for the last, which may be shorter."""
 
 
-class Engine(Protocol):
-    """One QUIC connection. Times are seconds on trio's clock."""
+class ConnectionStatistics(NamedTuple):
+    """What is known of a connection's path."""
 
-    @property
-    def connection_id(self) -> bytes:
-        """The id by which the peer first addresses this connection; more come as `RouteAdded`."""
+    rtt: float | None
+    """Smoothed, in seconds, once measured."""
+    unanswered_since: float | None
+    """When something was first sent that the peer has to acknowledge, after the last datagram of it."""
+
+
+class SocketEngine(Protocol):
+    """All QUIC connections of one UDP socket. No I/O, no waiting, no clock: times are seconds on trio's clock.
+
+    Faults are contained in it: what a datagram makes it raise ends the connection that it belongs to.
+
+    An engine that does its own system calls may get a method for that beside `receive` and `flush`, which every engine
+    has: sockets that are shared with other protocols, and simulated ones, have no descriptor of their own.
+    """
+
+    name: str
+    """By which it is chosen, and by which people know it: "aioquic"."""
+
+    # ---- datagrams and time
+
+    def receive(self, data: bytes | memoryview, segment: int, address: SocketAddress, now: float) -> None:
+        """Take datagrams of one sender: `data` holds some of `segment` bytes, of which the last may be shorter."""
         ...
 
     @property
-    def peer_key(self) -> PublicKey | None:
-        """The identity the peer proved, once it has."""
+    def needs_flush(self) -> bool:
+        """Whether `flush` has something to do before its deadline."""
         ...
 
-    @property
-    def answered(self) -> bool:
-        """Whether anything authentic came from the peer."""
-        ...
+    def flush(self, now: float, limit: int) -> tuple[list[Event], list[Transmit], float | None, bool]:
+        """Run what is due; return what happened, what to send, when to call again, and whether more waits.
 
-    @property
-    def peer_address(self) -> SocketAddress | None:
-        """Where datagrams go now."""
-        ...
-
-    @property
-    def peer_reset_token(self) -> bytes:
-        """The last 16 bytes of a datagram by which the peer would say that it has forgotten us; may be empty."""
-        ...
-
-    @property
-    def rtt(self) -> float | None:
-        """The smoothed round-trip time in seconds, once measured."""
-        ...
-
-    @property
-    def awaits_acknowledgement(self) -> bool:
-        """Whether packets are under way that the peer has to acknowledge."""
-        ...
-
-    def sent_marks(self) -> dict[int, int]:
-        """Return where what each stream was given to send ends, of those that wait for acknowledgements."""
-        ...
-
-    def acknowledged(self, marks: dict[int, int]) -> bool:
-        """Say whether everything before these marks was acknowledged, or its stream was reset; forgets those."""
-        ...
-
-    def receive(self, datagram: bytes, address: SocketAddress, now: float) -> None:
-        """Take a datagram. What is wrong with it shows in `events`, if it counts at all."""
-        ...
-
-    def events(self) -> list[Event]:
-        """Return what happened since the last call."""
-        ...
-
-    def datagrams_to_send(self, now: float) -> list[tuple[bytes, SocketAddress]]:
-        """Return what the congestion window lets out now."""
-        ...
-
-    def was_too_large(self, size: int) -> None:
-        """Send smaller datagrams: the system says that one of `size` bytes does not fit the way to the peer."""
-        ...
-
-    def next_deadline(self) -> float | None:
-        """Return when `handle_deadline` wants to be called."""
-        ...
-
-    def handle_deadline(self, now: float) -> None:
-        """Run what is due."""
-        ...
-
-    @property
-    def can_open(self) -> bool:
-        """Whether the peer allows one more stream of ours."""
-        ...
-
-    def open_stream(self) -> int:
-        """Return the id of a new stream of ours; the peer learns of it by the first bytes."""
-        ...
-
-    def is_new(self, stream_id: int) -> bool:
-        """Say, once, whether this stream of the peer was never asked about before."""
-        ...
-
-    def send_room(self, stream_id: int) -> int:
-        """Return how many bytes `write` should be given at most now."""
-        ...
-
-    def write(self, stream_id: int, data: bytes | memoryview, *, end: bool = False) -> bool:
-        """Queue bytes, and the end of our direction; say whether it was still open, else nothing happens."""
-        ...
-
-    def unacknowledged(self, stream_id: int) -> bool:
-        """Whether bytes of the stream, or its end, have not been acknowledged yet."""
-        ...
-
-    def reset(self, stream_id: int, code: int) -> None:
-        """Give up our direction (RESET_STREAM), unless everything has arrived already."""
-        ...
-
-    def stop(self, stream_id: int, code: int) -> bool:
-        """Stop listening (STOP_SENDING), unless the peer has ended already; what still comes is dropped.
-
-        Say whether there is something to send.
+        None means that there is nothing to wait for. `limit` is about how many datagrams of one connection go at once.
         """
         ...
 
-    def ignore(self, stream_id: int, size: int) -> None:
-        """Drop what still comes, and tell the peer to stop sending only when that is more than `size` bytes."""
+    def too_large(self, size: int, address: SocketAddress) -> None:
+        """Send smaller datagrams there: the system refused one of `size` bytes."""
         ...
 
-    def settle(self, stream_id: int) -> None:
-        """Count off what will not be read, if all there is has been received; the stream is done with."""
+    # ---- arrivals
+
+    def listen(self, enabled: bool) -> None:
+        """Let new connections arrive, or no more; those that did stay until they are accepted, refused or ignored."""
         ...
 
-    def consumed_of(self, stream_id: int) -> int:
-        """Return how many bytes of a stream the application took."""
+    def expect(self, address: SocketAddress, expected: bool) -> None:
+        """Let connections from this address arrive, or no more: listening or not, without proof, beyond the backlog.
+
+        A dial whose connection the peer begins (a hole punch) waits for it.
+        """
         ...
 
-    def consumed(self, stream_id: int, size: int, now: float) -> bool:
-        """Note that the application took bytes (or gave some back); say whether there is something to send."""
+    def accept(self, arrival: int, verifier: CertificateVerifier, now: float) -> int:
+        """Let a connection in that arrived; return its handle. Raises StackError if its first packet is no good."""
         ...
 
-    def ping(self) -> None:
-        """Ask the peer for a sign of life, in a datagram to which one that has forgotten us may say so."""
+    def refuse(self, arrival: int) -> None:
+        """Answer CONNECTION_REFUSED."""
         ...
 
-    def close(self, code: int, reason: str) -> None:
-        """End the connection; the next datagram says so to the peer."""
+    def ignore(self, arrival: int) -> None:
+        """Forget an arrival without a word."""
         ...
 
-    def release(self) -> None:
-        """Give back memory reserved for receive windows."""
+    # ---- connections
+
+    def connect(self, address: SocketAddress, verifier: CertificateVerifier, now: float) -> int:
+        """Begin a connection and return its handle."""
         ...
+
+    def close(self, connection: int, code: int, reason: str, now: float) -> None:
+        """Forget a connection, and tell its peer unless it knows. Called once for each, also after `Ended`.
+
+        CONNECTION_CLOSE goes out with the next `flush`, more than once to a peer that is authenticated, for one that
+        misses it waits for its idle timeout; and it answers what still comes for a while.
+        """
+        ...
+
+    def peer_address(self, connection: int) -> SocketAddress:
+        """Return where datagrams go now; a NAT may have changed the port."""
+        ...
+
+    def statistics(self, connection: int) -> ConnectionStatistics:
+        """Return what is known of the path."""
+        ...
+
+    def ping(self, connection: int) -> None:
+        """Send a PING; `Answered` follows once anything comes from the peer."""
+        ...
+
+    def mark(self, connection: int) -> int:
+        """Ask to be told by `Acknowledged` when all stream data and ends written so far have arrived."""
+        ...
+
+    # ---- streams
+
+    def open(self, connection: int) -> int | None:
+        """Return a new stream, of which the peer learns with the first bytes; None if it allows no more now."""
+        ...
+
+    def read(self, connection: int, stream: int, size: int) -> tuple[bytes, bool] | None:
+        """Take up to `size` bytes, and whether the end came after them; None when there is nothing now (or ever).
+
+        Reading is the flow control: it opens the windows. The end comes once, with the last bytes or as (b"", True).
+        `size` 0 takes nothing, and tells the end if all was read.
+        """
+        ...
+
+    def write(self, connection: int, stream: int, data: bytes | memoryview) -> int:
+        """Queue what there is room for and return how many bytes that were.
+
+        0: there is no room, `Writable` follows; or nothing can be sent any more, `StopReceived` told so or will.
+        """
+        ...
+
+    def finish(self, connection: int, stream: int) -> None:
+        """End our direction after what was written; nothing happens if it was ended, reset or stopped before."""
+        ...
+
+    def reset(self, connection: int, stream: int, code: int) -> None:
+        """Give up our direction (RESET_STREAM), unless everything has arrived already."""
+        ...
+
+    def stop(self, connection: int, stream: int, code: int) -> None:
+        """Drop what was not read and what still comes; tell the peer (STOP_SENDING) unless it has ended already."""
+        ...
+
+
+EngineFactory: TypeAlias = Callable[[EngineSettings], SocketEngine]
+"""Called once for each socket."""

@@ -20,7 +20,9 @@ from peerstack.stack.identity import PeerId
 from peerstack.stack.net.datagrams import SocketAddress
 
 from .connection import QuicConnection
-from .endpoint import Arrival, Endpoint, Expected
+from .endpoint import Endpoint, Expected
+from .interface import Arrived
+from .listener import Arrival
 
 NOISE_SIZE: Final = 64
 """Bytes of such a datagram, as in go-libp2p."""
@@ -92,7 +94,7 @@ class Punch:
     async def read(self) -> None:
         """Take part in reading the socket."""
         try:
-            await self._endpoint.read()
+            await self._endpoint.drive()
         except (OSError, trio.ClosedResourceError) as error:
             self._fail(ConnectionLost(f"the socket broke: {error}"))
 
@@ -101,7 +103,7 @@ class Punch:
         while True:
             noise = bytearray(os.urandom(NOISE_SIZE))
             noise[0] |= _LONG_HEADER
-            refusal = self._endpoint.send([bytes(noise)], self._address)
+            refusal = self._endpoint.send(bytes(noise), self._address)
             if refusal is not None:
                 self._fail(refusal)
             await trio.sleep(uniform(SHORTEST_PAUSE, LONGEST_PAUSE))
@@ -113,9 +115,9 @@ class Punch:
                 nursery.start_soon(self._shake_hands, await expected.wait())
                 self._answered.set()
 
-    async def _shake_hands(self, arrival: Arrival) -> None:
+    async def _shake_hands(self, arrived: Arrived) -> None:
         try:
-            connection = await arrival.upgrade()
+            connection = await Arrival(self._endpoint, arrived).upgrade()
         except ConnectionLost as error:
             self._failure = error
             return

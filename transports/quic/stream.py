@@ -2,58 +2,102 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from abc import abstractmethod
+from typing import Final
 
 from peerstack.stack.codes import describe_code
 from peerstack.stack.errors import StreamReset
 from peerstack.stack.muxing.stream import MuxedStream
+from peerstack.stack.muxing.stream_registry import StreamRegistry
 
-if TYPE_CHECKING:
-    from .connection import QuicConnection
+READ_SIZE: Final = 256 * 1024
+"""Bytes that a reader gets at once at most, unless it says how many it wants."""
+
+
+class QuicStreamRegistry(StreamRegistry["QuicStream"]):
+    """What a stream needs of its connection, beside what all muxed streams do."""
+
+    @abstractmethod
+    def read(self, stream_id: int, size: int) -> tuple[bytes, bool] | None:
+        """Take what arrived; see `SocketEngine.read`."""
+
+    @abstractmethod
+    def stream_done(self, stream_id: int) -> None:
+        """Forget a stream on which nothing more can happen, and tell."""
 
 
 class QuicStream(MuxedStream):
     """One bidirectional stream.
 
-    The directions fail apart: a peer that stops listening breaks sending only, one that gives up sending breaks
-    receiving only.
+    What arrived stays in the engine until it is read. The directions fail apart: a peer that stops reading breaks
+    sending only, one that gives up sending breaks receiving only.
     """
 
-    __slots__ = ("unheard",)
+    __slots__ = ("closed_unread", "consumed")
 
-    _connection: QuicConnection
+    _connection: QuicStreamRegistry
 
-    def __init__(self, connection: QuicConnection, stream_id: int) -> None:
+    def __init__(self, connection: QuicStreamRegistry, stream_id: int) -> None:
         super().__init__(connection, stream_id)
-        self.unheard = False
+        self.consumed = 0
+        """Bytes that the application took."""
+        self.closed_unread = False
         """Whether it was closed before anything that the peer sent on it was read."""
 
-    async def aclose(self) -> None:
-        """End our direction and stop listening; never waits for the peer."""
-        self.unheard = not self._finished and self._connection.nothing_read(self._id)
-        await super().aclose()
+    def _fetch(self, max_bytes: int | None) -> bool:
+        if self._finished or self._receive_failure is not None:
+            return False
+        received = self._connection.read(self._id, max_bytes or READ_SIZE)
+        if received is None:
+            return False
+        self.keep(*received)
+        return True
 
-    def _drop_unread(self) -> None:
-        # The engine still counts it as received: this makes room in the connection's window.
-        self._connection.consumed(self._id, sum(map(len, self._chunks)))
-        super()._drop_unread()
+    def keep(self, data: bytes, end: bool) -> None:
+        """Take bytes that arrived, and the end, from the engine."""
+        self._finished = end
+        if data:
+            self._chunks.append(data)
+
+    async def aclose(self) -> None:
+        """End our direction and stop reading; never waits for the peer."""
+        self.closed_unread = not self._finished and not self.consumed
+        await super().aclose()
 
     def _direction_done(self) -> None:
         """Tell the connection when nothing more can happen on this stream."""
         receiving = not self._finished and self._receive_failure is None
-        sending = not self._send_closed and self._send_failure is None
-        if not sending and not receiving and not self._chunks:
+        if self._sending_done and not receiving and not self._chunks:
             self._connection.stream_done(self._id)
 
+    @property
+    def _sending_done(self) -> bool:
+        return self._send_closed or self._send_failure is not None
+
+    # ---- called by the connection
+
+    def readable(self) -> None:
+        """Something arrived, or the end."""
+        if self._sending_done and self._receive_failure is None and not self._receive_guard.held:
+            # An end that no task waits for may be the last that happens here.
+            received = self._connection.read(self._id, 0)
+            if received is not None and received[1]:
+                self.finish()
+        self._readable.wake()
+
+    def writable(self) -> None:
+        """There is room to send again."""
+        self._writable.wake()
+
     def was_reset(self, code: int) -> None:
-        """The peer gave up sending; what was received before may still be read."""
+        """The peer gave up sending, and what the engine had received before was read."""
         if self._receive_failure is None:
             self._receive_failure = _by_peer("reset", code)
             self._direction_done()
             self._readable.wake()
 
     def was_stopped(self, code: int) -> None:
-        """The peer listens no more."""
+        """The peer reads no more."""
         if self._send_failure is None and not self._send_closed:
             self._send_failure = _by_peer("no longer read", code)
             self._direction_done()

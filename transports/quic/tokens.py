@@ -14,17 +14,16 @@ TOKEN_SIZE: Final = 16
 _PURPOSE: Final = b"libp2p QUIC stateless reset key"
 
 
-class ResetTokens:
-    """Derives the token of each connection id from the identity, so that after a restart we can still say "forgotten".
+def reset_key(identity: Identity) -> bytes:
+    """Derive the key of all tokens from the identity, so that after a restart connections can still be reset.
 
-    The key is HKDF-SHA256 of the private key's protobuf: nobody else can compute a token, and a token tells nothing of
-    the key.
+    It is HKDF-SHA256 of the private key's protobuf: no other peer can compute a token, and a token tells nothing of
+    the private key.
     """
+    kdf = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=_PURPOSE)
+    return kdf.derive(identity.encode())
 
-    def __init__(self, identity: Identity) -> None:
-        kdf = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=_PURPOSE)
-        self._key = kdf.derive(identity.encode())
 
-    def token(self, connection_id: bytes) -> bytes:
-        """Return the token of a connection id."""
-        return hmac.digest(self._key, connection_id, "sha256")[:TOKEN_SIZE]
+def reset_token(key: bytes, connection_id: bytes) -> bytes:
+    """Return the token of a connection id."""
+    return hmac.digest(key, connection_id, "sha256")[:TOKEN_SIZE]

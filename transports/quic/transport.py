@@ -12,8 +12,7 @@ from ipaddress import ip_address
 import trio
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import DEFAULT_DIAL, DialOptions, Direction, Listener
-from peerstack.stack.background import open_background
+from peerstack.stack.abc import DEFAULT_DIAL, DialOptions, Direction
 from peerstack.stack.errors import InvalidAddress
 from peerstack.stack.identity import Identity, PeerId
 from peerstack.stack.limits import GrowsWindows, WindowBudget
@@ -23,13 +22,16 @@ from peerstack.stack.net.udp import DatagramNetwork
 from peerstack.stack.report import Attempt, Stage, StageName
 from peerstack.stack.security.tls.certificate import make_certificate
 
-from .address import quic_address, socket_address
+from .address import socket_address
+from .certificates import CertificateVerifier
 from .config import MIB, QuicConfig
 from .connection import QuicConnection
-from .endpoint import Arrival, Endpoint
-from .engine import AioquicEngine, EngineSettings
+from .endpoint import Endpoint
+from .engines import find_engine
+from .interface import EngineFactory, EngineSettings
+from .listener import QuicListener
 from .punch import open_punch
-from .tokens import ResetTokens
+from .tokens import reset_key
 
 GROWTH_BUDGET = 256 * MIB
 """Bytes by which the receive windows of all connections together may grow, where neither a host nor a user says it."""
@@ -45,17 +47,21 @@ class QuicTransport(GrowsWindows):
         *,
         memory: WindowBudget | None = None,
         network: DatagramNetwork | None = None,
+        engine: EngineFactory | str | None = None,
     ) -> None:
         """`memory` bounds the growth of receive windows, by default what the host's `Limits` say.
 
         `network` is the operating system's UDP by default; a `SharedNetwork` lets other protocols use the same ports.
+        `engine` is the name of one of `engines.ENGINES`, or makes one for each socket; by default the best that can be
+        imported. Raises ValueError for a name that there is none of, ImportError for one that is not installed.
         """
         self.local_peer = identity.peer_id
         """Who this transport proves to be."""
         self._config = config or QuicConfig()
         self._memory = memory
+        self._make_engine = find_engine(engine)
         self._settings = EngineSettings(
-            self._config, make_certificate(identity), ResetTokens(identity), memory or WindowBudget(GROWTH_BUDGET)
+            self._config, make_certificate(identity), reset_key(identity), memory or WindowBudget(GROWTH_BUDGET)
         )
         self._network = network or SharedNetwork()
         self._endpoints: list[Endpoint] = []
@@ -86,9 +92,7 @@ class QuicTransport(GrowsWindows):
         await trio.lowlevel.checkpoint()
         if options.direction is Direction.INBOUND:
             return await self._serve_dialed(target, peer, attempt)
-        engine = AioquicEngine.client(self._settings, target, peer, trio.current_time())
-        endpoint = self._dialing_endpoint(target, attempt)
-        connection = QuicConnection(endpoint, engine, self._config)
+        connection = self._connect(self._dialing_endpoint(target, attempt), target, peer)
         try:
             async with connection.driven():
                 with _stage(attempt, StageName.CONNECT, self._config.connect_timeout):
@@ -112,6 +116,15 @@ class QuicTransport(GrowsWindows):
                 stage.found = str(connection.remote_peer)
         return connection
 
+    def _connect(self, endpoint: Endpoint, target: SocketAddress, peer: PeerId | None) -> QuicConnection:
+        verifier = CertificateVerifier(peer)
+        try:
+            handle = endpoint.engine.connect(target, verifier, trio.current_time())
+            return QuicConnection(endpoint, handle, verifier, dialing=target)
+        except BaseException:
+            endpoint.close_if_unused()
+            raise
+
     async def listen(self, address: Multiaddr) -> QuicListener:
         """Bind. Raises `OSError` with the cause, `InvalidAddress` for other addresses."""
         target = _target(address)
@@ -124,7 +137,8 @@ class QuicTransport(GrowsWindows):
         return QuicListener(endpoint)
 
     def _bind(self, address: SocketAddress) -> Endpoint:
-        endpoint = Endpoint(self._network.bind(address), self._settings)
+        engine = self._make_engine(self._settings)
+        endpoint = Endpoint(self._network.bind(address), engine, self._config)
         self._endpoints = [*self._open_endpoints(), endpoint]
         return endpoint
 
@@ -146,42 +160,6 @@ class QuicTransport(GrowsWindows):
         if suitable:
             return suitable[0]
         return self._bind(("::", 0, 0, 0) if len(target) == 4 else ("0.0.0.0", 0))
-
-
-class QuicListener(Listener):
-    """A socket that lets connections in."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._broken: OSError | None = None
-        self.addresses = (quic_address(endpoint.address),)
-
-    async def accept(self) -> Arrival:
-        """Wait for the next connection, and read the socket meanwhile if nobody else does. Raises `OSError`, too."""
-        await trio.lowlevel.checkpoint()
-        while (arrival := self._endpoint.take_arrival()) is None:
-            if not self._endpoint.listening:
-                raise trio.ClosedResourceError("this listener was closed")
-            async with open_background() as nursery:
-                nursery.start_soon(self._read)
-                await self._endpoint.wait_arrival()
-            if self._broken is not None:
-                raise self._broken
-        return arrival
-
-    async def _read(self) -> None:
-        try:
-            await self._endpoint.read()
-        except trio.ClosedResourceError:
-            pass  # by `aclose`, which wakes who accepts
-        except OSError as error:
-            self._broken = error
-            self._endpoint.stop_listening()
-
-    async def aclose(self) -> None:
-        """Stop listening; connections accepted before live on."""
-        self._endpoint.stop_listening()
-        await trio.lowlevel.checkpoint()
 
 
 def _match(address: Multiaddr) -> SocketAddress | None:

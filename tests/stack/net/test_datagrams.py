@@ -53,7 +53,7 @@ async def test_an_address_to_which_nothing_can_be_sent_is_told(number: int, told
 
 async def test_a_full_socket_keeps_a_bounded_backlog_and_sends_it_later() -> None:
     near, far = UdpNetwork().bind(V4), UdpNetwork().bind(V4)
-    near._send_batch = lambda batch, address: False  # type: ignore[method-assign]  # the kernel is full
+    near._send_batch = lambda batch, segment, address: False  # type: ignore[method-assign]  # the kernel is full
     for number in range(2000):
         near.send([number.to_bytes(2, "big") * 500], far.address)
     assert near._waiting <= MAX_BACKLOG

@@ -14,6 +14,8 @@ from peerstack.stack.identity import Identity
 from peerstack.stack.report import Attempt
 from peerstack.stack.testing import ConnectionEnd
 from peerstack.transports.quic import QuicConfig, QuicConnection, QuicListener, QuicTransport
+from peerstack.transports.quic.engine_aioquic import AioquicEngine
+from peerstack.transports.quic.engine_aioquic.connection import AioquicConnection
 
 from .link import MemoryNetwork
 
@@ -73,3 +75,10 @@ async def connected(
         yield Pair(
             network, near_end.connection, far_end.connection, near_end, far_end, listener, dialer, server, nursery
         )
+
+
+def inside(connection: QuicConnection) -> AioquicConnection:
+    """Return what the engine on aioquic keeps of a connection."""
+    engine = connection._engine
+    assert isinstance(engine, AioquicEngine)
+    return engine._connections[connection._handle]

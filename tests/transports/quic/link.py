@@ -10,7 +10,7 @@ from random import Random
 
 import trio
 
-from peerstack.stack.net.datagrams import SocketAddress
+from peerstack.stack.net.datagrams import Segments, SocketAddress, split
 
 Tap = Callable[[bytes, SocketAddress, SocketAddress], bytes | None]
 """Sees each datagram with its source and destination; returns it, or what is to pass instead, or None to lose it."""
@@ -64,6 +64,14 @@ class MemorySocket:
             else:
                 self._network.carry(datagram, self.address, address)
         return refusal
+
+    def send_segments(self, data: bytes, segment: int, address: SocketAddress) -> OSError | None:
+        return self.send([datagram for datagram, _ in split(Segments(data, segment, address))], address)
+
+    def receive_segments(self) -> Segments | None:
+        for datagram, source in self.receive_nowait():
+            return Segments(datagram, len(datagram) or 1, source)
+        return None
 
     def arrive(self, datagram: bytes, source: SocketAddress, when: float) -> None:
         heappush(self._inbox, (when, next(self._order), datagram, source))

@@ -15,12 +15,14 @@ from cryptography import x509
 
 from peerstack.stack.identity import Identity
 from peerstack.stack.limits import WindowBudget
-from peerstack.stack.net.datagrams import SocketAddress
+from peerstack.stack.net.datagrams import Segments, SocketAddress, split
 from peerstack.stack.security.tls.certificate import Credentials, make_certificate
 from peerstack.transports.quic import QuicConfig
-from peerstack.transports.quic.engine import AioquicEngine, EngineSettings
-from peerstack.transports.quic.interface import Ended, Event
-from peerstack.transports.quic.tokens import ResetTokens
+from peerstack.transports.quic.certificates import CertificateVerifier
+from peerstack.transports.quic.engine_aioquic import AioquicEngine
+from peerstack.transports.quic.engine_aioquic.connection import AioquicConnection
+from peerstack.transports.quic.interface import Arrived, Connected, Ended, EngineSettings, Event
+from peerstack.transports.quic.tokens import reset_key
 
 CLIENT: SocketAddress = ("192.0.2.1", 1111)
 SERVER: SocketAddress = ("192.0.2.2", 2222)
@@ -29,7 +31,7 @@ SERVER: SocketAddress = ("192.0.2.2", 2222)
 def settings(config: QuicConfig | None = None, identity: Identity | None = None) -> EngineSettings:
     identity = identity or Identity.generate()
     return EngineSettings(
-        config or QuicConfig(), make_certificate(identity), ResetTokens(identity), WindowBudget(1 << 30)
+        config or QuicConfig(), make_certificate(identity), reset_key(identity), WindowBudget(1 << 30)
     )
 
 
@@ -98,10 +100,16 @@ class Attack:
     events: list[Event] = field(default_factory=list)
     to_client: list[bytes] = field(default_factory=list)
     source: SocketAddress = CLIENT
+    settings: EngineSettings | None = None
 
     def __post_init__(self) -> None:
         self.client.connect(SERVER, self.now)
-        self.engine = AioquicEngine.server(settings(self.config), self.client.original_destination_connection_id, None)
+        self.engine = AioquicEngine(self.settings or settings(self.config))
+        self.engine.listen(True)
+        self.verifier = CertificateVerifier(None)
+        self.handle = -1
+        self.deadline: float | None = None
+        self.undelivered: list[bytes] = []
 
     def exchange(self, rounds: int = 20) -> Attack:
         """Let both sides talk until they have nothing more to say."""
@@ -109,10 +117,8 @@ class Attack:
             self.now += 0.01
             sent = [datagram for datagram, _ in self.client.datagrams_to_send(self.now)]
             for datagram in sent:
-                self.hit(datagram)
-            answers = [datagram for datagram, _ in self.engine.datagrams_to_send(self.now)]
-            self.events += self.engine.events()
-            self.to_client += answers
+                self.receive(datagram)
+            answers = self.answers()
             for datagram in answers:
                 self.client.receive_datagram(datagram, SERVER, self.now)
             deadline = self.client.get_timer()
@@ -122,18 +128,57 @@ class Attack:
                 break
         return self
 
-    def hit(self, datagram: bytes) -> None:
-        """Let the engine take one datagram."""
-        self.engine.receive(datagram, self.source, self.now)
-        self.events += self.engine.events()
+    def receive(self, datagram: bytes, source: SocketAddress | None = None) -> None:
+        """Let the engine take one datagram, and accept the connection that it may begin."""
+        self.engine.receive(datagram, len(datagram), source or self.source, self.now)
+
+    def flush(self) -> list[bytes]:
+        """Note the events that there are, and return the datagrams to the client."""
+        answers: list[bytes] = []
+        while True:
+            events, transmits, self.deadline, _ = self.engine.flush(self.now, 64)
+            for data, segment, address in transmits:
+                assert address == self.source
+                answers += [datagram for datagram, _ in split(Segments(data, segment, address))]
+            for event in events:
+                if isinstance(event, Arrived):
+                    self.handle = self.engine.accept(event.arrival, self.verifier, self.now)
+                elif isinstance(event, Ended):
+                    self.engine.close(event.connection, 0, "", self.now)
+            self.events += events
+            if not self.engine.needs_flush:
+                break
+        self.to_client += answers
+        self.undelivered += answers
+        return answers
+
+    def answers(self) -> list[bytes]:
+        """Return the datagrams to the client that were not delivered yet."""
+        self.flush()
+        answers, self.undelivered = self.undelivered, []
+        return answers
+
+    def hit(self, datagram: bytes) -> list[bytes]:
+        """Let the engine take one datagram, and return its answers."""
+        self.receive(datagram)
+        return self.flush()
 
     def frames(self, frames: bytes) -> None:
         """Let the engine take any frames in an established connection."""
         self.hit(self.client.one_rtt(frames))
 
     @property
+    def connection(self) -> AioquicConnection:
+        """What the engine keeps of the connection."""
+        return self.engine._connections[self.handle]
+
+    @property
+    def connected(self) -> bool:
+        return any(isinstance(event, Connected) for event in self.events)
+
+    @property
     def failure(self) -> Any:
-        """What ended the engine, or None."""
+        """What ended the connection, or None."""
         return next((event.failure for event in self.events if isinstance(event, Ended)), None)
 
     @property

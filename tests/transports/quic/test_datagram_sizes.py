@@ -10,7 +10,6 @@ from peerstack.stack.addressing import parse_address
 from peerstack.stack.identity import Identity
 from peerstack.stack.net.datagrams import SocketAddress
 from peerstack.transports.quic import QuicConfig, QuicTransport
-from peerstack.transports.quic.interface import HandshakeCompleted
 
 from .hosts import join
 from .link import MemoryNetwork
@@ -40,9 +39,10 @@ LOOPBACK6: SocketAddress = ("::1", 1111, 0, 0)
 )
 def test_a_peer_gets_what_it_and_its_path_take(source: SocketAddress, takes: int | None, largest: int) -> None:
     attack = Attack(RawClient(takes=takes), source=source).exchange()
-    assert HandshakeCompleted() in attack.events
-    before, stream = len(attack.to_client), attack.engine.open_stream()
-    attack.engine.write(stream, bytes(100_000))
+    assert attack.connected
+    before, stream = len(attack.to_client), attack.engine.open(attack.handle)
+    assert stream is not None
+    assert attack.engine.write(attack.handle, stream, bytes(100_000)) == 100_000
     attack.exchange()
     sizes = [len(datagram) for datagram in attack.to_client[before:]]
     assert max(sizes) == largest

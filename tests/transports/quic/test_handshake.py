@@ -21,8 +21,9 @@ from peerstack.stack.identity import Identity
 from peerstack.stack.report import Outcome, StageName
 from peerstack.stack.security.tls.certificate import CertificateError, Credentials, make_certificate
 from peerstack.transports.quic import QuicConfig, QuicTransport
-from peerstack.transports.quic.engine import AioquicEngine, engine
-from peerstack.transports.quic.interface import HandshakeCompleted
+from peerstack.transports.quic.certificates import CertificateVerifier
+from peerstack.transports.quic.engine_aioquic import AioquicEngine, engine
+from peerstack.transports.quic.interface import Arrived, Ended
 
 from .hosts import ANYWHERE, accept, attempt, connected
 from .link import MemoryNetwork
@@ -41,8 +42,8 @@ def bare_certificate(*, days: int = 10) -> Credentials:
 def test_a_client_with_the_right_certificate_is_let_in() -> None:
     identity = Identity.generate()
     attack = Attack(RawClient(credentials=make_certificate(identity))).exchange()
-    assert HandshakeCompleted() in attack.events
-    assert attack.engine.peer_key == identity.public_key
+    assert attack.connected
+    assert attack.verifier.key == identity.public_key
 
 
 @pytest.mark.parametrize(
@@ -64,19 +65,19 @@ def test_a_client_with_the_right_certificate_is_let_in() -> None:
 def test_client_certificates_are_judged(client: Callable[[], RawClient], complaint: str | None) -> None:
     attack = Attack(client()).exchange()
     if complaint is None:
-        assert HandshakeCompleted() in attack.events
+        assert attack.connected
         return
-    assert HandshakeCompleted() not in attack.events
+    assert not attack.connected
     assert isinstance(attack.failure, CertificateError)
     assert complaint in str(attack.failure)
-    assert attack.engine.peer_key is None
+    assert attack.verifier.key is None
 
 
 def test_a_certificate_of_another_key_is_refused() -> None:
     honest, other = make_certificate(Identity.generate()), make_certificate(Identity.generate())
     stolen = Credentials(honest.certificate, other.key)
     attack = Attack(RawClient(credentials=stolen)).exchange()
-    assert HandshakeCompleted() not in attack.events
+    assert not attack.connected
     assert isinstance(attack.failure, RemoteProtocolError)
     assert "decrypt error" in str(attack.failure)
 
@@ -88,23 +89,24 @@ def test_another_alpn_is_refused() -> None:
 
 
 def test_a_server_without_the_extension_is_refused_before_our_certificate_is_shown() -> None:
-    bare = settings()
-    server_settings = type(bare)(bare.config, bare_certificate(), bare.tokens, bare.budget)
-    client = AioquicEngine.client(settings(), SERVER, None, 1.0)
-    first = [datagram for datagram, _ in client.datagrams_to_send(1.0)]
-    original = first[0][6 : 6 + first[0][5]]
-    server = AioquicEngine.server(server_settings, original, None)
-    events, now = [], 1.0
+    server, client = AioquicEngine(replace(settings(), credentials=bare_certificate())), AioquicEngine(settings())
+    server.listen(True)
+    client.connect(SERVER, CertificateVerifier(None), 1.0)
+    verifier, failures, now = CertificateVerifier(None), [], 1.0
     for _ in range(6):
         now += 0.01
-        for datagram in first:
-            server.receive(datagram, CLIENT, now)
-        for datagram, _ in server.datagrams_to_send(now):
-            client.receive(datagram, SERVER, now)
-        events += client.events()
-        first = [datagram for datagram, _ in client.datagrams_to_send(now)]
-    assert any("no libp2p extension" in str(event) for event in events)
-    assert server.peer_key is None
+        for data, segment, _ in client.flush(now, 64)[1]:
+            server.receive(data, segment, CLIENT, now)
+        events, transmits, _, _ = server.flush(now, 64)
+        for event in events:
+            if isinstance(event, Arrived):
+                server.accept(event.arrival, verifier, now)
+        transmits += server.flush(now, 64)[1]
+        for data, segment, _ in transmits:
+            client.receive(data, segment, SERVER, now)
+        failures += [event.failure for event in client.flush(now, 64)[0] if isinstance(event, Ended)]
+    assert "no libp2p extension" in str(failures[0])
+    assert verifier.key is None
 
 
 async def test_another_peer_than_the_expected_is_told_with_both_names(autojump_clock: trio.testing.MockClock) -> None:
@@ -273,8 +275,11 @@ async def test_a_refused_peer_is_told_in_one_datagram_and_nothing_is_kept(
         asked = sum(size for size, source in passed if source != target)
         (answered,) = [size for size, source in passed if source == target]
         assert answered < asked
-        assert not listener._endpoint._ids
-        assert not listener._endpoint._routes
+        assert not listener._endpoint._waiting
+        kept = listener._endpoint.engine
+        assert isinstance(kept, AioquicEngine)
+        assert not kept._routes
+        assert not kept._arrivals
 
 
 @pytest.mark.parametrize(

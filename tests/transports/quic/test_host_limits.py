@@ -12,7 +12,7 @@ from peerstack.stack.abc import Stream
 from peerstack.stack.limits import Limits, WindowBudget
 from peerstack.transports.quic import QuicConfig, QuicConnection, QuicTransport
 
-from .hosts import ANYWHERE
+from .hosts import ANYWHERE, inside
 from .link import MemoryNetwork
 
 MIB = 1 << 20
@@ -49,7 +49,7 @@ async def transfer(limits: Limits, memory: WindowBudget | None = None) -> Growth
             while received < SIZE:
                 received += len(await stream.receive_some())
                 growth.host = max(growth.host, alice.swarm.scopes.windows.used)
-                grown = connection._engine._flow.connection.size - QuicConfig().connection_window  # type: ignore[attr-defined]  # of this engine
+                grown = inside(connection)._flow.connection.size - QuicConfig().connection_window
                 growth.connection = max(growth.connection, grown)
                 growth.own = max(growth.own, 0 if memory is None else memory.used)
             done.set()

@@ -24,7 +24,7 @@ if sys.platform != "linux":
 
 assert sys.platform == "linux"  # type checkers of other systems see nothing below
 
-from peerstack.stack.net.linux import MAX_BATCH, group  # noqa: E402
+from peerstack.stack.net.datagrams import MAX_BATCH, group  # noqa: E402
 
 
 def test_batches_hold_one_size_and_a_shorter_last() -> None:

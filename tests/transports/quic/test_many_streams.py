@@ -10,7 +10,7 @@ import trio.testing
 
 from peerstack.stack.abc import Stream
 from peerstack.transports.quic import QuicConfig
-from peerstack.transports.quic.engine.connection import LibP2PConnection
+from peerstack.transports.quic.engine_aioquic.overrides import LibP2PConnection
 
 from .hosts import connected
 from .link import MemoryNetwork

@@ -21,6 +21,7 @@ from peerstack.stack.report import Outcome, StageName
 from peerstack.stack.testing.checks import transfer
 from peerstack.transports.quic import QuicConfig, QuicConnection, QuicTransport
 from peerstack.transports.quic.address import quic_address
+from peerstack.transports.quic.engine_aioquic import AioquicEngine
 
 from .hosts import ANYWHERE, accept, attempt
 from .link import MemoryNetwork
@@ -238,7 +239,9 @@ async def test_what_is_left_of_an_earlier_dial_is_not_waited_for(autojump_clock:
 async def test_a_client_with_a_false_certificate_is_told_at_once(autojump_clock: Clock) -> None:
     network = MemoryNetwork()
     async with listening(network) as (one, ones), listening(network) as (other, others), open_background() as nursery:
-        one._settings = replace(one._settings, credentials=bare_certificate())
+        (endpoint,) = one._endpoints
+        assert isinstance(endpoint.engine, AioquicEngine)
+        endpoint.engine._settings = replace(one._settings, credentials=bare_certificate())
 
         async def dial() -> None:
             with suppress(ConnectionLost, RemoteProtocolError):

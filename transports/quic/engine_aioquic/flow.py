@@ -1,6 +1,8 @@
-"""Receive windows that follow what the application reads, and grow when the peer would otherwise wait for them."""
+"""What arrived and was not read, and receive windows that follow the reader and grow when the peer would wait."""
 
 from __future__ import annotations
+
+from collections import deque
 
 from peerstack.stack.limits import WindowBudget
 
@@ -36,6 +38,52 @@ class Window:
         return rtt is not None and now - self._updated < GROWTH_ROUND_TRIPS * rtt
 
 
+class ReceiveStream:
+    """The receiving direction of a stream: its window, and what arrived in order and was not read."""
+
+    __slots__ = ("_chunks", "announced", "dropped", "ended", "reset_code", "window")
+
+    def __init__(self, window: Window) -> None:
+        self.window = window
+        self.announced = False
+        """Whether the reader was told that there is something, and has not read all of it since."""
+        self.dropped = False
+        """Whether what still comes is not wanted; the peer was told to stop."""
+        self.ended = False
+        """Whether the peer sent all there will be."""
+        self.reset_code: int | None = None
+        """By which the peer gave up sending."""
+        self._chunks: deque[bytes | memoryview] = deque()
+
+    @property
+    def empty(self) -> bool:
+        """Whether all that arrived was read."""
+        return not self._chunks
+
+    def append(self, data: bytes) -> None:
+        """Take bytes that arrived."""
+        self._chunks.append(data)
+
+    def take(self, size: int) -> bytes:
+        """Return up to `size` bytes, and forget them."""
+        chunks, pieces = self._chunks, []
+        while chunks and size > 0:
+            piece = chunks.popleft()
+            if len(piece) > size:
+                # A view: small reads of a large piece must not copy the rest of it each time.
+                chunks.appendleft(memoryview(piece)[size:])
+                piece = piece[:size]
+            size -= len(piece)
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def drop(self) -> int:
+        """Forget what was not read; return how many bytes that were."""
+        size = sum(map(len, self._chunks))
+        self._chunks.clear()
+        return size
+
+
 class ReceiveFlow:
     """The windows of one connection; all memory that peers can fill is counted in the connection's window."""
 
@@ -47,27 +95,25 @@ class ReceiveFlow:
         self._largest = connection[1]
         self._budget = budget
         self.connection = Window(connection[0], now)
-        self._streams: dict[int, Window] = {}
+        self._streams: dict[int, ReceiveStream] = {}
 
-    def stream(self, stream_id: int, now: float) -> Window:
-        """Return the window of a stream, a new one if need be."""
-        window = self._streams.get(stream_id)
-        if window is None:
-            window = self._streams[stream_id] = Window(self._stream_sizes[0], now)
-        return window
+    def add(self, stream_id: int, now: float) -> ReceiveStream:
+        """Begin to receive on a stream."""
+        stream = self._streams[stream_id] = ReceiveStream(Window(self._stream_sizes[0], now))
+        return stream
 
-    def find(self, stream_id: int) -> Window | None:
-        """Return the window of a stream that is still being received."""
+    def find(self, stream_id: int) -> ReceiveStream | None:
+        """Return a stream that is still being received, or of which not all was read."""
         return self._streams.get(stream_id)
 
     def forget(self, stream_id: int) -> None:
-        """Nothing more will be received on the stream."""
+        """Nothing more will be received on the stream, nor read."""
         self._streams.pop(stream_id, None)
 
     def grow_stream(self, window: Window, now: float, rtt: float | None) -> None:
         """Double a stream's window if it is cramped and the connection can make room for it."""
         wanted = min(2 * window.size, self._stream_sizes[1])
-        # Two thirds, so that one stream that nobody reads cannot stop the others.
+        # Two thirds, so that one stream that is not read cannot stop the others.
         if window.cramped(now, rtt) and self._reach(3 * wanted // 2):
             window.size = wanted
 

@@ -20,9 +20,10 @@ from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
 from aioquic.quic.stream import QuicStream, QuicStreamReceiver
 
+from ..certificates import CertificateVerifier
 from ..config import QuicConfig
-from ..tokens import ResetTokens
-from .certificates import CertificateContext, CertificateVerifier
+from ..tokens import reset_token
+from .certificates import CertificateContext
 
 CONNECTION_NAMES: Final = (
     "_crypto_streams",
@@ -91,7 +92,7 @@ class LibP2PConnection(QuicConnection):
         configuration: QuicConfiguration,
         settings: QuicConfig,
         verifier: CertificateVerifier,
-        tokens: ResetTokens,
+        reset_key: bytes,
         *,
         original_id: bytes | None = None,
         retry_id: bytes | None = None,
@@ -105,14 +106,14 @@ class LibP2PConnection(QuicConnection):
         self.peer_takes = 0
         """UDP payload that the peer said it takes; 0 while it has not."""
         self._settings = settings
-        self._tokens = tokens
+        self._reset_key = reset_key
         self._local_max_streams_bidi.value = self._local_max_streams_bidi.sent = settings.max_inbound_streams
-        # Unidirectional streams mean nothing in libp2p: nobody may open one.
+        # Unidirectional streams mean nothing in libp2p: the peer may open none.
         self._local_max_streams_uni.value = self._local_max_streams_uni.sent = 0
         self._streams = self.known_streams = _Streams()
         self._loss._pacer = ShortPathPacer(max_datagram_size=self._max_datagram_size)
         if not configuration.is_client:
-            self._host_cids[0].stateless_reset_token = tokens.token(self._host_cids[0].cid)
+            self._host_cids[0].stateless_reset_token = reset_token(reset_key, self._host_cids[0].cid)
 
     # ---- handshake
 
@@ -133,7 +134,7 @@ class LibP2PConnection(QuicConnection):
         super()._replenish_connection_ids()
         for connection_id in self._host_cids:
             if not connection_id.was_sent:
-                connection_id.stateless_reset_token = self._tokens.token(connection_id.cid)
+                connection_id.stateless_reset_token = reset_token(self._reset_key, connection_id.cid)
 
     # ---- bounds
 
@@ -179,12 +180,12 @@ class LibP2PConnection(QuicConnection):
             self._streams_queue = idle + self._streams_queue
             streams.due = None
 
-    # ---- signs of life
+    # ---- keep-alive
 
     def _write_ping_frame(self, builder: QuicPacketBuilder, uids: Sequence[int] = (), comment: str = "") -> None:
         """Send a PING, for keepalive or as a probe, that is large enough to be answered by a stateless reset.
 
-        Those who have forgotten us answer with less than they got, so that two hosts cannot keep each other busy, and
+        A peer that has forgotten us answers with less than it got, so that two hosts cannot keep each other busy, and
         quic-go not at all to less than 43 bytes (RFC 9000, 10.3.3).
         """
         super()._write_ping_frame(builder, list(uids), comment)

@@ -27,7 +27,7 @@ SMALLEST_INITIAL: Final = 1200
 MAX_ID: Final = 20
 _LONG, _FIXED, _TYPE = 0x80, 0x40, 0x30
 _GREASE: Final = 0x1A2A3A4A
-"""A version that nobody speaks, offered too, so that nobody learns to expect just one (RFC 9000, 15)."""
+"""A version that does not exist, offered too, so that no peer learns to expect just one (RFC 9000, 15)."""
 
 
 @dataclass(frozen=True, slots=True)
