@@ -143,10 +143,10 @@ async def rpc_counts(program: Program, command: Command) -> Answer:
 async def scores(program: Program, command: Command) -> Answer:
     """Tell the score of every peer, and below which it is graylisted; null without scores."""
     pubsub = _topics(program).pubsub
-    if (judging := pubsub.config.score) is None:
+    if (scoring := pubsub.config.score) is None:
         return {"scores": None, "graylist": None}
     peers = pubsub.statistics().peers
-    return {"scores": {peer: found.score for peer, found in peers.items()}, "graylist": judging.graylist_threshold}
+    return {"scores": {peer: found.score for peer, found in peers.items()}, "graylist": scoring.graylist_threshold}
 
 
 def _topics(program: Program) -> Topics:
