@@ -92,6 +92,8 @@ class Attempt:
     epoch: float
     stages: list[Stage] = field(default_factory=list)
     outcome: Outcome = Outcome.RUNNING
+    engine: str | None = None
+    """What carries the connection, where there are several engines for its protocol, as for QUIC."""
 
     @contextmanager
     def stage(self, name: str, *, expected: str | None = None) -> Iterator[Stage]:
@@ -151,6 +153,7 @@ class Attempt:
         return {
             "address": self.address,
             "outcome": str(self.outcome),
+            **({} if self.engine is None else {"engine": self.engine}),
             "stages": [stage.to_json() for stage in self.stages],
         }
 

@@ -146,6 +146,11 @@ class _OnDemandQuic(_OnDemand["QuicTransport"], GrowsWindows):
         super().__init__({"quic-v1"}, make)
         self._growth: tuple[WindowBudget, int] | None = None
 
+    @property
+    def engines(self) -> dict[str, str]:
+        """QUIC's engine, once the transport was needed."""
+        return {} if self._made is None else self._made.engines
+
     def grow_within(self, budget: WindowBudget, per_connection: int) -> None:
         """Remember the budget until the transport is made."""
         self._growth = budget, per_connection

@@ -19,6 +19,7 @@ from .streams import (
 from .transports import (
     DEFAULT_DIAL,
     DialOptions,
+    HasEngines,
     Incoming,
     Listener,
     Muxer,
@@ -58,6 +59,7 @@ __all__ = [
     "PeerRouting",
     "Pipe",
     "Protector",
+    "HasEngines",
     "ProvesPeer",
     "Put",
     "Secured",

@@ -254,6 +254,16 @@ class Muxer(Protocol):
 
 
 @runtime_checkable
+class HasEngines(Protocol):
+    """A transport for whose protocol there are several engines, such as QUIC; statistics say which one it uses."""
+
+    @property
+    def engines(self) -> dict[str, str]:
+        """The engine of each protocol, by its name in addresses: `{"quic-v1": "aioquic"}`; none before it is needed."""
+        ...
+
+
+@runtime_checkable
 class ProvesPeer(Protocol):
     """A part that was made for one identity and proves it, such as Noise; `open_host` takes only those of its own."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from ..abc import (
     DialOptions,
     Direction,
     Gater,
+    HasEngines,
     Incoming,
     MuxedConnection,
     Stream,
@@ -71,6 +72,8 @@ class SwarmStatistics:
     """Of which it is in doubt whether the peer is still there."""
     streams: int
     limits: dict[str, dict[str, int]]
+    engines: dict[str, str] = field(default_factory=dict)
+    """What carries protocols for which there are several engines: `{"quic-v1": "aioquic"}`, once it was needed."""
 
 
 class Swarm:
@@ -380,7 +383,17 @@ class Swarm:
             suspected_connections=sum(muxed.state is ConnectionState.SUSPECTED for muxed in connections),
             streams=sum(muxed.stream_count for muxed in connections),
             limits=self.scopes.statistics(),
+            engines=self.engines,
         )
+
+    @property
+    def engines(self) -> dict[str, str]:
+        """What carries protocols for which there are several engines; see `abc.HasEngines`."""
+        found: dict[str, str] = {}
+        for transport in self._transports:
+            if isinstance(transport, HasEngines):
+                found |= transport.engines
+        return found
 
     async def disconnect(self, peer: PeerId) -> None:
         """Close every connection to a peer, and return when they have left the table."""

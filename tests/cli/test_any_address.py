@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from peerstack.transports.quic.engines import find_engine
+
 from .drive import cli, listening
 
 LISTEN = ("--listen", "/ip4/127.0.0.1/tcp/0/ws", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1")
@@ -51,6 +53,10 @@ def test_the_stages_of_quic_are_explained(addresses: dict[str, str]) -> None:
     assert ran.code == 0
     assert "security handshake" in ran.out
     assert "multistream" not in ran.out
+    engine = find_engine(None).name
+    assert f"by {engine}" in ran.out
+    (report,) = cli("explain", addresses["quic-v1"], "--json").events
+    assert [attempt["engine"] for attempt in report["attempts"]] == [engine]
 
 
 def test_tcp_loads_no_library_of_other_transports() -> None:

@@ -74,7 +74,7 @@ def test_peers_that_come_and_go_are_shown_and_an_interrupt_ends_it(tmp_path: Pat
     assert (ran.code, ran.err) == (130, "")
     listening, connected, identified, disconnected = ran.events
     peer_id = str(identity.peer_id)
-    assert list(listening) == ["event", "peer_id", "addresses"]
+    assert list(listening) == ["event", "peer_id", "addresses", "engines"]
     assert (listening["event"], listening["peer_id"]) == ("listening", peer_id)
     assert [address.endswith(f"/p2p/{peer_id}") for address in listening["addresses"]] == [True]
     assert list(connected) == ["event", "peer_id", "address", "direction", "security", "muxer"]

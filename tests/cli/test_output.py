@@ -112,6 +112,12 @@ def test_addresses_are_not_broken_so_that_they_can_be_copied() -> None:
     assert address in out.getvalue()
 
 
+def test_a_listener_says_which_engines_it_uses() -> None:
+    out = io.StringIO()
+    Output(json=False, stdout=out, stderr=out).emit(events.Listening("12D3", ("/ip4/1.2.3.4",), {"quic-v1": "aioquic"}))
+    assert out.getvalue().splitlines() == ["listening as 12D3", "   /ip4/1.2.3.4", "quic-v1 by aioquic"]
+
+
 def test_hints_are_for_terminals(capsys: pytest.CaptureFixture[str]) -> None:
     out = Screen()
     Output(json=False, stdout=out, stderr=Screen()).hint("press a key")

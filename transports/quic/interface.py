@@ -11,7 +11,6 @@ in the same step: it returns what happened and what is to be sent.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -269,5 +268,12 @@ class SocketEngine(Protocol):
         ...
 
 
-EngineFactory: TypeAlias = Callable[[EngineSettings], SocketEngine]
-"""Called once for each socket."""
+class EngineFactory(Protocol):
+    """Makes the engine of each socket; the class of an engine is one."""
+
+    name: str
+    """That of its engines."""
+
+    def __call__(self, settings: EngineSettings) -> SocketEngine:
+        """Make an engine."""
+        ...

@@ -71,6 +71,11 @@ class QuicTransport(GrowsWindows):
         if self._memory is None:
             self._settings = replace(self._settings, budget=budget, growth=per_connection)
 
+    @property
+    def engines(self) -> dict[str, str]:
+        """Which engine this transport uses; see `abc.HasEngines`."""
+        return {"quic-v1": self._make_engine.name}
+
     def can_dial(self, address: Multiaddr) -> bool:
         """Say whether the address is a QUIC one with its IP address known."""
         target = _match(address)
@@ -89,6 +94,7 @@ class QuicTransport(GrowsWindows):
         sends random bytes until the peer's own dial arrives from that address, listener or not, and is the server.
         """
         target = _reachable(_target(address))
+        attempt.engine = self._make_engine.name
         await trio.lowlevel.checkpoint()
         if options.direction is Direction.INBOUND:
             return await self._serve_dialed(target, peer, attempt)

@@ -27,6 +27,8 @@ class Listening(OutputEvent):
     event: ClassVar[str] = "listening"
     peer_id: str
     addresses: tuple[str, ...]
+    engines: dict[str, str] = field(default_factory=dict)
+    """What carries protocols for which there are several engines: `{"quic-v1": "aioquic"}`."""
 
 
 @dataclass(frozen=True, slots=True)

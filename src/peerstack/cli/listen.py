@@ -94,7 +94,7 @@ async def _listen(addresses: tuple[str, ...], perf: bool, options: ListenOptions
         for address in wanted:
             await bind(host, address)
         host.announce(config.announce)
-        output.emit(events.Listening(str(host.peer_id), tuple(str(address) for address in host.addresses)))
+        output.emit(events.Listening(str(host.peer_id), tuple(map(str, host.addresses)), host.swarm.engines))
         output.hint("Try `peerstack ping` with one of these addresses. Ctrl-C stops it.")
         while True:
             for shown in await feed.next():

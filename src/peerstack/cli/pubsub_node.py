@@ -129,7 +129,7 @@ def _is_utf8(text: str) -> bool:
 
 def listening(host: Host) -> events.Listening:
     """Return the event that says where a host can be reached."""
-    return events.Listening(str(host.peer_id), tuple(str(address) for address in host.addresses))
+    return events.Listening(str(host.peer_id), tuple(map(str, host.addresses)), host.swarm.engines)
 
 
 def receipt_event(receipt: PubsubReceipt) -> events.Receipt:

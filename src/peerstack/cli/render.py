@@ -53,7 +53,8 @@ def _of_peers(event: events.OutputEvent) -> list[Shape]:
             return [line(Span(f"* {short(peer)} at {address} is back after {seconds:.1f} s", Style.DIM))]
         case events.Listening():
             addresses = [line("   ", _name(address)) for address in event.addresses]
-            return [line("listening as ", Span(event.peer_id, Style.BOLD)), *addresses]
+            engines = [line(Span(f"{name} by {engine}", Style.DIM)) for name, engine in event.engines.items()]
+            return [line("listening as ", Span(event.peer_id, Style.BOLD)), *addresses, *engines]
         case events.Connected():
             whence = "from" if event.direction == "inbound" else "to"
             return [
@@ -166,7 +167,8 @@ def _report(event: events.Report) -> Iterator[Shape]:
 
 
 def _attempt(prefix: str, attempt: Attempt) -> Tree:
-    label = line(prefix, _name(attempt.address), "  ", _outcome(attempt.outcome))
+    engine = () if attempt.engine is None else (Span(f"  by {attempt.engine}", Style.DIM),)
+    label = line(prefix, _name(attempt.address), "  ", _outcome(attempt.outcome), *engine)
     return Tree(label, tuple(_stage(stage) for stage in attempt.stages))
 
 
