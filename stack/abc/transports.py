@@ -182,7 +182,8 @@ class Transport(Protocol):
         """Connect, authenticate, mux, recording each stage in `attempt`. Raises `OSError` or `StackError`.
 
         The connection has the direction that `options` names. A transport that cannot be the server of a connection
-        that it dials raises `LocalProtocolError` for `INBOUND`; `from_listener` is a wish.
+        that it dials raises `LocalProtocolError` for `INBOUND`; `OSError` with `EADDRINUSE` says there that the peer's
+        own dial was first and is at a listener. `from_listener` is a wish.
         """
         ...
 

@@ -75,7 +75,8 @@ class TcpTransport:
                 sock = await _dialed(family, target, source)
             except OSError as error:
                 if options.direction is Direction.INBOUND and error.errno in _TAKEN:
-                    raise _taken(error.errno) from error
+                    what = "our listener's port is connected there already: the peer's own dial may have been first"
+                    raise OSError(errno.EADDRINUSE, what) from error
                 if options.direction is Direction.INBOUND or error.errno not in _NOT_FROM_THERE:
                     raise
         sock = sock or await _dialed(family, target, None)
@@ -162,10 +163,6 @@ def _share_port(sock: socket.socket, share: bool = True) -> None:
     """Let other sockets have the same port, or no more; not called on Windows."""
     if sys.platform != "win32":
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, share)
-
-
-def _taken(number: int) -> OSError:
-    return OSError(number, "our listener's port is connected there already, perhaps since the peer's dial came first")
 
 
 async def _dialed(family: int, target: _Name, source: TcpListener | None) -> socket.socket:

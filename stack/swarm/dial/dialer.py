@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeAlias
@@ -63,6 +64,8 @@ class _Dial:
         self.finished = False
         """Whether it ran to its end, rather than being cut short by the end of the host."""
         self.connection: Connection | None = None
+        self.arriving = False
+        """Whether an attempt failed since the peer's own dial was first, so that it is at a listener."""
         self.waiting = 0
 
     def met_by(self, connection: Connection) -> bool:
@@ -183,7 +186,10 @@ class Dialer:
             return await self._dial_address(dial, address, *wanted[address])
 
         race = Race(dial_one, self._discard, concurrency=self._config.dials_per_peer)
-        return await race.run(ranked)
+        connection = await race.run(ranked)
+        if connection is None and dial.arriving:
+            await trio.sleep(self._config.negotiation_timeout)  # `arrived` ends it
+        return connection
 
     async def _discard(self, connection: Connection, first: Connection) -> None:
         if first.relayed and not connection.relayed:
@@ -198,6 +204,8 @@ class Dialer:
         attempt, stage = dial.report.attempt(address), StageName.CONNECT
 
         def failed(error: Exception) -> None:
+            if dial.options.direction is Direction.INBOUND and isinstance(error, OSError):
+                dial.arriving |= error.errno == errno.EADDRINUSE
             if attempt.failure is None:  # it failed between the stages, as by a limit of ours
                 attempt.fail(stage, error)
             self._bugs.reason(error, f"dialing {attempt.address}")

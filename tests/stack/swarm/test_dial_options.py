@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 from functools import partial
 
+import pytest
 import trio
 import trio.testing
 from multiaddr import Multiaddr
 
-from peerstack.stack.abc import DEFAULT_DIAL, ConnectionInfo, DialOptions, Direction
+from peerstack.stack.abc import DEFAULT_DIAL, ConnectionInfo, DialOptions, Direction, MuxedConnection
+from peerstack.stack.errors import DialError
 from peerstack.stack.events import ConnectionOpened
 from peerstack.stack.identity import PeerId
-from peerstack.stack.report import Outcome
+from peerstack.stack.report import Attempt, Outcome
 from peerstack.stack.swarm import Connection, Swarm
 
 from .parts import (
@@ -27,6 +30,7 @@ from .parts import (
     ScriptedTransport,
     answers,
     connection_of,
+    fails,
     inbound,
     info,
     running,
@@ -140,6 +144,66 @@ async def test_a_dial_as_the_server_ends_when_the_peer_arrives_at_a_listener(aut
         assert connection.muxed is arriving
         assert trio.current_time() == 2
         assert meeting.transport.cancelled == [ONE]
+
+
+async def test_a_dial_as_the_server_waits_for_a_peer_that_was_first(autojump_clock: Clock) -> None:
+    """Its port is taken by that connection, which is in its handshakes at a listener."""
+    meeting = Meeting()
+    meeting.transport.scripts[ONE] = fails(OSError(errno.EADDRINUSE, "connected there already"))
+    async with running(*meeting.transports) as (swarm, _), trio.open_nursery() as nursery:
+        await swarm.listen(LISTEN)
+        arriving = inbound()
+
+        async def arrive() -> None:
+            await trio.sleep(1)
+            meeting.arrive(arriving)
+
+        nursery.start_soon(arrive)
+        connection, _report = await swarm.dial(PEER, [ONE], options=PUNCH, direct=True)
+        assert connection.muxed is arriving
+        assert trio.current_time() == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "number", "seconds"),
+    [(PUNCH, errno.EADDRINUSE, 5), (PUNCH, errno.ECONNREFUSED, 0), (DialOptions(), errno.EADDRINUSE, 0)],
+)
+async def test_nothing_is_waited_for_longer_than_it_may_take(
+    options: DialOptions, number: int, seconds: float, autojump_clock: Clock
+) -> None:
+    transport = ScriptedTransport({ONE: fails(OSError(number, "no"))})
+    async with running(transport) as (swarm, _):
+        with pytest.raises(DialError):
+            await swarm.dial(PEER, [ONE], options=options)
+        assert trio.current_time() == seconds
+
+
+async def test_a_peer_that_arrives_while_the_dial_fails_is_not_forgotten(autojump_clock: Clock) -> None:
+    ends: list[str] = []
+    for steps in range(12):
+        meeting = Meeting()
+
+        async def fail(attempt: Attempt, steps: int = steps) -> MuxedConnection:
+            await trio.sleep(1)
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+            raise ConnectionRefusedError("no")
+
+        async def arrive(meeting: Meeting = meeting) -> None:
+            await trio.sleep(1)
+            meeting.arrive(inbound())
+
+        meeting.transport.scripts[ONE] = fail
+        async with running(*meeting.transports) as (swarm, _), trio.open_nursery() as nursery:
+            await swarm.listen(LISTEN)
+            nursery.start_soon(arrive)
+            try:
+                await swarm.dial(PEER, [ONE], options=PUNCH)
+                ends.append("arrived")
+            except DialError as error:
+                ends.append(", ".join(error.report.notes))
+    assert set(ends) == {"arrived", ""}
+    assert ends == sorted(ends)  # one moment divides them
 
 
 async def test_a_relayed_arrival_ends_no_direct_dial(autojump_clock: Clock) -> None:

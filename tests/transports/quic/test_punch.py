@@ -18,13 +18,14 @@ from peerstack.stack.errors import ConnectionLost, PeerIdMismatch, RemoteProtoco
 from peerstack.stack.identity import Identity
 from peerstack.stack.net.datagrams import SocketAddress
 from peerstack.stack.report import Outcome, StageName
-from peerstack.stack.testing.checks import transfer
+from peerstack.stack.testing.checks import cancel_at_each_step, transfer
 from peerstack.transports.quic import QuicConfig, QuicConnection, QuicTransport
 from peerstack.transports.quic.address import quic_address
 from peerstack.transports.quic.engine_aioquic import AioquicEngine
 
 from .hosts import ANYWHERE, accept, attempt
 from .link import MemoryNetwork
+from .raw import RawClient
 from .test_handshake import bare_certificate
 
 SERVE = DialOptions(direction=Direction.INBOUND, from_listener=True)
@@ -233,6 +234,80 @@ async def test_what_is_left_of_an_earlier_dial_is_not_waited_for(autojump_clock:
         connection = await other.dial(ones, one.local_peer, attempt(), SERVE)
         assert trio.current_time() < 1
         connection.abandon()
+    assert not network.sockets
+
+
+async def test_of_two_connections_the_first_is_taken_and_the_other_ends(autojump_clock: Clock) -> None:
+    network = MemoryNetwork()
+    async with listening(network) as (one, ones), listening(network) as (other, others), trio.open_nursery() as nursery:
+        dialed: list[QuicConnection] = []
+        ended: list[QuicConnection] = []
+
+        async def dial() -> None:
+            connection = await one.dial(others, None, attempt())
+            dialed.append(connection)
+            await connection.run()
+            ended.append(connection)
+
+        nursery.start_soon(dial)
+        nursery.start_soon(dial)
+        taken = await other.dial(ones, one.local_peer, attempt(), SERVE)
+        nursery.start_soon(taken.run)
+        await trio.sleep(1)
+        (left,) = (connection for connection in dialed if connection not in ended)
+        await taken.aclose()
+        await trio.sleep(1)
+        assert left in ended
+    assert not network.sockets
+
+
+async def test_a_dial_that_is_cancelled_at_any_step_leaves_nothing(autojump_clock: Clock) -> None:
+    network = MemoryNetwork()
+    async with listening(network) as (client, clients):
+        server = QuicTransport(Identity.generate(), network=network)
+
+        async def meet() -> None:
+            await trio.testing.wait_all_tasks_blocked()
+            (address,) = (quic_address(address) for address in network.sockets if quic_address(address) != clients)
+            with suppress(ConnectionLost):
+                await (await client.dial(address, None, attempt())).run()
+
+        async def serve() -> None:
+            async with open_background() as nursery:
+                nursery.start_soon(meet)
+                (await server.dial(clients, client.local_peer, attempt(), SERVE)).abandon()
+
+        async def nothing_is_left() -> None:
+            assert [quic_address(address) for address in network.sockets] == [clients]
+
+        assert await cancel_at_each_step(serve, nothing_is_left) > 4
+
+
+async def test_a_flood_from_the_address_is_bounded(autojump_clock: Clock) -> None:
+    """Each answer costs a handshake, and an attacker can send in the name of that address."""
+    network = MemoryNetwork()
+    answered: set[bytes] = set()
+    transport, flooding = QuicTransport(Identity.generate(), network=network), network.bind(("127.0.0.1", 9))
+
+    def note(datagram: bytes, source: object, destination: object) -> bytes:
+        if destination == flooding.address and len(datagram) > 64:
+            ours = 6 + datagram[5]
+            answered.add(datagram[ours + 1 : ours + 1 + datagram[ours]])
+        return datagram
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(transport.dial, quic_address(flooding.address), None, attempt(), SERVE)
+        await trio.testing.wait_all_tasks_blocked()
+        (target,) = network.sockets.keys() - {flooding.address}
+        network.tap = note
+        for _ in range(24):
+            client = RawClient()
+            client.connect(target, trio.current_time())
+            flooding.send([datagram for datagram, _ in client.datagrams_to_send(trio.current_time())], target)
+        await trio.sleep(0.1)
+        assert len(answered) == 8
+        nursery.cancel_scope.cancel()
+    flooding.close()
     assert not network.sockets
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 import pytest
@@ -74,6 +75,25 @@ async def test_a_dial_as_the_server_leaves_from_no_other_port() -> None:
         with pytest.raises(OSError, match="connected there already"):
             await ours.dial(there.address, SERVE)
         await close(dialed, accepted)
+
+
+@pytest.mark.parametrize("options", [FROM_LISTENER, SERVE])
+async def test_where_that_port_cannot_be_used_only_a_server_gives_up(
+    options: DialOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, any_port = TcpTransport(), Multiaddr(LOOPBACK[0])
+
+    def refuse(listener: TcpListener, sock: socket.socket) -> None:
+        raise OSError(errno.EACCES, "not from there")
+
+    monkeypatch.setattr(TcpListener, "lend_port", refuse)
+    async with await ours.listen(any_port), await TcpTransport().listen(any_port) as there:
+        if options is SERVE:
+            with pytest.raises(OSError, match="not from there"):
+                await ours.dial(there.address, options)
+        else:
+            dialed = await ours.dial(there.address, options)
+            await close(dialed, await there.accept())
 
 
 async def test_by_default_the_system_chooses_a_port() -> None:
