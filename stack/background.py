@@ -200,7 +200,10 @@ def _being_cancelled() -> bool:
 
 
 def _current_task() -> trio.lowlevel.Task | None:
-    return trio.lowlevel.current_task() if trio.lowlevel.in_trio_task() else None
+    try:
+        return trio.lowlevel.current_task()
+    except RuntimeError:
+        return None  # outside of trio
 
 
 def _interrupt(error: BaseException) -> BaseException | None:

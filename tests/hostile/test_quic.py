@@ -188,6 +188,18 @@ def test_another_address_may_not_take_over_a_connection(attack: Attack) -> None:
     assert [event for event in attack.events if isinstance(event, Readable)], "a NAT may change the port"
 
 
+def test_nothing_is_said_to_a_peer_that_sent_a_stateless_reset(attack: Attack) -> None:
+    """RFC 9000, 10.3.1: it knows nothing of the connection, and would answer with the next one."""
+    token = attack.connection.reset_token
+    assert len(token) == 16
+    assert attack.hit(b"\x41" + os.urandom(30) + token) == []
+    assert isinstance(attack.failure, ConnectionLost)
+    assert "forgotten" in str(attack.failure)
+    attack.now += 1
+    assert attack.hit(attack.client.one_rtt(stream_frame(0, 0, bytes(100)))) == []
+    assert not attack.engine._connections
+
+
 @pytest.mark.parametrize("method", ["receive_datagram", "datagrams_to_send", "handle_timer"])
 def test_a_bug_in_the_engine_costs_one_connection(method: str, attack: Attack, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*_: object) -> None:

@@ -217,18 +217,14 @@ class Endpoint:
                 self._receive()
 
     def _receive(self) -> None:
-        now = trio.current_time()
-        received = None
-        for _ in range(MAX_READS):
-            datagrams = self._socket.receive_segments()
-            if datagrams is None:
-                break
-            received = datagrams
-            with contained(self._failed):
-                self._serving = None
-                self.engine.receive(*datagrams, now)
-        self.flush()
-        if received is None:
+        now, reads = trio.current_time(), 0
+        while reads < MAX_READS and (received := self._socket.receive_segments()) is not None:
+            data, segment, address = received
+            self.engine.receive(data, segment, address, now)
+            reads += 1
+        if reads:
+            self.flush()
+        else:
             for address, number in self._socket.unreachable():
                 if number in _UNREACHABLE:
                     self._cannot_reach(address, OSError(number, os.strerror(number)))

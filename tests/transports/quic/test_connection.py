@@ -259,7 +259,7 @@ async def test_a_thousand_streams_leave_nothing_behind(autojump_clock: trio.test
             assert connection.stream_count == 0
             assert len(kept._streams) <= 1  # aioquic forgets one when it sends next
             assert not kept._flow._streams
-            assert not kept._send._blocked
+            assert not kept._send.blocked
             assert not kept._updates
             assert not connection._unread
             assert not connection._blocked

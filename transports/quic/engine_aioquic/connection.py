@@ -226,12 +226,14 @@ class AioquicConnection:
         if self._wants_answer and self._is_answered():
             self._wants_answer = False
             events.append(Answered(self.handle))
-        idle = not connection._loss.bytes_in_flight
-        events += [Writable(self.handle, stream) for stream in self._send.unblocked(idle=idle)]
+        if self._send.blocked:
+            idle = not connection._loss.bytes_in_flight
+            events += [Writable(self.handle, stream) for stream in self._send.unblocked(idle=idle)]
         if self._wants_streams and self._can_open():
             self._wants_streams = False
             events.append(StreamsAvailable(self.handle))
-        events += [Acknowledged(self.handle, mark) for mark in self._acknowledgements.reached()]
+        if self._acknowledgements.marks:
+            events += [Acknowledged(self.handle, mark) for mark in self._acknowledgements.reached()]
         if self._told:
             events += self._told
             self._told.clear()

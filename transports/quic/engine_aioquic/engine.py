@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count, groupby
@@ -225,10 +225,10 @@ class AioquicEngine:
         """Run what is due; return events, datagrams, and the next deadline. aioquic knows no `limit`."""
         self._run_due(now)
         while self._changed:
-            connection, _ = self._changed.popitem()
-            self._serving = connection
             with contained(self._failed):
-                self._serve(connection, now)
+                while self._changed:
+                    self._serving, _ = self._changed.popitem()
+                    self._serve(self._serving, now)
         events, self._events = self._events, []
         transmits, self._transmits = self._transmits, []
         return events, transmits, self._timers[0][0] if self._timers else None, False
@@ -259,7 +259,10 @@ class AioquicEngine:
             connection.scheduled = deadline
             heappush(self._timers, (deadline, connection.handle))
 
-    def _send(self, datagrams: Iterable[tuple[bytes, SocketAddress]]) -> None:
+    def _send(self, datagrams: Sequence[tuple[bytes, SocketAddress]]) -> None:
+        if len(datagrams) == 1:
+            self._transmit(*datagrams[0])
+            return
         for address, addressed in groupby(datagrams, key=itemgetter(1)):
             for batch in group([datagram for datagram, _ in addressed]):
                 self._transmits.append((b"".join(batch), len(batch[0]), address))

@@ -21,7 +21,8 @@ class SendBuffers:
         self._config = config
         self._at_most = 0
         """No less than what all streams have queued."""
-        self._blocked: set[int] = set()
+        self.blocked: set[int] = set()
+        """Streams that found no room, and were not named by `unblocked` since."""
 
     def write(self, stream_id: int, data: bytes | memoryview) -> int:
         """Queue what there is room for and return its size; 0 if there is none, then `unblocked` names the stream."""
@@ -30,7 +31,7 @@ class SendBuffers:
             return 0
         room = self._largest() - _queued(stream.sender)
         if room <= 0:
-            self._blocked.add(stream_id)
+            self.blocked.add(stream_id)
             return 0
         if room < len(data):
             data = data[:room]
@@ -43,12 +44,10 @@ class SendBuffers:
 
         `idle` says that nothing is under way, whose acknowledgement would make more room.
         """
-        if not self._blocked:
-            return []
         most = self._largest() - (1 if idle else self._config.least_send_buffer // 2)
         streams = self._streams
-        found = [each for each in self._blocked if each not in streams or _queued(streams[each].sender) <= most]
-        self._blocked.difference_update(found)
+        found = [each for each in self.blocked if each not in streams or _queued(streams[each].sender) <= most]
+        self.blocked.difference_update(found)
         return found
 
     def _largest(self) -> int:
@@ -77,13 +76,14 @@ class Acknowledgements:
 
     def __init__(self, streams: Mapping[int, QuicStream]) -> None:
         self._streams = streams
-        self._marks: dict[int, dict[int, int]] = {}
+        self.marks: dict[int, dict[int, int]] = {}
+        """Moments, and up to where each stream had written then; of streams for which that has not arrived."""
         self._last = 0
 
     def mark(self) -> int:
         """Name this moment."""
         self._last += 1
-        self._marks[self._last] = {
+        self.marks[self._last] = {
             stream_id: stream.sender._buffer_stop + (stream.sender._buffer_fin is not None)
             for stream_id, stream in self._streams.items()
             if not stream.sender.is_finished
@@ -92,13 +92,13 @@ class Acknowledgements:
 
     def reached(self) -> Iterator[int]:
         """Yield, once, the moments up to which everything was acknowledged, or its stream reset."""
-        for mark, waiting in [*self._marks.items()]:
+        for mark, waiting in [*self.marks.items()]:
             for stream_id, position in [*waiting.items()]:
                 stream = self._streams.get(stream_id)
                 if stream is None or _arrived(stream.sender, position):
                     del waiting[stream_id]
             if not waiting:
-                del self._marks[mark]
+                del self.marks[mark]
                 yield mark
 
 
