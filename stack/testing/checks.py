@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from itertools import count
 from random import Random
-from typing import Final, TypeVar
+from typing import Final, Generic, Self, TypeVar
 
 import trio
 
@@ -24,7 +24,11 @@ MOST_BUFFERED: Final = 64 * 1024 * 1024
 _ZEROS: Final = bytes(16 * 1024)
 _PIECES: Final = (_ZEROS, bytes(512), bytes(16), bytes(1))
 
+CLOGGED_AT_ONCE: Final = 8
+"""As many as trio's suite for one direction and `send_eof` need."""
+
 SubjectT = TypeVar("SubjectT")
+PairT = TypeVar("PairT", bound="tuple[trio.abc.AsyncResource, trio.abc.AsyncResource]")
 
 
 async def run_checks(
@@ -164,6 +168,35 @@ async def clog(stream: trio.abc.SendStream, settle: float) -> int:
         sent += went
         require(sent <= MOST_BUFFERED, f"the stream took {sent} bytes that were not read: there is no back-pressure")
     return sent
+
+
+class Clogged(Generic[PairT]):
+    """Makes pairs of streams of which one or both are clogged, some at once: all share the time that settling takes.
+
+    It is a context manager, which closes what was not used.
+    """
+
+    def __init__(self, make: Callable[[], Awaitable[PairT]], clog: Callable[[PairT], Awaitable[object]]) -> None:
+        self._make = make
+        self._clog = clog
+        self._ready: list[PairT] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for pair in self._ready:
+            for stream in pair:
+                await trio.aclose_forcefully(stream)
+
+    async def __call__(self) -> PairT:
+        """Return a pair that was not used yet."""
+        if not self._ready:
+            self._ready = [await self._make() for _ in range(CLOGGED_AT_ONCE)]
+            async with trio.open_nursery() as nursery:
+                for pair in self._ready:
+                    nursery.start_soon(self._clog, pair)
+        return self._ready.pop()
 
 
 async def cancel_at_each_step(operation: Callable[[], Awaitable[None]], after: Callable[[], Awaitable[None]]) -> int:

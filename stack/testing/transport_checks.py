@@ -15,6 +15,7 @@ from multiaddr import Multiaddr
 
 from ..abc import DEFAULT_DIAL, DialOptions, Pipe, RawConnection, StreamTransport
 from .checks import (
+    Clogged,
     cancel_at_each_step,
     clog,
     raising,
@@ -298,13 +299,13 @@ async def _trio_suite(subject: Subject) -> None:
 
         # Clogged in one direction only: Linux never lets a TCP connection be clogged for good in both.
         for maker in (make, make_flipped):
-            clogged = _clogged(maker, subject.settle)
             if subject.half_close:
                 await trio.testing.check_half_closeable_stream(maker, None)
             else:
                 await trio.testing.check_two_way_stream(maker, None)
-            await trio.testing.check_one_way_stream(maker, clogged)
-            await _busy_eof(clogged)
+            async with Clogged(maker, lambda pair: clog(pair[0], subject.settle)) as clogged:
+                await trio.testing.check_one_way_stream(maker, clogged)
+                await _busy_eof(clogged)
 
 
 async def _pipe(subject: Subject) -> None:
@@ -328,15 +329,6 @@ class _NotPipes(Exception):
 
 
 _Maker: TypeAlias = Callable[[], Awaitable[tuple[trio.abc.HalfCloseableStream, trio.abc.HalfCloseableStream]]]
-
-
-def _clogged(make: _Maker, settle: float) -> _Maker:
-    async def make_clogged() -> tuple[trio.abc.HalfCloseableStream, trio.abc.HalfCloseableStream]:
-        sender, receiver = await make()
-        await clog(sender, settle)
-        return sender, receiver
-
-    return make_clogged
 
 
 async def _busy_eof(make_clogged: _Maker) -> None:

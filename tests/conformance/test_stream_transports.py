@@ -43,7 +43,7 @@ async def test_memory_with_tiny_buffers(autojump_clock: trio.testing.MockClock) 
     ids=["perfect", "slow", "lossy"],
 )
 async def test_simulated_network(conditions: LinkConditions, autojump_clock: trio.testing.MockClock) -> None:
-    async with SimulatedNetwork(7, conditions) as network:
+    async with SimulatedNetwork(7, conditions, send_buffer=16 * 1024, window=64 * 1024) as network:
         names: Iterator[str] = iter(("alice", "bob"))
         await check_stream_transport(lambda: network.node(next(names)), MEMORY, settle=10.0)
 
