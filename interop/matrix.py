@@ -299,13 +299,21 @@ KNOWN_LIMITS: Sequence[Limit] = (
 
 
 async def run_pair(
-    ours: Program, theirs: Program, key_types: Sequence[str], *, limits: Sequence[Limit] = KNOWN_LIMITS
+    ours: Program,
+    theirs: Program,
+    key_types: Sequence[str],
+    *,
+    limits: Sequence[Limit] = KNOWN_LIMITS,
+    directions: Sequence[Direction] = tuple(Direction),
 ) -> tuple[list[Cell], dict[str, str]]:
-    """Put a pair through every row, both ways; return the cells, and "implementation version" by name."""
+    """Put a pair through every row, both ways or in some `directions`.
+
+    Returns the cells, and "implementation version" by name.
+    """
     cells: list[Cell] = []
     versions: dict[str, str] = {}
     for key_type in key_types:
-        for direction in Direction:
+        for direction in directions:
             places = [Place(peer=theirs.name, direction=direction, key_type=key_type, row=row) for row in ROWS]
             their_peer = Peer(theirs.name, theirs.argv, key_type=key_type)
             our_peer = Peer(ours.name, ours.argv, key_type=key_type)

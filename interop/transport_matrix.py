@@ -167,12 +167,13 @@ async def run_transports(
     *,
     combinations: Sequence[Layers] = COMBINATIONS,
     limits: Sequence[Limit] = (*KNOWN_LIMITS, *TRANSPORT_LIMITS),
+    directions: Sequence[Direction] = tuple(Direction),
 ) -> tuple[list[Cell], dict[str, str]]:
-    """Put ours and each of the others through every row over all `combinations`, both ways.
+    """Put ours and each of the others through every row over all `combinations`, both ways, or in some `directions`.
 
     Returns the cells in order, and "implementation version" by name.
     """
-    jobs = [(theirs, direction, layers) for theirs in programs for direction in Direction for layers in combinations]
+    jobs = [(theirs, direction, layers) for theirs in programs for direction in directions for layers in combinations]
     found: dict[int, list[Cell]] = {}
     versions: dict[str, str] = {}
     seats = trio.CapacityLimiter(PAIRS_AT_ONCE)

@@ -100,11 +100,11 @@ async def test_of_a_hundred_streams_of_one_peer_the_last_four_are_read(autojump_
                 await stream.send_all(b"\0")
 
 
-async def test_ten_thousand_streams_one_after_the_other_leave_nothing(autojump_clock: Clock) -> None:
+async def test_two_thousand_streams_one_after_the_other_leave_nothing(autojump_clock: Clock) -> None:
     async with field_of_battle() as place, hostile_peer(place) as peer:
         before = kept(place.victim)
         in_use = place.victim.host.statistics().swarm.streams
-        for number in range(10_000):
+        for number in range(2000):
             if number % 100 == 0:
                 await trio.sleep(1)  # those who reset streams faster lose the connection
             stream = await peer.host.open_stream(place.victim.peer_id, peer.protocol)
@@ -123,7 +123,7 @@ def living(*kinds: type) -> dict[str, int]:
 async def test_peers_that_come_and_go_leave_nothing(autojump_clock: Clock) -> None:
     async with field_of_battle() as place:
         before, objects = kept(place.victim), living(PeerStreams, SendQueue, PeerState, GossipsubRouter)
-        for _ in range(20):
+        for _ in range(6):
             async with AsyncExitStack() as stack:
                 for _ in range(10):
                     peer = await stack.enter_async_context(hostile_peer(place, TOPIC, "other"))
@@ -131,7 +131,7 @@ async def test_peers_that_come_and_go_leave_nothing(autojump_clock: Clock) -> No
         await trio.testing.wait_all_tasks_blocked()
         assert kept(place.victim) == before
         assert living(PeerStreams, SendQueue, PeerState, GossipsubRouter) == objects
-        assert len(place.victim.events.of(PubsubPeerRemoved)) == 200
+        assert len(place.victim.events.of(PubsubPeerRemoved)) == 60
 
 
 # ---- peers that do not read

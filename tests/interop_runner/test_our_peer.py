@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from interop.matrix import KEY_TYPES, Outcome, run_pair
+from interop.matrix import KEY_TYPES, Direction, Outcome, run_pair
 from interop.peer import CommandFailed, Peer
 from interop.pubsub_matrix import run_pubsub
 from interop.pubsub_rows import ROWS, STRICT
@@ -39,7 +39,9 @@ def answers(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("key_type", KEY_TYPES)
 async def test_every_row_holds_with_itself(key_type: str) -> None:
     ours = program(OURS)
-    cells, versions = await run_pair(ours, ours, [key_type])
+    # Both sides are the same program, so that one direction says it all; both are run once.
+    directions = tuple(Direction) if key_type == "ed25519" else (Direction.OURS_DIALS,)
+    cells, versions = await run_pair(ours, ours, [key_type], directions=directions)
     assert [cell for cell in cells if cell.outcome is not Outcome.OK] == []
     assert versions[OURS].startswith("peerstack ")
 
@@ -47,7 +49,7 @@ async def test_every_row_holds_with_itself(key_type: str) -> None:
 async def test_every_row_holds_with_itself_over_other_transports() -> None:
     ours = program(OURS)
     chosen = [layers for layers in COMBINATIONS if layers.security != "noise" or layers.private]
-    cells, _ = await run_transports(ours, [ours], combinations=chosen)
+    cells, _ = await run_transports(ours, [ours], combinations=chosen, directions=[Direction.OURS_DIALS])
     assert [cell for cell in cells if cell.outcome is not Outcome.OK] == []
 
 
