@@ -48,7 +48,8 @@ class PubsubStatistics:
     closed: int
     """How many of them came after all, late."""
     streams: Mapping[str, int]
-    """Our streams to peers: how many were opened, not opened, ended, and stalled (ended, as the peer took nothing)."""
+    """Our streams to peers: how many were opened, not opened, ended, stalled (ended, as the peer took nothing), and
+    moved from a relayed connection to a direct one."""
     entries_received: Mapping[str, int]
     """Entries of RPCs by kind (`subscriptions`, `publish`, `ihave`, …); of IHAVE, IWANT and IDONTWANT the ids."""
     entries_sent: Mapping[str, int]

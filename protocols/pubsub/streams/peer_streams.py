@@ -25,6 +25,8 @@ RECOVERY_BYTES: Final = 1 << 20
 """Bytes that a stalled peer must take before publishers wait for it again."""
 HALF_CLOSED: Final = 1.0
 """Seconds after the opening in which a peer that only reads may end the direction that it does not need."""
+MOVED: Final = "a direct connection to the peer has come"
+"""Why a stream over a relayed connection is over."""
 MAX_INBOUND: Final = 4
 """Streams of one peer that are read at the same time; of more the oldest is reset."""
 
@@ -49,6 +51,8 @@ class PeerStreams:
         """Set when our stream should be opened again without waiting longer."""
         self.stalled = False
         """Whether it once took nothing for too long, and has not taken much since: publishers do not wait for it."""
+        self.direct_arrived = False
+        """Whether there is a direct connection, of which the stream that is open or being opened may not know."""
         self.failures = 0
         """How often in a row our stream broke, or could not be opened."""
         self.topics: list[str] = []
@@ -99,6 +103,11 @@ class PeerStreams:
         self._released.unpark_all()
         waiting.set()
 
+    def prefer_direct(self) -> None:
+        """Open our stream again between two batches, if it goes through a relay: a direct connection has come."""
+        self.direct_arrived = True
+        self.queue.rouse()
+
     async def wait_inbound_read(self) -> None:
         """Wait until the inbound streams that are open now have been read to their end."""
         streams = tuple(self.inbound)
@@ -145,6 +154,10 @@ class PeerStreams:
         What a dead connection takes is lost. What waits is sent on another one, once the dead one is closed.
         """
         await self.queue.wait_work()
+        if self.direct_arrived:
+            self.direct_arrived = False
+            if stream.connection.info.relay is not None:
+                return MOVED
         try:
             if stream.connection.state is ConnectionState.SUSPECTED:
                 await stream.connection.probe()

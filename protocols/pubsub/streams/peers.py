@@ -12,7 +12,7 @@ import trio
 
 from peerstack.stack.abc import ConnectionInfo, Direction, Stream
 from peerstack.stack.addressing import ip_of
-from peerstack.stack.events import ConnectionClosed, Event, PeerIdentified
+from peerstack.stack.events import ConnectionClosed, ConnectionOpened, Event, PeerIdentified
 from peerstack.stack.host import Host
 from peerstack.stack.identity import PeerId
 
@@ -35,7 +35,7 @@ from ..wire import (
 )
 from .connections import PeerDialer, tag_mesh_peer
 from .pacing import Pace
-from .peer_streams import BROKEN, PeerStreams
+from .peer_streams import BROKEN, MOVED, PeerStreams
 from .send_queue import SendQueue
 
 _log = logging.getLogger(__name__)
@@ -118,6 +118,9 @@ class PubsubPeers:
                     self._router.set_record(peer, self._host.peerstore.record(peer))
                 elif self._host.peerstore.supports(peer, *self.protocols):
                     self.streams_to(peer)
+            case ConnectionOpened(info=info) if info.remote_peer in self._streams and info.relay is None:
+                self._streams[info.remote_peer].prefer_direct()
+                self._streams[info.remote_peer].retry_now.set()
             case ConnectionClosed(info=info) if info.remote_peer in self._streams:
                 if not self._host.connections(info.remote_peer):
                     self._streams[info.remote_peer].queue.close("the connection is gone")
@@ -163,6 +166,8 @@ class PubsubPeers:
                 lost = not self._host.connections(streams.peer)
                 if lost or streams.queue.closed or streams.queue.ending:
                     break
+                if reason == MOVED:
+                    continue
                 if trio.current_time() - began > STABLE_AFTER and not streams.stalled:
                     streams.failures = 0
                 streams.failures += 1
@@ -241,6 +246,9 @@ class PubsubPeers:
         try:
             self._begin(streams, stream)
             reason = await streams.send(stream)
+            if reason == MOVED:
+                self.counts["moved"] += 1
+                return reason
             streams.queue.pause()
             self.counts["stalled" if streams.stalled else "ended"] += 1
             if not streams.queue.reason:
@@ -272,7 +280,8 @@ class PubsubPeers:
 
     def _begin(self, streams: PeerStreams, stream: Stream) -> None:
         self.counts["opened"] += 1
-        if streams.opened.is_set():
+        moved = streams.opened.is_set() and not streams.queue.paused
+        if streams.opened.is_set() and not moved:
             self._forget(streams)
         streams.protocol = stream.protocol
         self._set_pace(streams)
@@ -286,7 +295,7 @@ class PubsubPeers:
             now=trio.current_time(),
         )
         self._router.set_record(streams.peer, self._host.peerstore.record(streams.peer))
-        if streams.topics:
+        if streams.topics and not moved:
             known = [Subscription(True, topic) for topic in streams.topics]
             self._router.receive(streams.peer, Rpc(subscriptions=known), trio.current_time())
         hello = self._hello()
@@ -294,9 +303,10 @@ class PubsubPeers:
         if version >= Version.V13:
             # In the first RPC or not at all.
             hello = encode_control(extensions=Extensions()) + hello
-        streams.queue.begin(hello)
+        streams.queue.begin(hello, moved=moved)
         streams.opened.set()
-        self._host.events.notify(PubsubPeerAdded(streams.peer, stream.protocol))
+        if not moved:
+            self._host.events.notify(PubsubPeerAdded(streams.peer, stream.protocol))
         self.flush()
 
     # ---- sending

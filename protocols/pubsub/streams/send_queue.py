@@ -89,6 +89,7 @@ class SendQueue:
         self._idle = trio.lowlevel.ParkingLot()
         self._sending = False
         self._ending = False
+        self._roused = False
 
     def __len__(self) -> int:
         """How many messages wait."""
@@ -174,6 +175,11 @@ class SendQueue:
         self._ending = True
         self._work.wake()
 
+    def rouse(self) -> None:
+        """End `wait_work` although there may be nothing to send."""
+        self._roused = True
+        self._work.wake()
+
     async def wait_space(self) -> None:
         """Wait until the queue is not full, or takes nothing."""
         while self.full and not self.reason:
@@ -187,9 +193,10 @@ class SendQueue:
     # ---- taking out
 
     async def wait_work(self) -> None:
-        """Wait until there is something to send, the queue is closed, or everything was sent. One task at a time."""
-        while not (self._control or self._messages or self.reason or self._ending):
+        """Wait for something to send, for `rouse`, or until the queue is closed or was sent. One task at a time."""
+        while not (self._control or self._messages or self.reason or self._ending or self._roused):
             await self._work.wait()
+        self._roused = False
         # Wait while each checkpoint brings more: a batch costs much more than a checkpoint.
         for _ in range(GATHER_CHECKPOINTS):
             size = self._bytes
@@ -257,12 +264,15 @@ class SendQueue:
 
     # ---- when a stream breaks
 
-    def begin(self, hello: Sequence[bytes]) -> None:
-        """Send `hello` before all else on a new stream; control messages for an earlier one mean nothing any more."""
+    def begin(self, hello: Sequence[bytes], *, moved: bool = False) -> None:
+        """Send `hello` before all else on a new stream; control messages for one that broke mean nothing any more.
+
+        `moved`: the earlier stream did not break, and control messages that wait follow on this one.
+        """
         self.paused, self.reason, self._since = False, "", trio.current_time()
-        self._control.clear()
-        self._control_bytes = 0
-        self.put_control(hello)
+        waiting = self._control if moved else []
+        self._control, self._control_bytes = [], 0
+        self.put_control([*hello, *waiting])
 
     def pause(self) -> None:
         """Note that the stream broke and another is to come: what is put in waits for that."""
