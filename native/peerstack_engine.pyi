@@ -142,6 +142,9 @@ class Engine:
     def listen(self, enabled: bool) -> None:
         """Let connections arrive, or no more; those that arrived stay until they are decided on."""
 
+    def expect(self, address: Address, expected: bool) -> None:
+        """Let connections from this address arrive, or no more: listening or not, and beyond the backlog."""
+
     def connect(self, address: Address, verify: Verify, datagram_size: int, now: float) -> int:
         """Begin a connection, over a path that takes datagrams of this size; return its number. Raises Refused."""
 

@@ -313,10 +313,10 @@ impl Connection {
     /// Note what happened since the last call.
     fn collect(&mut self, events: &mut Vec<Event>) {
         let first = events.len();
+        self.note_answer(events); // before the end, which may have come with it
         while let Some(event) = self.quic.poll() {
             self.translate(event, events);
         }
-        self.note_answer(events);
         self.note_move(events);
         self.note_acknowledged(events);
         self.use_an_id_with_a_token();
@@ -330,7 +330,6 @@ impl Connection {
         match event {
             QuicEvent::Connected => {
                 self.connected = true;
-                self.note_answer(events);
                 events.push(Event::Connected { connection });
             }
             QuicEvent::ConnectionLost { reason } => self.lose(reason.into(), events),

@@ -16,7 +16,7 @@ use quinn_proto::{
 use ring::hkdf;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::any::Any;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -31,6 +31,8 @@ const ARRIVAL_BUFFER: u64 = 16 * 1024;
 const ARRIVAL_BUFFERS: u64 = 1024 * 1024;
 /// The first bit of a long header, which only handshakes have (RFC 8999, section 5.1).
 const LONG_HEADER: u8 = 0x80;
+/// The second bit of all headers but that of version negotiation, where it means nothing (RFC 9000, 17.2.1).
+const FIXED: u8 = 0x40;
 /// Datagrams of one connection before others have their turn.
 const TURN: usize = 64;
 
@@ -71,6 +73,8 @@ pub struct Engine {
     endpoint: Endpoint,
     server: ServerConfig,
     listening: bool,
+    /// From where connections may arrive even if it does not listen.
+    expected: HashSet<SocketAddr>,
     arrivals: HashMap<u64, Incoming>,
     connections: HashMap<u64, Connection>,
     /// The numbers of the connections that the endpoint knows, by its handles.
@@ -110,7 +114,7 @@ impl Engine {
             .map_err(|error| error.to_string())?;
         let mut server = ServerConfig::new(nobody, token_key());
         server
-            .max_incoming(settings.backlog)
+            .max_incoming(usize::MAX) // see `arrive`
             .incoming_buffer_size(ARRIVAL_BUFFER)
             .incoming_buffer_size_total(ARRIVAL_BUFFERS)
             .time_source(Arc::new(clock.dates()));
@@ -129,6 +133,7 @@ impl Engine {
             endpoint,
             server,
             listening: false,
+            expected: HashSet::new(),
             arrivals: HashMap::new(),
             connections: HashMap::new(),
             numbers: HashMap::new(),
@@ -156,10 +161,13 @@ impl Engine {
         }
     }
 
-    fn receive_one(&mut self, received: &Received<'_>, datagram: BytesMut, now: Instant) {
-        let from_nowhere = datagram
+    fn receive_one(&mut self, received: &Received<'_>, mut datagram: BytesMut, now: Instant) {
+        let handshake = datagram
             .first()
             .is_some_and(|first| first & LONG_HEADER != 0);
+        if handshake && datagram.get(1..5) == Some(&[0; 4]) {
+            datagram[0] |= FIXED;
+        }
         let mut answer = self.out.buffer();
         let ecn = EcnCodepoint::from_bits(received.ecn);
         let endpoint = &mut self.endpoint;
@@ -179,7 +187,8 @@ impl Engine {
             }
             Ok(Some(DatagramEvent::NewConnection(incoming))) => self.arrive(incoming),
             Ok(Some(DatagramEvent::Response(transmit))) => {
-                if (self.listening || !from_nowhere) && self.answers.take(now) {
+                let wanted = !handshake || self.may_arrive(received.remote);
+                if wanted && self.answers.take(now) {
                     self.send(&transmit, answer);
                     return;
                 }
@@ -484,15 +493,30 @@ impl Engine {
         self.listening = enabled;
     }
 
+    /// Let connections from this address arrive, or no more: listening or not, and beyond the backlog.
+    pub fn expect(&mut self, remote: SocketAddr, expected: bool) {
+        if expected {
+            self.expected.insert(remote);
+        } else {
+            self.expected.remove(&remote);
+        }
+    }
+
+    fn may_arrive(&self, remote: SocketAddr) -> bool {
+        self.listening || self.expected.contains(&remote)
+    }
+
     fn arrive(&mut self, incoming: Incoming) {
-        if !self.listening {
+        let remote = incoming.remote_address();
+        let full = self.arrivals.len() >= self.settings.backlog;
+        if !self.may_arrive(remote) || (full && !self.expected.contains(&remote)) {
             self.endpoint.ignore(incoming);
             return;
         }
         let arrival = self.number();
         self.events.push(Event::Arrived {
             arrival,
-            remote: incoming.remote_address(),
+            remote,
             local: incoming.local_ip(),
             validated: incoming.remote_address_validated(),
         });

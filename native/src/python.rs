@@ -205,6 +205,11 @@ impl PyEngine {
         self.engine.listen(enabled);
     }
 
+    fn expect(&mut self, address: &Bound<'_, PyTuple>, expected: bool) -> PyResult<()> {
+        self.engine.expect(addresses::extract(address)?, expected);
+        Ok(())
+    }
+
     fn connect(
         &mut self,
         address: &Bound<'_, PyTuple>,

@@ -11,6 +11,11 @@ pub const LEAST_DATAGRAM: u16 = 1200;
 /// The most that UDP carries.
 pub const LARGEST_DATAGRAM: u16 = 65_527;
 
+/// What may be under way before anything was acknowledged (RFC 9002, section 7.2).
+const INITIAL_WINDOW: u64 = 14_720;
+/// The same for BBR, as quinn-proto has it.
+const BBR_WINDOW: u64 = 200 * 1200;
+
 /// Sizes in bytes.
 pub struct Settings {
     /// After that long without a sign of the peer a connection is lost.
@@ -61,11 +66,25 @@ impl Congestion {
         }
     }
 
-    fn factory(self) -> Arc<dyn ControllerFactory + Send + Sync> {
+    fn factory(self, datagram: u16) -> Arc<dyn ControllerFactory + Send + Sync> {
+        // RFC 9002, section 7.2; quinn-proto's default is less than one datagram on loopback, and nothing would go.
+        let window = INITIAL_WINDOW.max(2 * u64::from(datagram));
         match self {
-            Self::Cubic => Arc::new(CubicConfig::default()),
-            Self::NewReno => Arc::new(NewRenoConfig::default()),
-            Self::Bbr => Arc::new(BbrConfig::default()),
+            Self::Cubic => {
+                let mut config = CubicConfig::default();
+                config.initial_window(window);
+                Arc::new(config)
+            }
+            Self::NewReno => {
+                let mut config = NewRenoConfig::default();
+                config.initial_window(window);
+                Arc::new(config)
+            }
+            Self::Bbr => {
+                let mut config = BbrConfig::default();
+                config.initial_window(window.max(BBR_WINDOW));
+                Arc::new(config)
+            }
         }
     }
 }
@@ -95,7 +114,7 @@ impl Settings {
             .initial_mtu(size)
             .min_mtu(LEAST_DATAGRAM)
             .mtu_discovery_config(self.mtu_discovery(size))
-            .congestion_controller_factory(self.congestion.factory());
+            .congestion_controller_factory(self.congestion.factory(size));
         Ok(config)
     }
 

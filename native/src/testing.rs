@@ -32,6 +32,8 @@ pub struct Pair {
     pub now: f64,
     /// Looks at each datagram before it arrives; false loses it.
     pub tap: Tap,
+    /// Bytes of the datagrams that paths take.
+    pub size: u16,
     under_way: VecDeque<(f64, usize, Vec<u8>)>,
     /// Where each engine seems to be.
     pub addresses: [SocketAddr; 2],
@@ -48,6 +50,7 @@ impl Pair {
             events: [vec![], vec![]],
             now: 0.0,
             tap: Box::new(|_, _| true),
+            size: 1350,
             under_way: VecDeque::new(),
             addresses: ["10.0.0.1:1", "10.0.0.2:2"].map(|text| text.parse().unwrap()),
         };
@@ -59,7 +62,7 @@ impl Pair {
     pub fn connect(&mut self) -> u64 {
         let now = self.engines[0].clock.at(self.now);
         self.engines[0]
-            .connect(self.addresses[1], Box::new(|_| true), 1350, now)
+            .connect(self.addresses[1], Box::new(|_| true), self.size, now)
             .unwrap()
     }
 
@@ -79,7 +82,7 @@ impl Pair {
         let arrival = self.arrival().expect("an arrival");
         let now = self.engines[1].clock.at(self.now);
         self.engines[1]
-            .accept(arrival, Box::new(|_| true), 1350, now)
+            .accept(arrival, Box::new(|_| true), self.size, now)
             .unwrap()
     }
 

@@ -1,4 +1,4 @@
-"""Which engine carries a transport: the one that is asked for, or the best that can be imported."""
+"""Which engine carries a transport: the one that is asked for, or the first that can be imported."""
 
 from __future__ import annotations
 
@@ -14,17 +14,23 @@ def _aioquic() -> EngineFactory:
     return AioquicEngine
 
 
-ENGINES: Final[dict[str, Callable[[], EngineFactory]]] = {"aioquic": _aioquic}
-"""What imports each engine, by name, the best first."""
+def _native() -> EngineFactory:
+    from .engine_native import NativeEngine
+
+    return NativeEngine
+
+
+ENGINES: Final[dict[str, Callable[[], EngineFactory]]] = {"aioquic": _aioquic, "native": _native}
+"""What imports each engine, by name, the preferred first."""
 
 
 def find_engine(wanted: EngineFactory | str | None) -> EngineFactory:
-    """Return the engine with this name, the factory itself, or, for None, the best that can be imported.
+    """Return the engine with this name, the factory itself, or, for None, the first that can be imported.
 
     Raises ValueError for a name that there is none of, ImportError for an engine that is not installed.
     """
     if wanted is None:
-        return _best()
+        return _first()
     if not isinstance(wanted, str):
         return wanted
     if wanted not in ENGINES:
@@ -32,12 +38,12 @@ def find_engine(wanted: EngineFactory | str | None) -> EngineFactory:
     return ENGINES[wanted]()
 
 
-def _best() -> EngineFactory:
+def _first() -> EngineFactory:
     failure: ImportError | None = None
     for load in ENGINES.values():
         try:
             return load()
         except ImportError as error:
-            failure = error
+            failure = failure or error
     assert failure is not None
     raise failure

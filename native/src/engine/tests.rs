@@ -1,5 +1,6 @@
 use super::*;
 use crate::events::Cause;
+use crate::settings::Congestion;
 use crate::testing::{Pair, engine, engine_with};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -415,6 +416,53 @@ fn who_does_not_listen_says_nothing_to_who_arrives() {
 }
 
 #[test]
+fn who_is_expected_arrives_without_a_listener_and_beyond_the_backlog() {
+    let mut pair = Pair::of([
+        engine(),
+        engine_with(Settings {
+            backlog: 0,
+            ..Settings::default()
+        }),
+    ]);
+    pair.connect();
+    pair.run(5.0);
+    assert_eq!(pair.arrival(), None);
+    pair.engines[1].listen(false);
+    let address = pair.addresses[0];
+    pair.engines[1].expect(address, true);
+    pair.connected();
+    pair.engines[1].expect(address, false);
+    pair.events[1].clear();
+    pair.connect();
+    pair.run(5.0);
+    assert_eq!(pair.arrival(), None);
+}
+
+#[test]
+fn who_speaks_other_versions_is_told_as_that() {
+    for first in [0x80, 0xc0] {
+        let mut pair = Pair::new();
+        pair.connect();
+        pair.tap = Box::new(|_, _| false);
+        let now = pair.engines[0].clock.at(0.0);
+        while pair.engines[0].drive(now, 64) {}
+        let sent = std::mem::take(&mut pair.engines[0].out.batches);
+        let (ours, theirs) = sent[0].data[5..].split_at(1 + usize::from(sent[0].data[5]));
+        let theirs = &theirs[..1 + usize::from(theirs[0])];
+        let answer = [
+            &[first, 0, 0, 0, 0],
+            theirs,
+            ours,
+            &[0x1a, 0x2a, 0x3a, 0x4a],
+        ]
+        .concat();
+        pair.deliver(0, &answer);
+        pair.run(0.1);
+        assert_eq!(loss(pair.lost(0)).cause, Cause::Version);
+    }
+}
+
+#[test]
 fn other_versions_are_told_which_we_speak() {
     let mut pair = Pair::new();
     let mut datagram = vec![0; 1200];
@@ -602,6 +650,35 @@ fn a_panic_costs_one_connection() {
     write(&mut pair, 0, other, stream, b"still here", true);
     pair.run(1.0);
     assert!(read(&mut pair, 1, far, stream, 99).is_some());
+}
+
+#[test]
+fn datagrams_may_be_as_large_as_loopback_takes_them() {
+    for congestion in [Congestion::Cubic, Congestion::NewReno, Congestion::Bbr] {
+        let make = || {
+            engine_with(Settings {
+                congestion,
+                ..Settings::default()
+            })
+        };
+        let mut pair = Pair::of([make(), make()]);
+        pair.size = 16_000;
+        let (near, far) = pair.connected();
+        let largest = Rc::new(RefCell::new(0));
+        let seen = largest.clone();
+        pair.tap = Box::new(move |_, datagram| {
+            seen.replace_with(|largest| datagram.len().max(*largest));
+            true
+        });
+        let stream = open(&mut pair, 0, near);
+        write(&mut pair, 0, near, stream, &[1; 200_000], true);
+        pair.run(2.0);
+        assert_eq!(*largest.borrow(), 16_000);
+        assert_eq!(
+            read(&mut pair, 1, far, stream, 1 << 20).unwrap().0.len(),
+            200_000
+        );
+    }
 }
 
 #[test]

@@ -99,6 +99,7 @@ async def test_opening_waits_while_the_peer_allows_no_more(autojump_clock: trio.
         assert await (await pair.far.accept_stream()).receive_some() == b"x"
 
 
+@pytest.mark.aioquic
 async def test_what_nobody_reads_is_bounded_by_the_windows(autojump_clock: trio.testing.MockClock) -> None:
     config = QuicConfig(stream_window=100_000, connection_window=250_000)
     async with connected(far=config, near=QuicConfig(send_buffer=50_000)) as pair:
@@ -140,6 +141,7 @@ async def test_windows_grow_within_the_budget(autojump_clock: trio.testing.MockC
         assert budget.used == 0, "a closed connection keeps memory"
 
 
+@pytest.mark.aioquic
 async def test_streams_that_nobody_reads_leave_the_others_room_to_send(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -236,6 +238,7 @@ async def test_codes_of_resets_arrive(autojump_clock: trio.testing.MockClock) ->
             assert caught.value.remote
 
 
+@pytest.mark.aioquic
 async def test_a_thousand_streams_leave_nothing_behind(autojump_clock: trio.testing.MockClock) -> None:
     async with connected() as pair:
 
@@ -265,6 +268,7 @@ async def test_a_thousand_streams_leave_nothing_behind(autojump_clock: trio.test
             assert not connection._blocked
 
 
+@pytest.mark.aioquic
 @pytest.mark.parametrize("where", ["transport", "engine"])
 async def test_a_bug_met_in_a_datagram_costs_the_connection_it_belongs_to(
     where: str,

@@ -59,6 +59,7 @@ async def test_only_loopback_ever_carries_large_datagrams(
     assert largest <= (LARGE if large else NORMAL)
 
 
+@pytest.mark.aioquic
 @pytest.mark.parametrize(
     ("host", "widest", "largest"),
     [

@@ -26,6 +26,7 @@ def counted(pair: Pair) -> int:
     return inside(pair.near)._flow.connection.consumed
 
 
+@pytest.mark.aioquic
 async def test_a_stream_closed_unread_lets_the_peer_answer_its_proposal(autojump_clock: Clock) -> None:
     # rust-libp2p drops what came with a proposal when it cannot send the answer.
     async with connected() as pair:
@@ -46,6 +47,7 @@ async def test_a_stream_closed_unread_lets_the_peer_answer_its_proposal(autojump
         assert counted(pair) == len(echo) + len(b"more")
 
 
+@pytest.mark.aioquic
 async def test_a_peer_that_sends_much_on_a_stream_closed_unread_is_stopped(autojump_clock: Clock) -> None:
     async with connected() as pair:
         stream = await pair.near.open_stream()
@@ -91,6 +93,7 @@ async def test_a_stream_closed_amid_reading_stops_the_peer_at_once(autojump_cloc
         assert [await accepted.receive_some(), await accepted.receive_some()] == [b"question", b""]
 
 
+@pytest.mark.aioquic
 async def test_what_was_handed_out_before_a_reset_is_counted_until_it_is_read(autojump_clock: Clock) -> None:
     async with connected() as pair:
         stream = await pair.near.open_stream()
@@ -112,6 +115,7 @@ async def test_what_was_handed_out_before_a_reset_is_counted_until_it_is_read(au
         assert pair.near.stream_count == 0
 
 
+@pytest.mark.aioquic
 @pytest.mark.parametrize("way", ["close", "reset"])
 async def test_what_nobody_reads_of_a_reset_stream_is_counted_off_when_it_is_dropped(
     way: str, autojump_clock: Clock

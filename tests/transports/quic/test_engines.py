@@ -14,6 +14,7 @@ from peerstack.transports.quic.interface import EngineFactory, EngineSettings, S
 from .hosts import ANYWHERE, attempt
 from .link import MemoryNetwork
 
+pytestmark = pytest.mark.aioquic  # which is named in the tests
 US = Identity.generate()
 
 

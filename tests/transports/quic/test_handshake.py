@@ -203,7 +203,11 @@ async def test_a_peer_that_falls_silent_in_the_handshake_is_told_as_that(
 ) -> None:
     network = MemoryNetwork()
     # A certificate too large for one datagram of 1200 bytes.
-    server = QuicTransport(Identity.generate("rsa", bits=3072), QuicConfig(datagram_size=1200), network=network)
+    server = QuicTransport(
+        Identity.generate("rsa", bits=3072),
+        QuicConfig(datagram_size=1200, loopback_datagram_size=1200),
+        network=network,
+    )
     config = QuicConfig(handshake_timeout=3)
     async with await server.listen(ANYWHERE) as listener, trio.open_nursery() as nursery:
         answers = 0
@@ -249,6 +253,7 @@ async def test_a_peer_of_another_version_is_told_as_that(autojump_clock: trio.te
             await dialer.dial(address, None, attempt())
 
 
+@pytest.mark.aioquic
 async def test_a_refused_peer_is_told_in_one_datagram_and_nothing_is_kept(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -282,6 +287,7 @@ async def test_a_refused_peer_is_told_in_one_datagram_and_nothing_is_kept(
         assert not kept._arrivals
 
 
+@pytest.mark.aioquic
 @pytest.mark.parametrize(
     ("flaw", "complaint"),
     [("certificate", "QUIC handshake: the certificate has no libp2p extension"), ("alpn", "no application protocol")],

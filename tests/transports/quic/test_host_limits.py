@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
 import trio
 import trio.testing
 
@@ -14,6 +15,8 @@ from peerstack.transports.quic import QuicConfig, QuicConnection, QuicTransport
 
 from .hosts import ANYWHERE, inside
 from .link import MemoryNetwork
+
+pytestmark = pytest.mark.aioquic
 
 MIB = 1 << 20
 SIZE = 30 * MIB

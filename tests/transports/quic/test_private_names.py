@@ -16,6 +16,8 @@ from peerstack.transports.quic.tokens import reset_token
 
 from .raw import Attack, RawClient, stream_frame
 
+pytestmark = pytest.mark.aioquic
+
 FOLDER = Path(str(engine_folder.__file__)).parent
 
 

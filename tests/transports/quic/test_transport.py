@@ -134,7 +134,8 @@ def quic_host() -> AbstractAsyncContextManager[Host]:
 
 
 def test_without_its_extra_the_transport_says_what_to_install() -> None:
-    program = "import sys; sys.modules['aioquic'] = None; import peerstack.transports.quic"
+    missing = "sys.modules['aioquic'] = sys.modules['peerstack_engine'] = None"
+    program = f"import sys; {missing}; import peerstack.transports.quic"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "ImportError: QUIC needs the extra `quic`: pip install '.[quic]'" in done.stderr
 
