@@ -1,4 +1,4 @@
-"""What is believed of an identify message, given whom it came from and how we see that peer."""
+"""What is believed of an identify message, given its sender and the address we see of it."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _learn_record(store: Peerstore, info: ConnectionInfo, encoded: bytes) -> boo
             info.remote_peer, encoded, Ttl.CONNECTED, keep=lambda address: is_plausible(address, info.remote_address)
         )
     except (InvalidInput, InvalidSignature) as error:
-        _log.debug("the peer record of %s is worth nothing: %s", info.remote_peer, error)
+        _log.debug("the peer record of %s is ignored: %s", info.remote_peer, error)
         return False
     return True
 

@@ -194,7 +194,7 @@ class GossipsubRouter:
             self._mesh.handle_prune(peer, rpc.prune, now)
 
     def set_lag(self, lag: float) -> None:
-        """Say how old what the driver has not read yet may be, in seconds: ids are remembered that much longer."""
+        """Set how old what the driver has not read yet may be, in seconds: ids are remembered that much longer."""
         self._seen.lag = lag
 
     # ---- validation results

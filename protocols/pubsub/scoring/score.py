@@ -107,7 +107,7 @@ class PeerScore:
         self._retained.keep(peer, record, now)
 
     def set_ips(self, peer: PeerId, ips: Iterable[str]) -> None:
-        """Say from which IP addresses `peer` is connected: none for a relayed connection, whose IP is the relay's."""
+        """Set from which IP addresses `peer` is connected: none for a relayed connection, whose IP is the relay's."""
         record = self._connected.get(peer)
         if record is not None:
             self._colocation.remove(record.keys)

@@ -40,7 +40,7 @@ class PeerStreams:
         self.stream: Stream | None = None
         """Our stream, while it is open."""
         self._acknowledge: SharedWait | None = None
-        """Waits until the peer's host has what was sent on our stream: one question at a time for all who wait."""
+        """Waits until the peer's host has what was sent on our stream: one question at a time for all waiting tasks."""
         self.pace: Pace | None = None
         """How fast messages go, where the peer has short queues."""
         self.protocol = ""
@@ -226,7 +226,7 @@ class PeerStreams:
         opened_at = trio.current_time()
         try:
             while await stream.receive_some(4096):
-                pass  # nothing belongs here; it is thrown away
+                pass  # nothing belongs here; it is discarded
             if self.queue.ending or trio.current_time() - opened_at < HALF_CLOSED:
                 read_to_end.set()
                 await trio.sleep_forever()

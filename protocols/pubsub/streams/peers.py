@@ -257,7 +257,7 @@ class PubsubPeers:
                     await streams.wait_inbound_read()
             return reason
         finally:
-            # Not a reset, which would throw away what the connection has taken but not sent yet.
+            # Not a reset, which would discard what the connection has taken but not sent yet.
             with trio.CancelScope(shield=True):
                 await stream.aclose()
 

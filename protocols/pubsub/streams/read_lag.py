@@ -1,4 +1,4 @@
-"""How old the messages may be that are read from a stream: a reader that lags behind passes them on late."""
+"""How old the messages read from a stream may be: a reader that lags behind forwards them late."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BACKLOG_BYTES: Final = 32 << 20
 class ReadLag:
     """When what is read from one stream was sent, at the earliest.
 
-    Messages say no time. But they come in order, so once as many were read as can have been waiting at some moment, or
+    Messages carry no time, but they come in order. Once as many were read as can have been waiting at some moment, or
     none was left, what follows was sent after that moment.
     """
 
