@@ -22,7 +22,7 @@ from ..transports.quic.hosts import ANYWHERE
 from ..transports.quic.link import MemoryNetwork
 
 
-class TakesAnybody(QuicTransport):
+class TakesAnyPeer(QuicTransport):
     async def dial(
         self, address: Multiaddr, peer: PeerId | None, attempt: Attempt, options: DialOptions = DEFAULT_DIAL
     ) -> QuicConnection:
@@ -78,7 +78,7 @@ class DialsAnything(QuicTransport):
 @pytest.mark.parametrize(
     ("transport", "complaint"),
     [
-        (TakesAnybody, "a connection to another peer was made"),
+        (TakesAnyPeer, "a connection to another peer was made"),
         (LosesArrivals, "a connection that arrived was lost"),
         (DialsAnything, "can_dial.*is True"),
         (ServesAnyPeer, "a connection with another peer was made"),

@@ -99,7 +99,7 @@ async def test_those_in_no_mesh_are_trimmed_before_those_in_one(autojump_clock: 
     assert await kept_of_five(direct=False, low=2) == (0, 2)
 
 
-async def test_those_in_a_mesh_can_be_trimmed_since_anybody_can_enter_one(autojump_clock: Clock) -> None:
+async def test_peers_in_a_mesh_can_be_trimmed_since_any_peer_can_enter_one(autojump_clock: Clock) -> None:
     assert await kept_of_five(direct=False, low=0) == (0, 0)
 
 

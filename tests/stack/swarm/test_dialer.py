@@ -231,7 +231,7 @@ async def test_both_get_an_error_of_their_own(autojump_clock: Clock) -> None:
         assert len(observer.of(DialFailed)) == 2
 
 
-async def test_dials_of_anybody_are_not_merged(autojump_clock: Clock) -> None:
+async def test_dials_of_any_peer_are_not_merged(autojump_clock: Clock) -> None:
     transport = ScriptedTransport({ONE: answers(after=1), TWO: answers(FakeConnection(info(OTHER_PEER)), after=1)})
     async with running(transport) as (swarm, _):
         async with trio.open_nursery() as nursery:

@@ -58,7 +58,7 @@ async def test_a_restarted_peer_says_that_it_has_forgotten(autojump_clock: trio.
     dialer = QuicTransport(Identity.generate(), network=network)
     listener = await QuicTransport(identity, network=network).listen(ANYWHERE)
     near, far = await join(dialer, listener)
-    # The process dies: its socket is gone, and nobody says goodbye.
+    # The process dies: its socket is gone, without a CONNECTION_CLOSE.
     network.tap = lambda datagram, source, destination: None
     far.abandon()
     await listener.aclose()
@@ -100,7 +100,7 @@ async def test_opening_waits_while_the_peer_allows_no_more(autojump_clock: trio.
 
 
 @pytest.mark.aioquic
-async def test_what_nobody_reads_is_bounded_by_the_windows(autojump_clock: trio.testing.MockClock) -> None:
+async def test_unread_data_is_bounded_by_the_windows(autojump_clock: trio.testing.MockClock) -> None:
     config = QuicConfig(stream_window=100_000, connection_window=250_000)
     async with connected(far=config, near=QuicConfig(send_buffer=50_000)) as pair:
         streams = [await pair.near.open_stream() for _ in range(5)]
@@ -142,7 +142,7 @@ async def test_windows_grow_within_the_budget(autojump_clock: trio.testing.MockC
 
 
 @pytest.mark.aioquic
-async def test_streams_that_nobody_reads_leave_the_others_room_to_send(
+async def test_unread_streams_leave_the_others_room_to_send(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     config = QuicConfig(send_buffer=100_000, connection_send_buffer=300_000, least_send_buffer=10_000)
@@ -160,7 +160,7 @@ async def test_streams_that_nobody_reads_leave_the_others_room_to_send(
         assert await (await pair.far.accept_stream()).receive_some() == b"through"
 
 
-async def test_the_last_words_of_closed_streams_arrive_before_the_goodbye(
+async def test_the_last_data_of_closed_streams_arrives_before_the_close(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with connected(MemoryNetwork(latency=0.02)) as pair:
@@ -191,7 +191,7 @@ async def test_an_orderly_close_ends_run_well_and_a_cancelled_one_too(
 
 
 async def test_a_connection_runs_while_its_listener_is_not_asked(autojump_clock: trio.testing.MockClock) -> None:
-    """Whoever waits reads for all: here nobody accepts, and the reader of another connection ends meanwhile."""
+    """One waiting task reads for all: here none accepts, and the reader of another connection ends meanwhile."""
     async with connected() as pair:
         near, far = await join(pair.dialer, pair.listener)
         pair.nursery.start_soon(near.run)

@@ -117,9 +117,7 @@ async def test_what_was_handed_out_before_a_reset_is_counted_until_it_is_read(au
 
 @pytest.mark.aioquic
 @pytest.mark.parametrize("way", ["close", "reset"])
-async def test_what_nobody_reads_of_a_reset_stream_is_counted_off_when_it_is_dropped(
-    way: str, autojump_clock: Clock
-) -> None:
+async def test_unread_data_of_a_reset_stream_is_counted_off_when_it_is_dropped(way: str, autojump_clock: Clock) -> None:
     async with connected() as pair:
         stream = await pair.near.open_stream()
         await stream.send_all(b"x")
@@ -153,7 +151,7 @@ async def test_nothing_opens_and_nothing_is_taken_while_we_are_closing(autojump_
         assert await accepted.receive_some() == b"the last words"
 
 
-async def test_who_missed_our_goodbye_is_told_again(autojump_clock: Clock) -> None:
+async def test_a_peer_that_missed_our_close_gets_it_again(autojump_clock: Clock) -> None:
     async with connected() as pair:
         pair.nursery.start_soon(pair.listener.accept)
         pair.network.tap = lambda datagram, source, destination: None

@@ -62,7 +62,7 @@ def test_a_client_with_the_right_certificate_is_let_in() -> None:
     ],
     ids=["none", "no extension", "chain", "not yet valid", "rsa identity is fine"],
 )
-def test_client_certificates_are_judged(client: Callable[[], RawClient], complaint: str | None) -> None:
+def test_client_certificates_are_verified(client: Callable[[], RawClient], complaint: str | None) -> None:
     attack = Attack(client()).exchange()
     if complaint is None:
         assert attack.connected
@@ -131,7 +131,7 @@ async def test_both_stages_of_a_dial_are_recorded(autojump_clock: trio.testing.M
         record = attempt()
 
         async def serve() -> None:
-            # The goodbye may come together with the end of the handshake.
+            # The close may come together with the end of the handshake.
             with suppress(ConnectionLost):
                 await accept(pair.listener)
 

@@ -126,7 +126,7 @@ async def test_the_noise_is_small_and_now_and_then(autojump_clock: Clock) -> Non
 async def test_a_host_that_does_not_listen_takes_the_one_connection_and_no_other(autojump_clock: Clock) -> None:
     network = MemoryNetwork()
     server = QuicTransport(Identity.generate(), QuicConfig(connect_timeout=60), network=network)
-    stranger = QuicTransport(Identity.generate(), network=network)
+    other = QuicTransport(Identity.generate(), network=network)
     found: list[QuicConnection] = []
     async with listening(network) as (client, clients), trio.open_nursery() as nursery:
 
@@ -137,7 +137,7 @@ async def test_a_host_that_does_not_listen_takes_the_one_connection_and_no_other
         await trio.testing.wait_all_tasks_blocked()
         (address,) = (quic_address(address) for address in network.sockets if quic_address(address) != clients)
         with pytest.raises(trio.TooSlowError):
-            await stranger.dial(address, None, attempt())
+            await other.dial(address, None, attempt())
         near = await client.dial(address, server.local_peer, attempt())
         await trio.sleep(0.1)
         await check_works(near, found[0])
