@@ -3,7 +3,7 @@
 It does no I/O (but for `pump`), reads no clock and starts no threads. Times are seconds of the caller's clock, sizes
 are bytes. Connections and arrivals are numbers that are never used again; streams have QUIC's ids. A method raises
 `Unknown` for a connection that was closed, ValueError for an argument that cannot be, and RuntimeError while another
-method of the same engine runs (in another thread, or in the function that judges certificates).
+method of the same engine runs (in another thread, or in the function that verifies certificates).
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 Verify: TypeAlias = Callable[[Sequence[bytes]], object]
-"""Judges the certificates that a peer shows (DER), during the handshake, once it proved to have the key of the first.
+"""Verifies the certificates that a peer shows (DER), during the handshake, once it proved to have the key of the first.
 
 False, or what it raises, ends the connection with the alert `bad_certificate`; the latter is raised by the method that
 ran the handshake. Called with more than one certificate, it is only told: there must be one.
@@ -111,7 +111,7 @@ class Engine:
         `stream_window`, `connection_window`: what a peer may send beyond what was read, on one stream and on all.
         `stream_ahead`, `connection_ahead`: what it may send beyond these; so much that was not read survives a reset.
         `send_window`: what waits to be acknowledged, on all streams of a connection.
-        `crypto_buffer`: TLS messages out of order, kept before anybody is authenticated.
+        `crypto_buffer`: TLS messages out of order, kept before the peer is authenticated.
         `discovery`: the largest datagram that path MTU discovery tries; None: it tries none.
         `congestion`: cubic, newreno or bbr (which is experimental).
         `backlog`: arrivals that were not decided on; more are ignored.

@@ -98,11 +98,11 @@ enum Life {
     Open,
     /// The caller was told that it ended.
     Lost,
-    /// The caller wants to hear nothing of it any more.
+    /// The caller wants no more events of it.
     Closed,
 }
 
-/// Somebody wants to know when all that was written has arrived.
+/// The caller wants to know when all that was written has arrived.
 struct Mark {
     number: u64,
     since: Instant,
@@ -468,7 +468,7 @@ impl Connection {
         });
     }
 
-    /// Whether writes have to wait, since somebody has waited for acknowledgements long enough.
+    /// Whether writes have to wait, since the caller has waited for acknowledgements long enough.
     fn holds_writes(&self, now: Instant) -> bool {
         let patience = self.quic.rtt() * PATIENCE;
         self.marks

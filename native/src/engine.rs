@@ -104,11 +104,11 @@ impl Engine {
             // Others may use the socket, too, and tell by this bit what is QUIC (RFC 9443).
             .grease_quic_bit(false)
             .cid_generator(|| Box::new(RandomConnectionIdGenerator::new(ID_SIZE)))
-            // Limited by `answers`, with all other answers to strangers.
+            // Limited by `answers`, with all other answers to unknown addresses.
             .min_reset_interval(std::time::Duration::ZERO)
             .max_udp_payload_size(LARGEST_DATAGRAM)
             .map_err(|error| error.to_string())?;
-        // Nobody is accepted without a judge of its own, but the endpoint wants a configuration to read first packets.
+        // Each connection is accepted with a verifier of its own, but the endpoint needs one to read first packets.
         let nobody = credentials
             .server(Box::new(|_| false), &Padding::default())
             .map_err(|error| error.to_string())?;
@@ -597,12 +597,12 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         for (_, incoming) in self.arrivals.drain() {
-            self.endpoint.ignore(incoming); // quinn-proto complains of those that nobody decided on
+            self.endpoint.ignore(incoming); // quinn-proto complains of those that were not decided on
         }
     }
 }
 
-/// So many a second, of what strangers could make us do.
+/// So many a second, of what unknown addresses could make us do.
 struct Allowance {
     rate: f64,
     left: f64,
@@ -645,7 +645,7 @@ fn ours(error: impl std::fmt::Display) -> Refusal {
     Refusal::Lost(Loss::bug(error.to_string()))
 }
 
-/// A key for the tokens of Retry packets, which nobody else knows.
+/// A key for the tokens of Retry packets, which only this process knows.
 fn token_key() -> Arc<dyn quinn_proto::crypto::HandshakeTokenKey> {
     let mut secret = [0; 32];
     SystemRandom::new()

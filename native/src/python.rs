@@ -1,6 +1,6 @@
 //! The Python module: arguments and results. What they mean is in `peerstack_engine.pyi`.
 //!
-//! The interpreter lock is released while the engine works on datagrams, and taken back when a certificate is judged.
+//! The interpreter lock is released while the engine works on datagrams, and taken back when a certificate is verified.
 //! An engine belongs to one thread at a time: a call while another runs, as from the judge, raises RuntimeError.
 
 use crate::addresses;
@@ -356,7 +356,7 @@ impl PyEngine {
     ) -> PyResult<Option<usize>> {
         let now = self.engine.clock.latest();
         if let Some(pointer) = data.as_slice_ptr() {
-            // SAFETY: `data` keeps the memory, and nobody writes it meanwhile: this thread has the interpreter lock.
+            // SAFETY: `data` keeps the memory, and nothing writes it meanwhile: this thread has the interpreter lock.
             let bytes = unsafe { pointer.as_ref() };
             return self.with(connection, |connection| {
                 connection.write(stream, bytes, end, now)

@@ -32,7 +32,7 @@ pub struct Settings {
     pub ahead: Ahead,
     /// What waits to be acknowledged, on all streams together.
     pub send_window: u64,
-    /// Out-of-order TLS messages, which are kept before anybody is authenticated.
+    /// Out-of-order TLS messages, which are kept before the peer is authenticated.
     pub crypto_buffer: usize,
     /// The largest datagram that path MTU discovery tries; none is tried without it.
     pub discovery: Option<u16>,

@@ -1,4 +1,4 @@
-//! TLS 1.3 by libp2p's rules: both sides show one self-signed certificate, and the caller judges it.
+//! TLS 1.3 by libp2p's rules: both sides show one self-signed certificate, and the caller verifies it.
 //!
 //! The signature of the handshake is verified here, the certificate by the caller's function, once it is sure that the
 //! peer has the certificate's key, and before the handshake can end. webpki cannot do either: it refuses unknown

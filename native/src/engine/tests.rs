@@ -64,7 +64,7 @@ fn reset(pair: &mut Pair, side: usize, connection: u64, stream: u64, code: u32) 
         .unwrap();
 }
 
-/// Write all, as far as the peer lets us while nobody reads.
+/// Write all, as far as the peer lets us while nothing is read.
 fn fill(pair: &mut Pair, side: usize, connection: u64, stream: u64) -> usize {
     let (mut sent, data) = (0, vec![1; 1 << 20]);
     loop {
@@ -737,7 +737,7 @@ fn changed_datagrams_end_nothing() {
 }
 
 #[test]
-fn answers_to_strangers_are_bounded() {
+fn answers_to_unknown_addresses_are_bounded() {
     let mut pair = Pair::new();
     let now = pair.engines[1].clock.at(5.0);
     for number in 0..10_000u32 {

@@ -77,24 +77,24 @@ class Pair:
             self.events[side].extend(events)
             for data, segment, address in batches:
                 if address != ADDRESSES[1 - side]:
-                    continue  # to a stranger
+                    continue  # to an unknown address
                 for start in range(0, len(data), segment):
                     datagram = self.tap(1 - side, data[start : start + segment])
                     if datagram:
                         heapq.heappush(self._under_way, (self.now + DELAY, next(self._order), 1 - side, datagram))
 
-    def dial(self, judge: engine.Verify = verify) -> int:
+    def dial(self, verifier: engine.Verify = verify) -> int:
         """Begin a connection from the first to the second."""
-        return self.engines[0].connect(ADDRESSES[1], judge, SIZE, self.now)
+        return self.engines[0].connect(ADDRESSES[1], verifier, SIZE, self.now)
 
     def arrival(self) -> int:
         """Return what arrived last."""
         number: int = [event for event in self.events[1] if event[0] == engine.ARRIVED][-1][1]
         return number
 
-    def accept(self, judge: engine.Verify = verify) -> int:
+    def accept(self, verifier: engine.Verify = verify) -> int:
         """Let it in."""
-        return self.engines[1].accept(self.arrival(), judge, SIZE, self.now)
+        return self.engines[1].accept(self.arrival(), verifier, SIZE, self.now)
 
     def connect(self) -> tuple[int, int]:
         """Return the two ends of a new connection."""

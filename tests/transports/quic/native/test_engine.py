@@ -1,4 +1,4 @@
-"""The compiled engine as Python sees it: arguments, results, and the judge that it asks during the handshake."""
+"""The compiled engine as Python sees it: arguments, results, and the verifier that it calls during the handshake."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def test_both_sides_judge_the_certificate_of_the_other() -> None:
     pair = Pair(make_engine(identities[0]), make_engine(identities[1]))
     keys: list[PublicKey] = []
 
-    def judge(certificates: Sequence[bytes]) -> bool:
+    def verifier(certificates: Sequence[bytes]) -> bool:
         keys.extend(map(verify_certificate, certificates))
         return True
 
-    pair.dial(judge)
+    pair.dial(verifier)
     pair.run(0.1)
-    pair.accept(judge)
+    pair.accept(verifier)
     pair.run(0.1)
     assert keys == [identities[1].public_key, identities[0].public_key]
 
@@ -47,13 +47,13 @@ def test_a_judge_that_says_no_ends_the_connection() -> None:
 def test_what_a_judge_raises_is_raised_where_datagrams_are_taken() -> None:
     pair = Pair()
 
-    def judge(certificates: Sequence[bytes]) -> bool:
-        raise ZeroDivisionError("a bug in the judge")
+    def verifier(certificates: Sequence[bytes]) -> bool:
+        raise ZeroDivisionError("a bug in the verifier")
 
-    pair.dial(judge)
+    pair.dial(verifier)
     pair.run(0.1)
     pair.accept()
-    with pytest.raises(ZeroDivisionError, match="a bug in the judge"):
+    with pytest.raises(ZeroDivisionError, match="a bug in the verifier"):
         pair.run(0.5)
     pair.run(0.5)
     assert pair.lost(0)[3] == BAD_CERTIFICATE
@@ -63,13 +63,13 @@ def test_a_judge_cannot_call_the_engine() -> None:
     pair = Pair()
     errors = []
 
-    def judge(certificates: Sequence[bytes]) -> bool:
+    def verifier(certificates: Sequence[bytes]) -> bool:
         with pytest.raises(RuntimeError) as error:
             pair.engines[0].open(1)
         errors.append(error.value)
         return True
 
-    connection = pair.dial(judge)
+    connection = pair.dial(verifier)
     pair.run(0.1)
     pair.accept()
     pair.run(0.5)
@@ -228,7 +228,7 @@ def test_another_thread_is_told_that_the_engine_is_at_work() -> None:
     asked, answered = threading.Event(), threading.Event()
     errors: list[Exception] = []
 
-    def judge(certificates: Sequence[bytes]) -> bool:
+    def verifier(certificates: Sequence[bytes]) -> bool:
         asked.set()
         answered.wait(10)
         return True
@@ -243,7 +243,7 @@ def test_another_thread_is_told_that_the_engine_is_at_work() -> None:
 
     thread = threading.Thread(target=call)
     thread.start()
-    connection = pair.dial(judge)
+    connection = pair.dial(verifier)
     pair.run(0.1)
     pair.accept()
     pair.run(0.5)

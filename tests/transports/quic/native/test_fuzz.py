@@ -68,7 +68,7 @@ def test_any_datagram(seed: int) -> None:
                 pair.engines[0].write(near, stream, generator.randbytes(100), end=True)
             pair.run(0.01)
             del seen[:-200]
-    pair.engines[1].flush(pair.now, 100_000)  # what is to be said to strangers
+    pair.engines[1].flush(pair.now, 100_000)  # what is to be sent to unknown addresses
     assert works(pair)
 
 
