@@ -224,9 +224,11 @@ class QuicConnection(QuicStreamRegistry):
         """Take what arrived; see `SocketEngine.read`."""
         if self._failure is not None:
             return None
-        received = self._engine.read(self._handle, stream_id, size)
+        return self._engine.read(self._handle, stream_id, size)
+
+    def after_read(self) -> None:
+        """Tell the peer that there is room again. Not in `read`: if the connection ends, what comes later is kept."""
         self._endpoint.flush_if_needed()
-        return received
 
     def can_send(self, stream_id: int, sender: Waiter) -> bool:
         """Say whether the stream may queue something; if not, it is woken once there is room."""
@@ -268,6 +270,7 @@ class QuicConnection(QuicStreamRegistry):
             self._stop(stream_id, StreamCode.NONE)
             return
         self._discard(stream_id)
+        self.after_read()
         if stream_id in self._unread:
             when = trio.current_time() + self._endpoint.config.close_timeout
             self._endpoint.call_at(when, partial(self._stop, stream_id, StreamCode.GARBAGE_COLLECTED))

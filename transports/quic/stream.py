@@ -19,7 +19,11 @@ class QuicStreamRegistry(StreamRegistry["QuicStream"]):
 
     @abstractmethod
     def read(self, stream_id: int, size: int) -> tuple[bytes, bool] | None:
-        """Take what arrived; see `SocketEngine.read`."""
+        """Take what arrived; see `SocketEngine.read`. Once it is kept, `after_read` must be called."""
+
+    @abstractmethod
+    def after_read(self) -> None:
+        """Tell the peer that there is room again; the connection may end by that."""
 
     @abstractmethod
     def stream_done(self, stream_id: int) -> None:
@@ -51,6 +55,7 @@ class QuicStream(MuxedStream):
         if received is None:
             return False
         self.keep(*received)
+        self._connection.after_read()
         return True
 
     def keep(self, data: bytes, end: bool) -> None:
@@ -66,9 +71,17 @@ class QuicStream(MuxedStream):
 
     def _direction_done(self) -> None:
         """Tell the connection when nothing more can happen on this stream."""
+        self._notice_end()
         receiving = not self._finished and self._receive_failure is None
         if self._sending_done and not receiving and not self._chunks:
             self._connection.stream_done(self._id)
+
+    def _notice_end(self) -> None:
+        """Learn of an end that no task waits for: it may be the last that happens here."""
+        receiving = not self._finished and self._receive_failure is None
+        if self._sending_done and receiving and not self._receive_guard.held:
+            received = self._connection.read(self._id, 0)
+            self._finished = received is not None and received[1]
 
     @property
     def _sending_done(self) -> bool:
@@ -78,11 +91,7 @@ class QuicStream(MuxedStream):
 
     def readable(self) -> None:
         """Something arrived, or the end."""
-        if self._sending_done and self._receive_failure is None and not self._receive_guard.held:
-            # An end that no task waits for may be the last that happens here.
-            received = self._connection.read(self._id, 0)
-            if received is not None and received[1]:
-                self.finish()
+        self._direction_done()
         self._readable.wake()
 
     def writable(self) -> None:

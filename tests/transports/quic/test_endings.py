@@ -222,3 +222,33 @@ async def test_a_restarted_peer_is_noticed_at_the_next_keepalive(restarted: str,
         nursery.start_soon(again.accept)
         await trio.sleep(16)
         raise AssertionError("the restart went unnoticed")
+
+
+async def test_what_is_read_as_the_connection_ends_stays_in_order(autojump_clock: Clock) -> None:
+    async with connected(near=QuicConfig(stream_window=150, idle_timeout=20)) as pair:
+        stream = await pair.far.open_stream()
+        await stream.send_all(bytes(range(100)))
+        accepted = await pair.near.accept_stream()
+        await trio.sleep(1)
+        pair.network.tap = lambda *datagram: None
+        autojump_clock.jump(60)
+        # More than half of the window: the peer is to be told, and then it shows that time is up.
+        received = await accepted.receive_some(80)
+        received += await accepted.receive_some(80)
+        assert received == bytes(range(100))
+        with pytest.raises(ConnectionLost, match="too long"):
+            await accepted.receive_some(80)
+
+
+async def test_a_stream_is_done_with_when_the_end_came_before_this_side_ended(autojump_clock: Clock) -> None:
+    async with connected() as pair:
+        stream = await pair.near.open_stream()
+        await stream.send_all(b"question")
+        accepted = await pair.far.accept_stream()
+        assert await accepted.receive_some() == b"question"
+        await stream.send_eof()
+        await trio.sleep(1)
+        await accepted.send_eof()
+        await trio.sleep(1)
+        assert await stream.receive_some() == b""
+        assert (pair.near.stream_count, pair.far.stream_count) == (0, 0)

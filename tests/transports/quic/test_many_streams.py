@@ -10,6 +10,8 @@ import trio.testing
 
 from peerstack.stack.abc import Stream
 from peerstack.transports.quic import QuicConfig
+from peerstack.transports.quic.engine_aioquic import AioquicEngine
+from peerstack.transports.quic.engine_aioquic.engine import SPARE_TIMERS
 from peerstack.transports.quic.engine_aioquic.overrides import LibP2PConnection
 
 from .hosts import connected
@@ -80,3 +82,18 @@ async def test_streams_that_were_idle_lose_nothing(autojump_clock: trio.testing.
                 nursery.start_soon(speak, stream, name, answers)
         assert sorted(answers) == names
         assert got == {name: name * 5000 for name in names}
+
+
+@pytest.mark.aioquic
+async def test_timers_that_count_no_more_do_not_pile_up(autojump_clock: trio.testing.MockClock) -> None:
+    async with connected() as pair:
+        stream = await pair.near.open_stream()
+        await stream.send_all(b"x")
+        accepted = await pair.far.accept_stream()
+        for _ in range(100):
+            await accepted.send_all(await accepted.receive_some())
+            await stream.send_all(await stream.receive_some())
+            await trio.sleep(0.03)  # acknowledgements are no longer delayed then, and the next timer is that of silence
+        engine = pair.near._engine
+        assert isinstance(engine, AioquicEngine)
+        assert len(engine._timers) <= SPARE_TIMERS + 2

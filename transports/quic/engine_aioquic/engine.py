@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count, groupby
 from math import inf
 from operator import itemgetter
@@ -49,6 +49,8 @@ CLOSING_TIME: Final = 3.0
 reset, by which an orderly end would look like a restart (RFC 9000, 10.2.1)."""
 MAX_CLOSING: Final = 1024
 """Ids of closed connections that are remembered for that, the latest ones."""
+SPARE_TIMERS: Final = 64
+"""Timers that count no more and are kept, beside one for each connection: to look for them costs time."""
 _SMALLEST_FIRST_ID: Final = 8
 
 
@@ -100,6 +102,7 @@ class AioquicEngine:
         with contained(self._failed):
             for start in range(0, len(data), segment):
                 datagram = bytes(data[start : start + segment])
+                self._serving = None
                 if datagram[0] & 0x80:
                     target = self._route_long(datagram, address, now)
                 else:
@@ -258,6 +261,9 @@ class AioquicEngine:
             # A later one is left alone: to look in vain costs less than a change each time.
             connection.scheduled = deadline
             heappush(self._timers, (deadline, connection.handle))
+            if len(self._timers) > 2 * len(self._connections) + SPARE_TIMERS:
+                self._timers = [(c.scheduled, c.handle) for c in self._connections.values() if c.scheduled < inf]
+                heapify(self._timers)
 
     def _send(self, datagrams: Sequence[tuple[bytes, SocketAddress]]) -> None:
         if len(datagrams) == 1:
