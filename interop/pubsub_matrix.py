@@ -1,6 +1,6 @@
 """Puts pairs of peers through the publish/subscribe rows, and knows what the others cannot do in them."""
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -58,12 +58,18 @@ async def run_pubsub(
     *,
     limits: Sequence[Limit] = (*KNOWN_LIMITS, *PUBSUB_LIMITS),
     start: Start = start_process,
+    both_ways: bool = True,
 ) -> tuple[list[Cell], dict[str, str]]:
-    """Put ours and each of the others through every row; return the cells, and "implementation version" by name."""
+    """Put ours and each of the others through every row; return the cells, and "implementation version" by name.
+
+    Without `both_ways` each row is run in one direction, which says it all where both sides are the same program.
+    """
     findings = Findings()
     seats = trio.CapacityLimiter(LANES_AT_ONCE)
     jobs = [
-        partial(_run_lane, partial(open_stage, ours, theirs, key_type, start), key_type, rows, limits, findings)
+        partial(
+            _run_lane, partial(open_stage, ours, theirs, key_type, start), key_type, rows, limits, findings, both_ways
+        )
         for theirs in programs
         for rows in LANES
         for key_type in key_types
@@ -96,16 +102,23 @@ def _places_of(rows: Sequence[Row], peer: str, direction: Direction, key_types: 
                 yield Place(peer=peer, direction=direction, key_type=key_type, row=row.name)
 
 
+def _last(directions: Container[Direction]) -> Direction:
+    return next(direction for direction in reversed(Direction) if direction in directions)
+
+
 async def _run_lane(
     open_lane: Callable[[], AbstractAsyncContextManager[Stage]],
     key_type: str,
     rows: Sequence[Row],
     limits: Sequence[Limit],
     findings: Findings,
+    both_ways: bool,
 ) -> None:
     async with open_lane() as stage:
         for direction in Direction:
             for place in _places_of(rows, stage.theirs.name, direction, [key_type]):
+                if not both_ways and direction is not _last(ROWS[place.row].directions):
+                    continue
                 findings.cells[place] = await _run_row(stage, place, limits)
                 findings.versions |= stage.versions
 

@@ -35,8 +35,8 @@ from interop.peer import Peer
 
 KEY_TYPE = "ed25519"
 PAIRS_AT_ONCE = 2
-SLOW = frozenset({"py"})
-"""Who gets less to echo: it moves a few MiB a second."""
+SLOW = frozenset({"py", "peerstack"})
+"""Who gets less to echo: py-libp2p moves a few MiB a second, and our program beside itself is for the tests."""
 COMBINATIONS: Sequence[Layers] = all_layers()
 
 ROWS: Mapping[str, Check] = {
