@@ -71,6 +71,8 @@ pub struct Connection {
     /// When a sign of the peer is to be told: once more than so many frames of it were received.
     answer_after: Option<u64>,
     remote: SocketAddr,
+    /// Until a peer that dialed us has proved its address.
+    unproved: Option<Unproved>,
     send_window: u64,
     close_copies: u32,
     keep_alive: Option<Duration>,
@@ -102,6 +104,12 @@ enum Life {
     Closed,
 }
 
+/// What a peer sent in its first datagram, and what it was sent.
+struct Unproved {
+    first: usize,
+    sent: usize,
+}
+
 /// The caller wants to know when all that was written has arrived.
 struct Mark {
     number: u64,
@@ -131,6 +139,7 @@ impl Connection {
             remote: quic.remote_address(),
             first_id: quic.side() == Side::Server,
             quic,
+            unproved: None,
             streams: Streams::new(terms.ahead),
             padding,
             life: Life::Open,
@@ -149,6 +158,13 @@ impl Connection {
             dirty: false,
             deadline: None,
         }
+    }
+
+    /// Send no more than three times what came until the peer has proved its address (RFC 9000, section 8.1).
+    ///
+    /// quinn-proto sends a datagram as long as there is room for one byte of it.
+    pub fn doubt_address(&mut self, first: usize) {
+        self.unproved = Some(Unproved { first, sent: 0 });
     }
 
     // ---- what is known
@@ -268,7 +284,11 @@ impl Connection {
             };
             let segment = transmit.segment_size.unwrap_or(transmit.size);
             *room = room.saturating_sub(transmit.size.div_ceil(segment));
-            data.truncate(transmit.size);
+            data.truncate(self.permitted(transmit.size, segment));
+            if data.is_empty() {
+                out.recycle(data); // as if it were lost: it is sent again when the peer has said more
+                continue;
+            }
             out.batches.push(Batch {
                 remote: transmit.destination,
                 local: transmit.src_ip,
@@ -284,6 +304,22 @@ impl Connection {
             }
         }
         *room == 0
+    }
+
+    /// How much of a batch may be sent, in whole datagrams.
+    fn permitted(&mut self, size: usize, segment: usize) -> usize {
+        let Some(unproved) = &mut self.unproved else {
+            return size;
+        };
+        let came = unproved.first + self.quic.stats().udp_rx.bytes as usize;
+        let room = (3 * came).saturating_sub(unproved.sent);
+        let permitted = if size <= room {
+            size
+        } else {
+            room / segment * segment
+        };
+        unproved.sent += permitted;
+        permitted
     }
 
     /// Note whether something was sent that the peer has to acknowledge.
@@ -330,6 +366,7 @@ impl Connection {
         match event {
             QuicEvent::Connected => {
                 self.connected = true;
+                self.unproved = None;
                 events.push(Event::Connected { connection });
             }
             QuicEvent::ConnectionLost { reason } => self.lose(reason.into(), events),

@@ -75,7 +75,8 @@ pub struct Engine {
     listening: bool,
     /// From where connections may arrive even if it does not listen.
     expected: HashSet<SocketAddr>,
-    arrivals: HashMap<u64, Incoming>,
+    /// What arrived, and how many bytes its first datagram had.
+    arrivals: HashMap<u64, (Incoming, usize)>,
     connections: HashMap<u64, Connection>,
     /// The numbers of the connections that the endpoint knows, by its handles.
     numbers: HashMap<ConnectionHandle, u64>,
@@ -170,6 +171,7 @@ impl Engine {
         }
         let mut answer = self.out.buffer();
         let ecn = EcnCodepoint::from_bits(received.ecn);
+        let size = datagram.len();
         let endpoint = &mut self.endpoint;
         let event = contained(|| {
             endpoint.handle(
@@ -185,7 +187,7 @@ impl Engine {
             Ok(Some(DatagramEvent::ConnectionEvent(handle, event))) => {
                 self.hand_on(handle, received.remote, event, now);
             }
-            Ok(Some(DatagramEvent::NewConnection(incoming))) => self.arrive(incoming),
+            Ok(Some(DatagramEvent::NewConnection(incoming))) => self.arrive(incoming, size),
             Ok(Some(DatagramEvent::Response(transmit))) => {
                 let wanted = !handshake || self.may_arrive(received.remote);
                 if wanted && self.answers.take(now) {
@@ -506,7 +508,7 @@ impl Engine {
         self.listening || self.expected.contains(&remote)
     }
 
-    fn arrive(&mut self, incoming: Incoming) {
+    fn arrive(&mut self, incoming: Incoming, size: usize) {
         let remote = incoming.remote_address();
         let full = self.arrivals.len() >= self.settings.backlog;
         if !self.may_arrive(remote) || (full && !self.expected.contains(&remote)) {
@@ -520,10 +522,10 @@ impl Engine {
             local: incoming.local_ip(),
             validated: incoming.remote_address_validated(),
         });
-        self.arrivals.insert(arrival, incoming);
+        self.arrivals.insert(arrival, (incoming, size));
     }
 
-    fn take_arrival(&mut self, arrival: u64) -> Result<Incoming, Refusal> {
+    fn take_arrival(&mut self, arrival: u64) -> Result<(Incoming, usize), Refusal> {
         self.arrivals.remove(&arrival).ok_or(Refusal::Unknown)
     }
 
@@ -540,7 +542,8 @@ impl Engine {
         let mut config = self.server.clone();
         config.crypto = self.credentials.server(judge, &padding).map_err(ours)?;
         config.transport = transport;
-        let incoming = self.take_arrival(arrival)?;
+        let (incoming, size) = self.take_arrival(arrival)?;
+        let proved = incoming.remote_address_validated();
         let mut answer = self.out.buffer();
         let endpoint = &mut self.endpoint;
         #[allow(clippy::result_large_err)] // quinn-proto's
@@ -549,7 +552,13 @@ impl Engine {
         match accepted {
             Ok(Ok((handle, quic))) => {
                 self.out.recycle(answer);
-                Ok(self.add(handle, quic, padding, now))
+                let number = self.add(handle, quic, padding, now);
+                if let Some(connection) = self.connections.get_mut(&number)
+                    && !proved
+                {
+                    connection.doubt_address(size);
+                }
+                Ok(number)
             }
             Ok(Err(AcceptError { cause, response })) => {
                 if let Some(transmit) = response {
@@ -563,7 +572,7 @@ impl Engine {
 
     /// Answer CONNECTION_REFUSED.
     pub fn refuse(&mut self, arrival: u64) -> Result<(), Refusal> {
-        let incoming = self.take_arrival(arrival)?;
+        let (incoming, _) = self.take_arrival(arrival)?;
         let mut answer = self.out.buffer();
         let transmit = self.endpoint.refuse(incoming, &mut answer);
         self.send(&transmit, answer);
@@ -572,7 +581,7 @@ impl Engine {
 
     /// Ask for proof that the peer receives what is sent to its address (Retry); false if it has given that.
     pub fn retry(&mut self, arrival: u64) -> Result<bool, Refusal> {
-        let incoming = self.take_arrival(arrival)?;
+        let (incoming, size) = self.take_arrival(arrival)?;
         let mut answer = self.out.buffer();
         match self.endpoint.retry(incoming, &mut answer) {
             Ok(transmit) => {
@@ -580,7 +589,7 @@ impl Engine {
                 Ok(true)
             }
             Err(error) => {
-                self.arrivals.insert(arrival, error.into_incoming());
+                self.arrivals.insert(arrival, (error.into_incoming(), size));
                 Ok(false)
             }
         }
@@ -588,7 +597,7 @@ impl Engine {
 
     /// Forget an arrival without a word.
     pub fn ignore(&mut self, arrival: u64) -> Result<(), Refusal> {
-        let incoming = self.take_arrival(arrival)?;
+        let (incoming, _) = self.take_arrival(arrival)?;
         self.endpoint.ignore(incoming);
         Ok(())
     }
@@ -596,7 +605,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        for (_, incoming) in self.arrivals.drain() {
+        for (_, (incoming, _)) in self.arrivals.drain() {
             self.endpoint.ignore(incoming); // quinn-proto complains of those that were not decided on
         }
     }

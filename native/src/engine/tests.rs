@@ -398,6 +398,31 @@ fn arrivals_are_refused_retried_or_ignored() {
 }
 
 #[test]
+fn an_address_that_is_not_proved_is_sent_three_times_what_came_and_no_more() {
+    for size in [1200, 1350, 16_000] {
+        let mut pair = Pair::new();
+        pair.size = size;
+        pair.connect();
+        pair.run(0.02);
+        let (came, sent) = (Rc::new(RefCell::new(1200)), Rc::new(RefCell::new(0)));
+        let (counted, said) = (came.clone(), sent.clone());
+        pair.tap = Box::new(move |to, datagram| {
+            if to == 0 {
+                *said.borrow_mut() += datagram.len();
+                return false; // the peer hears nothing, and repeats what it said once
+            }
+            *counted.borrow_mut() += datagram.len();
+            *counted.borrow() <= 2400
+        });
+        pair.accept();
+        pair.run(20.0);
+        let (came, sent) = (2400.min(*came.borrow()), *sent.borrow());
+        assert!(sent > came, "{came} {sent}");
+        assert!(sent <= 3 * came, "{size}: {sent} for {came}");
+    }
+}
+
+#[test]
 fn who_does_not_listen_says_nothing_to_who_arrives() {
     let mut pair = Pair::new();
     pair.connect();
