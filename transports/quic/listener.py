@@ -25,7 +25,7 @@ class QuicListener(Listener):
     async def accept(self) -> Arrival:
         """Wait for the next connection, and read the socket meanwhile if no other task does. Raises `OSError`, too."""
         await trio.lowlevel.checkpoint()
-        while (arrived := self._endpoint.take_arrival()) is None:
+        while (arrival := self._take()) is None:
             if not self._endpoint.listening:
                 raise trio.ClosedResourceError("this listener was closed")
             async with open_background() as nursery:
@@ -33,7 +33,15 @@ class QuicListener(Listener):
                 await self._endpoint.wait_arrival()
             if self._broken is not None:
                 raise self._broken
-        return Arrival(self._endpoint, arrived)
+        return arrival
+
+    def _take(self) -> Arrival | None:
+        while (arrived := self._endpoint.take_arrival()) is not None:
+            try:
+                return Arrival(self._endpoint, arrived)
+            except OSError:  # the network interface of a link-local address is no more
+                self._endpoint.ignore(arrived)
+        return None
 
     async def _drive(self) -> None:
         try:

@@ -14,18 +14,21 @@ import trio.testing
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from multiaddr import Multiaddr
 
 from peerstack.stack.addressing import parse_address
 from peerstack.stack.errors import ConnectionLost, NegotiationError, PeerIdMismatch, RemoteProtocolError
 from peerstack.stack.identity import Identity
+from peerstack.stack.net.datagrams import SocketAddress
 from peerstack.stack.report import Outcome, StageName
 from peerstack.stack.security.tls.certificate import CertificateError, Credentials, make_certificate
 from peerstack.transports.quic import QuicConfig, QuicTransport
+from peerstack.transports.quic import address as addresses
 from peerstack.transports.quic.certificates import CertificateVerifier
 from peerstack.transports.quic.engine_aioquic import AioquicEngine, engine
 from peerstack.transports.quic.interface import Arrived, Ended
 
-from .hosts import ANYWHERE, accept, attempt, connected
+from .hosts import ANYWHERE, accept, attempt, connected, join
 from .link import MemoryNetwork
 from .raw import CLIENT, SERVER, Attack, RawClient, settings
 
@@ -196,6 +199,26 @@ async def test_a_link_local_address_without_its_link_is_refused_at_once(autojump
     assert caught.value.errno == errno.EINVAL
     assert record.failure is not None
     assert record.failure.name is StageName.CONNECT
+
+
+async def test_an_arrival_by_an_interface_that_is_no_more_does_not_stop_the_listener(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, original = MemoryNetwork(), addresses.quic_address
+    failures = [OSError(errno.ENXIO, "no such device or address")]
+
+    def quic_address(address: SocketAddress) -> Multiaddr:
+        if failures:
+            raise failures.pop()
+        return original(address)
+
+    dialer, server = (QuicTransport(Identity.generate(), network=network) for _ in range(2))
+    async with await server.listen(ANYWHERE) as listening:
+        monkeypatch.setattr("peerstack.transports.quic.listener.quic_address", quic_address)
+        near, far = await join(dialer, listening)
+        assert not failures
+        near.abandon()
+        far.abandon()
 
 
 async def test_a_peer_that_falls_silent_in_the_handshake_is_told_as_that(
