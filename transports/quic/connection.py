@@ -41,6 +41,10 @@ CLOSE_LINGER: Final = 0.25
 MAX_UNREAD: Final = 4096
 """Bytes that a peer may send on a stream that was closed before any were read: enough to agree to a protocol."""
 
+MAX_ABANDONED: Final = 16
+"""Marks that no task waits for any more. With a peer that does not read, each that is given up stays in the engine; a
+later one cannot come before them, so it need not be asked for until they have."""
+
 
 class QuicConnection(QuicStreamRegistry):
     """Many streams in one QUIC connection."""
@@ -67,6 +71,8 @@ class QuicConnection(QuicStreamRegistry):
         """Of the peer to pings; only that the number changes matters."""
         self._marks: dict[int, bool] = {}
         """Moments that tasks wait for, and whether all that was sent before has arrived."""
+        self._abandoned: set[int] = set()
+        """Those for which no task waits any more, and the engine still does."""
         self._statistics = ConnectionStatistics(None, None)
         """The last ones."""
         self._connected = False
@@ -197,11 +203,14 @@ class QuicConnection(QuicStreamRegistry):
         """Wait for the acknowledgement of all stream data sent; see `abc.MuxedConnection.wait_acknowledged`."""
         if self._failure is not None:
             raise self._lost()
+        if len(self._abandoned) >= MAX_ABANDONED:
+            await self._until(lambda: len(self._abandoned) < MAX_ABANDONED)
         mark = self._mark()
         try:
             await self._until(lambda: self._marks[mark])
         finally:
-            del self._marks[mark]
+            if not self._marks.pop(mark):
+                self._abandoned.add(mark)
 
     def _mark(self) -> int:
         mark = self._engine.mark(self._handle)
@@ -360,6 +369,7 @@ class QuicConnection(QuicStreamRegistry):
             case Connected():
                 self._connected = True
             case Acknowledged(_, mark):
+                self._abandoned.discard(mark)
                 if mark in self._marks:
                     self._marks[mark] = True
         self._dialing = None

@@ -9,6 +9,8 @@ import trio.testing
 
 from peerstack.stack.abc import ConnectionState
 from peerstack.stack.net.datagrams import SocketAddress
+from peerstack.transports.quic import QuicConfig
+from peerstack.transports.quic.connection import MAX_ABANDONED
 
 from .hosts import Pair, connected
 from .link import MemoryNetwork
@@ -92,3 +94,18 @@ async def test_what_was_reset_is_not_waited_for(autojump_clock: Clock) -> None:
         await stream.send_all(b"lost")
         stream.reset()
         assert not await is_waiting(pair.near.wait_acknowledged, 1)
+
+
+async def test_what_is_waited_for_in_vain_is_bounded(autojump_clock: Clock) -> None:
+    async with connected(far=QuicConfig(stream_window=10_000)) as pair:
+        stream = await pair.near.open_stream()
+        await stream.send_all(bytes(20_000))
+        marks = set()
+        for _ in range(3 * MAX_ABANDONED):
+            assert await is_waiting(pair.near.wait_acknowledged, 0.1)
+            marks |= pair.near._abandoned
+        assert len(marks) == MAX_ABANDONED
+        accepted = await pair.far.accept_stream()
+        assert len(await accepted.receive_some(10_000)) == 10_000
+        assert not await is_waiting(pair.near.wait_acknowledged, 1)
+        assert not pair.near._abandoned
