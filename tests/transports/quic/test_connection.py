@@ -299,3 +299,21 @@ async def test_a_bug_met_in_a_datagram_costs_the_connection_it_belongs_to(
             await stream.send_all(b"still here")
             assert await (await pair.near.accept_stream()).receive_some() == b"still here"
             nursery.cancel_scope.cancel()
+
+
+@pytest.mark.aioquic
+async def test_a_bug_met_in_a_datagram_of_no_connection_costs_none(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*args: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    async with connected() as pair:
+        await pair.near.probe()
+        monkeypatch.setattr(inside(pair.far)._routes, "_answer_unknown", fail)
+        stranger = pair.network.bind(("127.0.0.1", 0))
+        stranger.send([bytes([0x40]) + bytes(50)], pair.listener._endpoint.address)
+        await trio.sleep(1)
+        assert "ZeroDivisionError" in caplog.text
+        await pair.near.probe()
+        assert not pair.far.closed

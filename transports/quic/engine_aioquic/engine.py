@@ -16,6 +16,7 @@ from aioquic.quic.packet import QuicProtocolVersion
 from aioquic.tls import CipherSuite
 
 from peerstack.stack.background import contained
+from peerstack.stack.bugs import BugReporter
 from peerstack.stack.limits import RateLimiter
 from peerstack.stack.net.datagrams import SocketAddress, group
 
@@ -94,6 +95,8 @@ class AioquicEngine:
         self._transmits: list[Transmit] = []
         self._serving: AioquicConnection | None = None
         """Which connection a fault belongs to."""
+        self._bugs = BugReporter()
+        """Where faults are told that belong to none."""
 
     # ---- datagrams in
 
@@ -120,6 +123,8 @@ class AioquicEngine:
         """End the connection whose datagram met a missing check, not the socket that it shares with others."""
         if self._serving is not None:
             self._serving.fail(reasons.unreadable(error), self._events)
+        else:
+            self._bugs.reason(error, "reading a datagram of no connection")
 
     def _route_long(self, datagram: bytes, address: SocketAddress, now: float) -> AioquicConnection | _Arrival | None:
         header = parse_header(datagram)
