@@ -44,7 +44,7 @@ def shown(event: events.OutputEvent) -> list[str]:
 
 def test_what_is_published_comes_to_a_subscriber() -> None:
     with started("pubsub", "subscribe", "news", "weather", "--count", "2") as (subscriber, listening):
-        assert list(listening) == ["event", "peer_id", "addresses"]
+        assert list(listening) == ["event", "peer_id", "addresses", "engines"]
         (address,) = listening["addresses"]
         ran = cli("pubsub", "publish", "news", "hello", "grüße", "--peer", address, "--json")
         messages = [next_event(subscriber), next_event(subscriber)]
