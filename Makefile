@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INTEROP_WITH ?= go,rust,js,py
 BENCH_OPTIONS ?=
+# The tests in as many processes as there are cores; PARALLEL= runs them in one.
+PARALLEL ?= --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test coverage lint format interop bench engine wheels protobuf clean
@@ -32,10 +34,10 @@ demo: $(VENV)/.cli ## Show the main features in one minute, over real TCP
 	@$(BIN)/peerstack demo
 
 test: $(VENV)/.dev ## Run the tests (no network, about six minutes)
-	@$(BIN)/pytest
+	@$(BIN)/pytest $(PARALLEL)
 
 coverage: $(VENV)/.dev ## Run the tests and demand 95 % branch coverage of stack, protocols and transports
-	@$(BIN)/coverage run -m pytest
+	@$(BIN)/pytest $(PARALLEL) --cov --cov-report=
 	@$(BIN)/coverage report --include='*/peerstack/stack/*,*/peerstack/protocols/*,*/peerstack/transports/*,stack/*,protocols/*,transports/*' --fail-under=95
 
 lint: $(VENV)/.dev ## Check style, types (as on Linux, macOS and Windows) and the dependency rule

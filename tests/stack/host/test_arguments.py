@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial, wraps
+from random import Random
 from typing import Any
 
 import pytest
@@ -19,13 +20,13 @@ from peerstack.stack.errors import DialError, InvalidAddress, InvalidInput
 from peerstack.stack.events import AddressesChanged, ConnectionOpened
 from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity, PeerId
-from peerstack.stack.testing import RecordingObserver
+from peerstack.stack.testing import RecordingObserver, seeded_identity
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 
 from .pair import ECHO, Pair, echo
 
 Clock = trio.testing.MockClock
-OTHER = Identity.generate().peer_id
+OTHER = seeded_identity(Random(1)).peer_id
 NAT = "/ip4/203.0.113.1/tcp/4001"
 
 

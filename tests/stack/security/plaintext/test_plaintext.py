@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from random import Random
 
 import pytest
 import trio
@@ -16,11 +17,12 @@ from peerstack.stack.identity.keys import KeyType
 from peerstack.stack.memory import MemoryPipe, memory_pipe_pair
 from peerstack.stack.security.plaintext import InsecurePlaintext, PlainChannel
 from peerstack.stack.security.plaintext.wire import MAX_EXCHANGE, Exchange
+from peerstack.stack.testing import seeded_identity
 from peerstack.stack.wire import varint
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
 
 Clock = trio.testing.MockClock
-ALICE, BOB = Identity.generate(), Identity.generate()
+ALICE, BOB = seeded_identity(Random(1)), seeded_identity(Random(2))
 BOBS = Exchange(BOB.peer_id.to_bytes(), BOB.public_key.encode())
 
 
