@@ -8,7 +8,8 @@ BENCH_OPTIONS ?=
 PARALLEL ?= --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint format interop bench engine wheels protobuf clean
+LINTS := lint-style lint-contracts lint-mypy lint-mypy-linux lint-pyright lint-pyright-Linux
+.PHONY: help demo test coverage lint $(LINTS) format interop bench engine wheels protobuf clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,16 +41,28 @@ coverage: $(VENV)/.dev ## Run the tests and demand 95 % branch coverage of stack
 	@$(BIN)/pytest $(PARALLEL) --cov --cov-report=
 	@$(BIN)/coverage report --include='*/peerstack/stack/*,*/peerstack/protocols/*,*/peerstack/transports/*,stack/*,protocols/*,transports/*' --fail-under=95
 
-lint: $(VENV)/.dev ## Check style, types (as on Linux, macOS and Windows) and the dependency rule
+lint: lint-style lint-contracts lint-mypy lint-pyright ## Check style, types (as on Linux, macOS and Windows) and the dependency rule
+lint-mypy: lint-mypy-linux lint-mypy-darwin lint-mypy-win32
+lint-pyright: lint-pyright-Linux lint-pyright-Darwin lint-pyright-Windows
+
+lint-style: $(VENV)/.dev
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+
+lint-contracts: $(VENV)/.dev
 	@$(BIN)/lint-imports
+
+lint-mypy-linux: $(VENV)/.dev
 	@$(BIN)/mypy
-	@$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin src examples
-	@$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 src examples
+
+lint-mypy-%: $(VENV)/.dev
+	@$(BIN)/mypy --platform $* --cache-dir .mypy_cache/$* src examples
+
+lint-pyright-Linux: $(VENV)/.dev
 	@$(BIN)/pyright --pythonpath $(BIN)/python
-	@$(BIN)/pyright --pythonpath $(BIN)/python --pythonplatform Darwin src
-	@$(BIN)/pyright --pythonpath $(BIN)/python --pythonplatform Windows src
+
+lint-pyright-%: lint-pyright-Linux  # which fetches what pyright is made of
+	@$(BIN)/pyright --pythonpath $(BIN)/python --pythonplatform $* src
 
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff check --fix
