@@ -59,13 +59,15 @@ async def run_pubsub(
     limits: Sequence[Limit] = (*KNOWN_LIMITS, *PUBSUB_LIMITS),
     start: Start = start_process,
     both_ways: bool = True,
+    at_once: int = LANES_AT_ONCE,
 ) -> tuple[list[Cell], dict[str, str]]:
     """Put ours and each of the others through every row; return the cells, and "implementation version" by name.
 
     Without `both_ways` each row is run in one direction, which says it all where both sides are the same program.
+    `at_once` is how many lanes run beside one another.
     """
     findings = Findings()
-    seats = trio.CapacityLimiter(LANES_AT_ONCE)
+    seats = trio.CapacityLimiter(at_once)
     jobs = [
         partial(
             _run_lane, partial(open_stage, ours, theirs, key_type, start), key_type, rows, limits, findings, both_ways

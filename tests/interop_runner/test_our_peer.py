@@ -55,7 +55,7 @@ async def test_every_row_holds_with_itself_over_other_transports() -> None:
 
 async def test_every_publish_subscribe_row_holds_with_itself() -> None:
     ours = program(OURS)
-    cells, _ = await run_pubsub(ours, [ours], ["ed25519"], both_ways=False)
+    cells, _ = await run_pubsub(ours, [ours], ["ed25519"], both_ways=False, at_once=3)
     assert [cell for cell in cells if cell.outcome is not Outcome.OK] == []
     assert {cell.place.row for cell in cells} == set(ROWS)
     assert len(cells) == len(ROWS)
