@@ -142,4 +142,6 @@ async def test_a_private_network_with_tiny_buffers(autojump_clock: trio.testing.
 @pytest.mark.slow
 async def test_a_private_network_over_tcp() -> None:
     key = PreSharedKey.generate()
-    await check_stream_transport(lambda: PrivateTransport(TcpTransport(), key), Multiaddr("/ip4/127.0.0.1/tcp/0"))
+    await check_stream_transport(
+        lambda: PrivateTransport(TcpTransport(), key), Multiaddr("/ip4/127.0.0.1/tcp/0"), settle=0.2
+    )
