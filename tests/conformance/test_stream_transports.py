@@ -20,6 +20,8 @@ from peerstack.transports.websocket import WebSocketTransport, client_context, s
 from ..transports.websocket.certificates import Authority
 from ..transports.websocket.in_memory import MemoryTcp
 
+BUSY = 0.2
+"""Seconds without progress until a socket counts as clogged, where the tests keep every processor busy."""
 MEMORY = Multiaddr("/memory/0")
 
 
@@ -50,7 +52,7 @@ async def test_simulated_network(conditions: LinkConditions, autojump_clock: tri
 
 @pytest.mark.slow
 async def test_tcp() -> None:
-    await check_stream_transport(TcpTransport, Multiaddr("/ip4/127.0.0.1/tcp/0"))
+    await check_stream_transport(TcpTransport, Multiaddr("/ip4/127.0.0.1/tcp/0"), settle=BUSY)
 
 
 @pytest.mark.parametrize("capacity", [1000, 64 * 1024])
@@ -67,7 +69,7 @@ def websocket() -> WebSocketTransport:
 
 @pytest.mark.slow
 async def test_websocket() -> None:
-    await check_stream_transport(websocket, Multiaddr("/ip4/127.0.0.1/tcp/0/ws"), half_close=False)
+    await check_stream_transport(websocket, Multiaddr("/ip4/127.0.0.1/tcp/0/ws"), half_close=False, settle=BUSY)
 
 
 @pytest.mark.slow
@@ -78,7 +80,7 @@ async def test_secure_websocket(tmp_path: Path) -> None:
     def make() -> WebSocketTransport:
         return WebSocketTransport(TcpTransport(), server_tls=server, client_tls=client)
 
-    await check_stream_transport(make, Multiaddr("/ip4/127.0.0.1/tcp/0/tls/ws"), half_close=False)
+    await check_stream_transport(make, Multiaddr("/ip4/127.0.0.1/tcp/0/tls/ws"), half_close=False, settle=BUSY)
 
 
 class InFolder(UnixTransport):
@@ -96,7 +98,7 @@ class InFolder(UnixTransport):
 
 @pytest.mark.slow
 async def test_unix(tmp_path: Path) -> None:
-    await check_stream_transport(lambda: InFolder(tmp_path), unix_address(str(tmp_path)))
+    await check_stream_transport(lambda: InFolder(tmp_path), unix_address(str(tmp_path)), settle=BUSY)
 
 
 class PrivateTransport:
@@ -143,5 +145,5 @@ async def test_a_private_network_with_tiny_buffers(autojump_clock: trio.testing.
 async def test_a_private_network_over_tcp() -> None:
     key = PreSharedKey.generate()
     await check_stream_transport(
-        lambda: PrivateTransport(TcpTransport(), key), Multiaddr("/ip4/127.0.0.1/tcp/0"), settle=0.2
+        lambda: PrivateTransport(TcpTransport(), key), Multiaddr("/ip4/127.0.0.1/tcp/0"), settle=BUSY
     )
