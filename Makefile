@@ -34,7 +34,7 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 demo: $(VENV)/.cli ## Show the main features in one minute, over real TCP
 	@$(BIN)/peerstack demo
 
-test: $(VENV)/.dev ## Run the tests (no network, about six minutes)
+test: $(VENV)/.dev ## Run the tests (no network, some minutes)
 	@$(BIN)/pytest $(PARALLEL)
 
 coverage: $(VENV)/.dev ## Run the tests and demand 95 % branch coverage of stack, protocols and transports
