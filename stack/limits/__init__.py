@@ -1,10 +1,18 @@
 """Limits on what peers may use: the numbers, the scopes that count, rates, and budgets of memory."""
 
 from .config import Limits
-from .ip import PRIVATE_NETWORKS, format_ip_key, ip_key, is_private, network_key, site_key
 from .memory import GrowsWindows, MemoryAccount, WindowBudget
 from .scope import RateLimiter, Reservation, Resource, Scope
-from .scopes import ConnectionScope, Scopes
+from .scopes import (
+    PRIVATE_NETWORKS,
+    ConnectionScope,
+    Scopes,
+    format_ip_key,
+    ip_key,
+    is_private,
+    network_key,
+    site_key,
+)
 
 __all__ = [
     "PRIVATE_NETWORKS",

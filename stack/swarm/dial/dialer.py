@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import trio
 from multiaddr import Multiaddr
@@ -23,7 +23,6 @@ from ...report import Attempt, DialReport, Outcome, StageName
 from ..config import SwarmConfig
 from ..connections import Connection
 from ..gate import Gate
-from .race import Race
 from .ranking import rank
 
 Own = Callable[[MuxedConnection, Reservation, Multiaddr], Awaitable[Connection]]
@@ -32,6 +31,11 @@ Own = Callable[[MuxedConnection, Reservation, Multiaddr], Awaitable[Connection]]
 
 _Wanted: TypeAlias = tuple[PeerId, bool, DialOptions]
 """What callers have to have in common to share a dial: the peer, whether only direct connections do, and how."""
+
+DISCARD_TIMEOUT = 2.0
+"""Seconds for closing a connection that came too late."""
+
+_T = TypeVar("_T")
 
 
 class StartSoon(Protocol):
@@ -289,3 +293,53 @@ class Dialer:
                 if transport.can_dial(address):
                     return transport
         return None
+
+
+class Race(Generic[_T]):
+    """Runs `dial` over ranked addresses until one succeeds; the others are cancelled.
+
+    `dial` records its own failures and returns None for them. A success that comes too late is given to `discard`,
+    with the one that came first.
+    """
+
+    def __init__(
+        self,
+        dial: Callable[[Multiaddr], Awaitable[_T | None]],
+        discard: Callable[[_T, _T], Awaitable[None]],
+        *,
+        concurrency: int,
+    ) -> None:
+        self._dial = dial
+        self._discard = discard
+        self._capacity = trio.CapacityLimiter(concurrency)
+        self._running = 0
+        self._all_failed = trio.Event()
+        self._winner: list[_T] = []
+
+    async def run(self, ranked: list[tuple[float, Multiaddr]]) -> _T | None:
+        """Return the first success, or None when all failed."""
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for delay, address in ranked:
+                if self._running:
+                    with trio.move_on_at(began + delay):
+                        await self._all_failed.wait()
+                self._running += 1
+                self._all_failed = trio.Event()
+                nursery.start_soon(self._attempt, address, nursery.cancel_scope)
+        return self._winner[0] if self._winner else None
+
+    async def _attempt(self, address: Multiaddr, scope: trio.CancelScope) -> None:
+        async with self._capacity:
+            result = await self._dial(address)
+        if result is None:
+            self._running -= 1
+            if not self._running:
+                self._all_failed.set()
+            return
+        if self._winner:
+            with trio.move_on_after(DISCARD_TIMEOUT, shield=True):
+                await self._discard(result, self._winner[0])
+            return
+        self._winner.append(result)
+        scope.cancel()

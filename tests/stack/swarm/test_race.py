@@ -10,7 +10,7 @@ import trio.testing
 from multiaddr import Multiaddr
 
 from peerstack.stack.errors import ConnectionLost, RemoteProtocolError, StackError
-from peerstack.stack.swarm.dial.race import Race
+from peerstack.stack.swarm.dial.dialer import Race
 from peerstack.stack.testing import seed_scheduler
 
 from .parts import tcp
