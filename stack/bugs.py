@@ -29,20 +29,23 @@ class BugReporter:
         self._lines = RateLimiter(LINES_PER_SECOND, LINES_AT_ONCE, capacity=MAX_BUGS)
         self._left_out: dict[Hashable, int] = {}
 
-    def reason(self, error: Exception, what: str) -> str:
-        """Return why `what` failed, and whose fault it was; a bug is reported."""
+    def reason(self, error: Exception, what: str, *, now: float | None = None) -> str:
+        """Return why `what` failed, and whose fault it was; a bug is reported.
+
+        `now` is for code that runs outside of trio; by default it is trio's clock that bounds the rate.
+        """
         if isinstance(error, RemoteProtocolError):
             return f"the peer broke the protocol: {error}"
         if not is_expected(error):
-            self.report(error, f"{what} failed by a bug")
+            self.report(error, f"{what} failed by a bug", now=now)
         return describe(error)
 
-    def report(self, error: Exception, line: str) -> None:
+    def report(self, error: Exception, line: str, *, now: float | None = None) -> None:
         """Log a bug with its traceback, or only count it where the same one was just logged."""
         if self._raise_bugs:
             raise error
         kind = (type(error), _place(error))
-        if not self._lines.allow(kind, trio.current_time()):
+        if not self._lines.allow(kind, trio.current_time() if now is None else now):
             if len(self._left_out) < MAX_BUGS or kind in self._left_out:
                 self._left_out[kind] = self._left_out.get(kind, 0) + 1
             return

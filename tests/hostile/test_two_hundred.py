@@ -74,8 +74,11 @@ class Siege:
         self.exchanges += 1
 
     async def talk_until_it_is_over(self, friend: Host, expected: int) -> None:
-        """Exchange data, each time over the old connection and over a new one, until all attackers were cut off."""
-        while len(self.cut_off) < expected:
+        """Exchange data, each time over the old connection and over a new one, until all attackers were cut off.
+
+        At least twice, on machines where that is over before the first exchanges are.
+        """
+        while len(self.cut_off) < expected or self.exchanges < 5:
             async with open_host(swarm=PATIENCE) as newcomer:
                 await self.exchange(newcomer)
             await self.exchange(friend)

@@ -95,6 +95,7 @@ class AioquicEngine:
         self._transmits: list[Transmit] = []
         self._serving: AioquicConnection | None = None
         """Which connection a fault belongs to."""
+        self._now = 0.0
         self._bugs = BugReporter()
         """Where faults are told that belong to none."""
 
@@ -102,6 +103,7 @@ class AioquicEngine:
 
     def receive(self, data: bytes | memoryview, segment: int, address: SocketAddress, now: float) -> None:
         """Take datagrams of one sender."""
+        self._now = now
         with contained(self._failed):
             for start in range(0, len(data), segment):
                 datagram = bytes(data[start : start + segment])
@@ -124,7 +126,7 @@ class AioquicEngine:
         if self._serving is not None:
             self._serving.fail(reasons.unreadable(error), self._events)
         else:
-            self._bugs.reason(error, "reading a datagram of no connection")
+            self._bugs.reason(error, "what a QUIC engine does outside of its connections", now=self._now)
 
     def _route_long(self, datagram: bytes, address: SocketAddress, now: float) -> AioquicConnection | _Arrival | None:
         header = parse_header(datagram)
@@ -231,6 +233,7 @@ class AioquicEngine:
 
     def flush(self, now: float, limit: int) -> tuple[list[Event], list[Transmit], float | None, bool]:
         """Run what is due; return events, datagrams, and the next deadline. aioquic knows no `limit`."""
+        self._now = now
         self._run_due(now)
         while self._changed:
             with contained(self._failed):
@@ -305,6 +308,7 @@ class AioquicEngine:
         self._changed.pop(closed, None)
         last: list[tuple[bytes, SocketAddress]] = []
         self._serving = None
+        self._now = now
         with contained(self._failed):
             last = closed.close(code, reason, now)
         self._send(last * (CLOSE_COPIES if closed.connected else 1))
