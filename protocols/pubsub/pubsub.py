@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, overload
 
 import trio
@@ -15,7 +15,7 @@ from peerstack.stack.addressing import AnyPeer, parse_peer
 from peerstack.stack.background import SharedCheckpoint, require_trio
 from peerstack.stack.errors import InvalidInput, LimitExceeded, RemoteProtocolError
 from peerstack.stack.framing import EndOfMessages, FrameReader
-from peerstack.stack.host import Host, open_service
+from peerstack.stack.host import Host, Service, open_service
 from peerstack.stack.host.arguments import check_kind, check_part
 from peerstack.stack.identity import Identity, PeerId
 
@@ -67,7 +67,8 @@ async def open_pubsub(
     async with open_service(host, "pubsub") as service:
         nursery = service.nursery
         pubsub = Pubsub(host, config or PubsubConfig(), nursery, direct=direct, random=random.Random(seed))
-        with pubsub.serving(), protect_direct(host, direct):
+        pubsub.serve(service)
+        with protect_direct(host, direct):
             nursery.start_soon(pubsub.run)
             try:
                 yield pubsub
@@ -379,24 +380,14 @@ class Pubsub:
 
     # ---- running
 
-    @contextmanager
-    def serving(self) -> Iterator[None]:
-        """Serve the streams of peers within the block."""
-        protocols = self._peers.protocols
-        if not set(protocols).isdisjoint(self.host.protocols):
-            raise InvalidInput("this host speaks pubsub already: open it once, and join as many topics as you like")
-        self.host.observe(self._peers)
-        for protocol in protocols:
-            self.host.handle(protocol, self._serve)
+    def serve(self, service: Service) -> None:
+        """Serve the streams of peers until the service is closed."""
+        service.observe(self._peers)
+        for protocol in self._peers.protocols:
+            service.handle(protocol, self._serve)
         for peer in self.host.peers:
-            if self.host.peerstore.supports(peer, *protocols):
+            if self.host.peerstore.supports(peer, *self._peers.protocols):
                 self._peers.streams_to(peer)
-        try:
-            yield
-        finally:
-            for protocol in protocols:
-                self.host.unhandle(protocol)
-            self.host.unobserve(self._peers)
 
     async def run(self) -> None:
         """Run the heartbeat and the dialer until cancelled."""
