@@ -24,10 +24,10 @@ from peerstack.stack.security.tls import Tls
 from peerstack.stack.swarm import SwarmConfig
 from peerstack.stack.testing import RecordingObserver
 from peerstack.transports.memory import MemoryNetwork, MemoryTransport
-from peerstack.transports.quic import QuicConfig, QuicTransport
+from peerstack.transports.quic import QuicConfig
 
 from ..transports.quic import link
-from ..transports.quic.hosts import ANYWHERE
+from ..transports.quic.hosts import victim_and_honest
 from ..transports.quic.raw import RawClient
 from .peers import until_the_end
 
@@ -191,21 +191,7 @@ async def test_quic_handshakes_of_another_kind(
     client: Callable[[], RawClient], says: str, autojump_clock: Clock
 ) -> None:
     network, observer = link.MemoryNetwork(), RecordingObserver()
-    victim_identity, honest_identity = Identity.generate(), Identity.generate()
-    async with (
-        open_host(
-            listen=[ANYWHERE],
-            identity=victim_identity,
-            transports=[],
-            native_transports=[QuicTransport(victim_identity, network=network)],
-            observers=[observer],
-        ) as victim,
-        open_host(
-            identity=honest_identity,
-            transports=[],
-            native_transports=[QuicTransport(honest_identity, network=network)],
-        ) as honest,
-    ):
+    async with victim_and_honest(network, observer=observer) as (victim, honest):
         (target,) = network.sockets
         told = await knock(network, client(), target)
         assert 0x100 <= told.error_code < 0x200, "an alert of TLS (RFC 9001, 4.8)"

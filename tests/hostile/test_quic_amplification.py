@@ -12,15 +12,14 @@ import trio
 import trio.testing
 from multiaddr import Multiaddr
 
-from peerstack import Host, Identity, PeerId, open_host, ping
+from peerstack import Host, Identity, PeerId, ping
 from peerstack.stack.abc import ConnectionInfo
 from peerstack.stack.events import InboundRefused
 from peerstack.stack.net.datagrams import SocketAddress
 from peerstack.stack.swarm import SwarmConfig
 from peerstack.stack.testing import RecordingObserver
-from peerstack.transports.quic import QuicTransport
 
-from ..transports.quic.hosts import ANYWHERE
+from ..transports.quic.hosts import victim_and_honest
 from ..transports.quic.link import MemoryNetwork, MemorySocket
 from ..transports.quic.raw import RawClient
 
@@ -109,22 +108,8 @@ def wordy() -> Identity:
 
 @asynccontextmanager
 async def attacked(identity: Identity) -> AsyncIterator[Field]:
-    network, observer, gater, honest_identity = MemoryNetwork(), RecordingObserver(), Shut(), Identity.generate()
-    async with (
-        open_host(
-            listen=[ANYWHERE],
-            identity=identity,
-            transports=[],
-            native_transports=[QuicTransport(identity, network=network)],
-            observers=[observer],
-            gater=gater,
-        ) as victim,
-        open_host(
-            identity=honest_identity,
-            transports=[],
-            native_transports=[QuicTransport(honest_identity, network=network)],
-        ) as honest,
-    ):
+    network, observer, gater = MemoryNetwork(), RecordingObserver(), Shut()
+    async with victim_and_honest(network, identity=identity, observer=observer, gater=gater) as (victim, honest):
         (target,) = network.sockets
         battle = Field(victim, honest, observer, gater, network.bind(("127.0.0.1", 0)), target)
         network.tap = battle.watch

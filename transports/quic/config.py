@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final
+
+from peerstack.stack.net.datagrams import SocketAddress
 
 MIB = 1024 * 1024
+MACOS_LARGEST: Final = 9216
+"""Bytes of a datagram that macOS takes on loopback (net.inet.udp.maxdgram)."""
+CLOSE_COPIES: Final = 3
+"""Datagrams with CONNECTION_CLOSE to a peer that is known: one that misses it waits for the idle timeout."""
+ANSWERS_A_SECOND: Final = 100.0
+"""To datagrams that belong to nothing, by which any address could make us send: version negotiation and resets."""
+GROWTH_ROUND_TRIPS: Final = 4
+"""Window updates closer together than this mean that the window, not the network, holds up the peer (quic-go,
+go-yamux)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,3 +80,8 @@ class QuicConfig:
             raise ValueError(f"stream_window starts at {self.stream_window}, more than max_stream_window")
         if self.connection_window > self.max_connection_window:
             raise ValueError(f"connection_window starts at {self.connection_window}, more than max_connection_window")
+
+    def datagram_size_to(self, address: SocketAddress | None) -> int:
+        """Return how large datagrams to an address may be; what the peer takes, or the system, may be less."""
+        on_loopback = address is not None and ip_address(address[0].partition("%")[0]).is_loopback
+        return self.loopback_datagram_size if on_loopback else self.datagram_size

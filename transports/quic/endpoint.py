@@ -8,6 +8,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from heapq import heappop, heappush
 from ipaddress import ip_address
 from itertools import count
@@ -154,12 +155,9 @@ class Endpoint:
     def close(self, connection: int) -> None:
         """Forget a connection, and tell its peer; the socket closes with the last one, unless it listens."""
         if self._members.pop(connection, None) is not None:
-            with contained(self._closing_failed):
+            with contained(partial(self.bugs.reason, what="closing a connection")):
                 self.engine.close(connection, 0, "", trio.current_time())
             self.flush()
-
-    def _closing_failed(self, error: Exception) -> None:
-        self.bugs.reason(error, "closing a connection")
 
     # ---- datagrams of no connection
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from ipaddress import ip_address
 from typing import Any, Final
 
 import peerstack_engine as native
@@ -16,7 +15,7 @@ from peerstack.stack.net.datagrams import SocketAddress
 
 from . import reasons
 from .certificates import CertificateVerifier
-from .config import QuicConfig
+from .config import ANSWERS_A_SECOND, CLOSE_COPIES, GROWTH_ROUND_TRIPS, MACOS_LARGEST, QuicConfig
 from .interface import (
     Acknowledged,
     Answered,
@@ -35,16 +34,8 @@ from .interface import (
     Writable,
 )
 
-MACOS_LARGEST: Final = 9216
-"""Bytes of a datagram that macOS takes on loopback (net.inet.udp.maxdgram)."""
-CLOSE_COPIES: Final = 3
-"""Datagrams that say that a connection is closed: a peer that misses them waits for the idle timeout."""
-ANSWERS_A_SECOND: Final = 100.0
-"""To datagrams that belong to nothing: version negotiation and stateless resets, which any address could ask for."""
 AHEAD: Final = 4
 """The part of a window, one in so many, that holds what the engine keeps for a peer that resets a stream."""
-GROWTH_ROUND_TRIPS: Final = 4
-"""Windows that are half read in less than this hold up the peer, not the network (quic-go, go-yamux)."""
 _CERTIFICATE_REQUIRED: Final = reasons.CRYPTO_ERROR + 116
 _NO_VIABLE_PATH: Final = 0x10
 _EVENTS: Final[dict[int, Any]] = {
@@ -170,9 +161,8 @@ class NativeEngine:
             raise failure from None
 
     def _add(self, connection: int, verifier: CertificateVerifier, now: float) -> int:
-        config, settings = self._settings.config, self._settings
-        budget = WindowBudget(min(config.max_connection_window, settings.growth), settings.budget)
-        self._connections[connection] = _Connection(verifier, budget, _window(config.connection_window), now)
+        budget, window = self._settings.connection_budget(), _window(self._settings.config.connection_window)
+        self._connections[connection] = _Connection(verifier, budget, window, now)
         return connection
 
     def refuse(self, arrival: int) -> None:
@@ -299,9 +289,7 @@ def _window(size: int) -> int:
 
 
 def _datagram_size(config: QuicConfig, address: SocketAddress) -> int:
-    if not ip_address(address[0].partition("%")[0]).is_loopback:
-        return config.datagram_size
-    return min(config.loopback_datagram_size, MACOS_LARGEST if sys.platform == "darwin" else sys.maxsize)
+    return min(config.datagram_size_to(address), MACOS_LARGEST if sys.platform == "darwin" else sys.maxsize)
 
 
 def _failure(cause: int, code: int, reason: str, *, connected: bool) -> StackError | None:

@@ -36,6 +36,10 @@ class EngineSettings:
     growth: int = sys.maxsize
     """Bytes of it that one connection may take, beside what the largest window allows."""
 
+    def connection_budget(self) -> WindowBudget:
+        """Return what the windows of a new connection may grow by; close it with the connection."""
+        return WindowBudget(min(self.config.max_connection_window, self.growth), self.budget)
+
 
 # ---- events: all but Arrived begin with the connection they belong to; none comes after `close` of the connection
 

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 
 import trio
 
+from peerstack import open_host
+from peerstack.stack.abc import Gater
 from peerstack.stack.addressing import parse_address
 from peerstack.stack.background import open_background
+from peerstack.stack.events import Observer
+from peerstack.stack.host import Host
 from peerstack.stack.identity import Identity
 from peerstack.stack.report import Attempt
 from peerstack.stack.testing import ConnectionEnd
@@ -20,6 +24,30 @@ from peerstack.transports.quic.engine_aioquic.connection import AioquicConnectio
 from .link import MemoryNetwork
 
 ANYWHERE = parse_address("/ip4/127.0.0.1/udp/0/quic-v1")
+
+
+@asynccontextmanager
+async def victim_and_honest(
+    network: MemoryNetwork, *, identity: Identity | None = None, observer: Observer, gater: Gater | None = None
+) -> AsyncIterator[tuple[Host, Host]]:
+    """Two hosts that speak QUIC only: one that listens, observed, and one that does not."""
+    identity, other = identity or Identity.generate(), Identity.generate()
+    async with (
+        open_host(
+            listen=[ANYWHERE],
+            identity=identity,
+            transports=[],
+            native_transports=[QuicTransport(identity, network=network)],
+            observers=[observer],
+            gater=gater,
+        ) as victim,
+        open_host(
+            identity=other,
+            transports=[],
+            native_transports=[QuicTransport(other, network=network)],
+        ) as honest,
+    ):
+        yield victim, honest
 
 
 def attempt() -> Attempt:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from ipaddress import ip_address
 from typing import Final, Protocol
 
 from aioquic.quic import events as quic
@@ -13,10 +12,10 @@ from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 from aioquic.quic.stream import QuicStream
 
 from peerstack.stack.errors import StackError
-from peerstack.stack.limits import WindowBudget
 from peerstack.stack.net.datagrams import SocketAddress
 
 from .. import reasons
+from ..config import MACOS_LARGEST
 from ..interface import (
     Acknowledged,
     Answered,
@@ -53,11 +52,6 @@ ENGINE_NAMES: Final = (
 """The private names of `QuicConnection` that this module reads or sets."""
 RECEIVER_NAMES: Final = ("_buffer",)
 RECOVERY_NAMES: Final = ("_rtt_initialized", "_rtt_smoothed")
-
-MACOS_LARGEST: Final = 9216
-"""Bytes of a datagram that macOS takes on loopback (net.inet.udp.maxdgram)."""
-CLOSE_COPIES: Final = 3
-"""Datagrams with CONNECTION_CLOSE to a peer that is known: one that misses it waits for the idle timeout."""
 
 
 class Routes(Protocol):
@@ -99,7 +93,7 @@ class AioquicConnection:
         self._flow = ReceiveFlow(
             stream=(config.stream_window, config.max_stream_window),
             connection=(config.connection_window, config.max_connection_window),
-            budget=WindowBudget(min(config.max_connection_window, settings.growth), settings.budget),
+            budget=settings.connection_budget(),
         )
         self._send = SendBuffers(connection.known_streams, config)
         self._acknowledgements = Acknowledgements(connection.known_streams)
@@ -210,9 +204,8 @@ class AioquicConnection:
 
     def _largest(self) -> int:
         """Return what the path and the peer take (RFC 9000, 18.2); aioquic pays no heed to the latter."""
-        address, config = self.peer_address, self._config
-        on_loopback = address is not None and ip_address(address[0].partition("%")[0]).is_loopback
-        largest = config.loopback_datagram_size if on_loopback else config.datagram_size
+        config = self._config
+        largest = config.datagram_size_to(self.peer_address)
         return min(largest, self._connection.peer_takes or config.datagram_size, self._fits)
 
     # ---- events

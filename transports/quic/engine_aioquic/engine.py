@@ -22,9 +22,10 @@ from peerstack.stack.net.datagrams import SocketAddress, group
 
 from .. import reasons
 from ..certificates import CertificateVerifier
+from ..config import ANSWERS_A_SECOND, CLOSE_COPIES
 from ..interface import Arrived, ConnectionStatistics, EngineSettings, Event, Transmit
 from ..tokens import TOKEN_SIZE, reset_token
-from .connection import CLOSE_COPIES, AioquicConnection
+from .connection import AioquicConnection
 from .overrides import LibP2PConnection
 from .packets import (
     ID_SIZE,
@@ -38,8 +39,6 @@ from .packets import (
 )
 
 ALPN: Final = "libp2p"
-ANSWERS_A_SECOND: Final = 100.0
-"""To datagrams that belong to nothing, by which any address could make us send: version negotiation and resets."""
 MAX_EARLY: Final = 8
 """Datagrams kept of a connection that was not accepted yet."""
 SHORTEST_RESET: Final = 22

@@ -6,8 +6,7 @@ from collections import deque
 
 from peerstack.stack.limits import WindowBudget
 
-GROWTH_ROUND_TRIPS = 4
-"""Updates closer together than this mean that the window, not the network, holds up the peer (quic-go, go-yamux)."""
+from ..config import GROWTH_ROUND_TRIPS
 
 
 class Window:
