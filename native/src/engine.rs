@@ -6,7 +6,7 @@ use crate::events::{Event, Loss};
 use crate::padding::Padding;
 use crate::reset;
 use crate::settings::{LARGEST_DATAGRAM, Settings, Wrong};
-use crate::tls::{Credentials, Judge};
+use crate::tls::{CertificateCheck, Credentials};
 use bytes::BytesMut;
 use quinn_proto::{
     AcceptError, ClientConfig, ConnectError, ConnectionEvent, ConnectionHandle, DatagramEvent,
@@ -448,12 +448,12 @@ impl Engine {
     pub fn connect(
         &mut self,
         remote: SocketAddr,
-        judge: Judge,
+        check: CertificateCheck,
         size: u16,
         now: Instant,
     ) -> Result<u64, Refusal> {
         let padding = Padding::default();
-        let crypto = self.credentials.client(judge, &padding).map_err(ours)?;
+        let crypto = self.credentials.client(check, &padding).map_err(ours)?;
         let mut config = ClientConfig::new(crypto);
         config
             .transport_config(self.transport(size)?)
@@ -533,14 +533,14 @@ impl Engine {
     pub fn accept(
         &mut self,
         arrival: u64,
-        judge: Judge,
+        check: CertificateCheck,
         size: u16,
         now: Instant,
     ) -> Result<u64, Refusal> {
         let transport = self.transport(size)?;
         let padding = Padding::default();
         let mut config = self.server.clone();
-        config.crypto = self.credentials.server(judge, &padding).map_err(ours)?;
+        config.crypto = self.credentials.server(check, &padding).map_err(ours)?;
         config.transport = transport;
         let (incoming, size) = self.take_arrival(arrival)?;
         let proved = incoming.remote_address_validated();

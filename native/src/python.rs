@@ -1,7 +1,7 @@
 //! The Python module: arguments and results. What they mean is in `peerstack_engine.pyi`.
 //!
 //! The interpreter lock is released while the engine works on datagrams, and taken back when a certificate is verified.
-//! An engine belongs to one thread at a time: a call while another runs, as from the judge, raises RuntimeError.
+//! An engine belongs to one thread at a time: a call while another runs, as from the check, raises RuntimeError.
 
 use crate::addresses;
 use crate::connection::{Batch, Connection};
@@ -9,7 +9,7 @@ use crate::engine::{Engine, Received, Refusal};
 use crate::events::{Cause, Event, Loss};
 use crate::settings::{Congestion, LARGEST_DATAGRAM, Settings, variable};
 use crate::streams::{Ahead, stream_id};
-use crate::tls::{Credentials, Judge};
+use crate::tls::{CertificateCheck, Credentials};
 use pyo3::buffer::PyBuffer;
 use pyo3::create_exception;
 use pyo3::exceptions::PyValueError;
@@ -52,7 +52,7 @@ enum Kind {
     Lost,
 }
 
-/// What the judge raised, to be raised by the call that ran it.
+/// What the check raised, to be raised by the call that ran it.
 type Raised = Arc<Mutex<Option<PyErr>>>;
 
 /// Events, batches, the next deadline, and whether more waits.
@@ -218,8 +218,8 @@ impl PyEngine {
         now: f64,
     ) -> PyResult<u64> {
         let remote = addresses::extract(address)?;
-        let (now, judge) = (self.at(now)?, self.judge(verify));
-        let connected = self.engine.connect(remote, judge, datagram_size, now);
+        let (now, check) = (self.at(now)?, self.check(verify));
+        let connected = self.engine.connect(remote, check, datagram_size, now);
         connected.map_err(refusal)
     }
 
@@ -231,9 +231,9 @@ impl PyEngine {
         datagram_size: u16,
         now: f64,
     ) -> PyResult<u64> {
-        let (now, judge) = (self.at(now)?, self.judge(verify));
+        let (now, check) = (self.at(now)?, self.check(verify));
         let engine = &mut self.engine;
-        let accepted = py.detach(|| engine.accept(arrival, judge, datagram_size, now));
+        let accepted = py.detach(|| engine.accept(arrival, check, datagram_size, now));
         self.check_raised()?;
         accepted.map_err(refusal)
     }
@@ -446,7 +446,7 @@ impl PyEngine {
         self.engine.get(connection).map_err(refusal)
     }
 
-    fn judge(&self, verify: Py<PyAny>) -> Judge {
+    fn check(&self, verify: Py<PyAny>) -> CertificateCheck {
         let raised = self.raised.clone();
         Box::new(move |certificates| {
             Python::attach(|py| {
@@ -463,7 +463,7 @@ impl PyEngine {
         })
     }
 
-    /// Raise what a judge raised; what the engine has to say stays there for the next call.
+    /// Raise what a check raised; what the engine has to say stays there for the next call.
     fn check_raised(&self) -> PyResult<()> {
         let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
         raised.take().map_or(Ok(()), Err)

@@ -30,7 +30,7 @@ const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
 
 /// Says whether the certificates shown (DER) may be the peer's; one is right, but the caller is told of more, too.
-pub type Judge = Box<dyn Fn(&[&[u8]]) -> bool + Send + Sync>;
+pub type CertificateCheck = Box<dyn Fn(&[&[u8]]) -> bool + Send + Sync>;
 
 /// What this host shows, and with what algorithms it speaks.
 pub struct Credentials {
@@ -55,11 +55,15 @@ impl Credentials {
     }
 
     /// The configuration of a connection that we dial.
-    pub fn client(&self, judge: Judge, padding: &Padding) -> Result<Arc<dyn ClientConfig>, Error> {
+    pub fn client(
+        &self,
+        check: CertificateCheck,
+        padding: &Padding,
+    ) -> Result<Arc<dyn ClientConfig>, Error> {
         let mut config = rustls::ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&TLS13])?
             .dangerous()
-            .with_custom_certificate_verifier(self.verifier(judge))
+            .with_custom_certificate_verifier(self.verifier(check))
             .with_client_cert_resolver(self.shown.clone());
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = rustls::client::Resumption::disabled();
@@ -69,10 +73,14 @@ impl Credentials {
     }
 
     /// The configuration of a connection that arrived.
-    pub fn server(&self, judge: Judge, padding: &Padding) -> Result<Arc<dyn ServerConfig>, Error> {
+    pub fn server(
+        &self,
+        check: CertificateCheck,
+        padding: &Padding,
+    ) -> Result<Arc<dyn ServerConfig>, Error> {
         let mut config = rustls::ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&TLS13])?
-            .with_client_cert_verifier(self.verifier(judge))
+            .with_client_cert_verifier(self.verifier(check))
             .with_cert_resolver(self.shown.clone());
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.send_tls13_tickets = 0;
@@ -81,10 +89,10 @@ impl Credentials {
         Ok(padding.server(Arc::new(config)))
     }
 
-    fn verifier(&self, judge: Judge) -> Arc<Verifier> {
+    fn verifier(&self, check: CertificateCheck) -> Arc<Verifier> {
         Arc::new(Verifier {
             algorithms: self.provider.signature_verification_algorithms,
-            judge,
+            check,
         })
     }
 }
@@ -95,7 +103,7 @@ fn unusable(error: impl fmt::Display) -> Error {
 
 struct Verifier {
     algorithms: WebPkiSupportedAlgorithms,
-    judge: Judge,
+    check: CertificateCheck,
 }
 
 impl fmt::Debug for Verifier {
@@ -115,7 +123,7 @@ impl Verifier {
         let key = SubjectPublicKeyInfoDer::from(key);
         let valid =
             verify_tls13_signature_with_raw_key(message, &key, signature, &self.algorithms)?;
-        if (self.judge)(&[certificate]) {
+        if (self.check)(&[certificate]) {
             Ok(valid)
         } else {
             Err(bad_certificate())
@@ -133,7 +141,7 @@ impl Verifier {
         }
         let mut chain: Vec<&[u8]> = vec![certificate];
         chain.extend(others.iter().map(|other| &**other));
-        (self.judge)(&chain);
+        (self.check)(&chain);
         Err(bad_certificate())
     }
 }

@@ -351,11 +351,11 @@ fn a_peer_that_the_listener_refuses_is_told() {
     let (arrival, now) = (pair.arrival().unwrap(), pair.engines[1].clock.latest());
     let seen = Arc::new(std::sync::Mutex::new(vec![]));
     let shown = seen.clone();
-    let judge: Judge = Box::new(move |certificates| {
+    let check: CertificateCheck = Box::new(move |certificates| {
         shown.lock().unwrap().push(certificates.len());
         false
     });
-    let far = pair.engines[1].accept(arrival, judge, 1350, now).unwrap();
+    let far = pair.engines[1].accept(arrival, check, 1350, now).unwrap();
     pair.run(1.0);
     assert_eq!(*seen.lock().unwrap(), [1]);
     assert!(!pair.events[1].contains(&Event::Connected { connection: far }));
