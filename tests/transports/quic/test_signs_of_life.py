@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import pytest
 import trio
 import trio.testing
 
@@ -97,6 +98,22 @@ async def test_what_was_reset_is_not_waited_for(autojump_clock: Clock) -> None:
 
 
 async def test_what_is_waited_for_in_vain_is_bounded(autojump_clock: Clock) -> None:
+    async with connected() as pair:
+        await trio.sleep(1)
+        cut(pair.network)
+        await say(pair, b"lost")
+        marks = set()
+        for _ in range(3 * MAX_ABANDONED):
+            assert await is_waiting(pair.near.wait_acknowledged, 0.1)
+            marks |= pair.near._abandoned
+        assert len(marks) == MAX_ABANDONED
+        mend(pair.network)
+        assert not await is_waiting(pair.near.wait_acknowledged, 10)
+        assert not pair.near._abandoned
+
+
+@pytest.mark.aioquic  # which queues what the peer has no room for yet
+async def test_a_peer_that_does_not_read_is_waited_for_in_vain_a_bounded_number_of_times(autojump_clock: Clock) -> None:
     async with connected(far=QuicConfig(stream_window=10_000)) as pair:
         stream = await pair.near.open_stream()
         await stream.send_all(bytes(20_000))
